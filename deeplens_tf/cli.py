@@ -1,0 +1,171 @@
+"""What every stage's command line shares: options, exit codes, a quiet TensorFlow.
+
+Nothing here imports TensorFlow, so that `--help` and a wrong request answer at once.
+"""
+
+import argparse
+import contextlib
+import errno
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from deeplens_tf.errors import DeeplensError, RequestError
+from deeplens_tf.terminal import say, shortened
+
+REFUSALS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EIO, errno.ESTALE),  # a disk or a file server that fails
+}
+NO_PLACES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}  # a path that cannot be
+
+MULTIWORKER = "multiworker"
+STRATEGIES = ("auto", "none", "mirrored", MULTIWORKER)
+
+
+class StageParser(argparse.ArgumentParser):
+    """An argument parser whose errors are a `RequestError`, so one line on stderr."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turn argparse's complaint into the package's own error.
+
+        Raises:
+            RequestError: always, with argparse's message and where help is.
+        """
+        raise RequestError(f"{message} (see {self.prog} --help)")
+
+
+def stage_parser(stage: str, description: str) -> StageParser:
+    """Return a parser for `python -m deeplens_tf.<stage>` with the option all stages have."""
+    parser = StageParser(
+        prog=f"python -m deeplens_tf.{stage}",
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_run_options(parser: argparse.ArgumentParser, config: str) -> None:
+    """Add the options of the stages that start a run: a configuration, data, the run's folder."""
+    parser.add_argument("--config", default=config, metavar="NAME|PATH", help="configuration")
+    add_set_option(parser)
+    parser.add_argument("--data", metavar="PATH", help="folder of images or of prepared shards")
+    parser.add_argument(
+        "--run-dir",
+        metavar="PATH",
+        help="folder of this run; one that was broken off in it goes on",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --run-dir, or else with the newest unfinished one, by its own "
+        "configuration; train.epochs may be raised and checkpoint.* changed",
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default="auto",
+        help="where to compute: none, one device; mirrored, all GPUs of this machine; "
+        "multiworker, the machines that TF_CONFIG or SLURM names; auto, mirrored where there is "
+        "more than one GPU",
+    )
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--set key=value`, which changes one key of the configuration."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change one key of the configuration; repeatable",
+    )
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and Keras without their start-up chatter.
+
+    The C++ library writes some of it before any of its settings can be made, so the file
+    descriptor itself is turned away meanwhile; if the import fails, what was held back is shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    with _stderr_held_back():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def run_stage(main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """Run a stage on the command line's words and leave with its exit code.
+
+    Args:
+        main: takes the words after the module's name; returns when the work is done.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    words = sys.argv[1:]
+    sys.exit(_exit_code(main, words, debug="--debug" in words))
+
+
+def _exit_code(
+    main: Callable[[Sequence[str]], None], words: Sequence[str], debug: bool = False
+) -> int:
+    try:
+        _require_text(words)
+        main(words)
+    except DeeplensError as error:
+        return _report(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        return _report("stopped by SIGINT", 128 + signal.SIGINT, debug)
+    except OSError as error:
+        if error.errno not in REFUSALS | NO_PLACES:
+            raise
+        line = f"{error.strerror}: {error.filename or 'unknown file'}"
+        return _report(line, 4 if error.errno in REFUSALS else 2, debug)
+    return 0
+
+
+def _require_text(words: Sequence[str]) -> None:
+    """Refuse a name that is no Unicode: TensorFlow can neither read nor write such a file."""
+    for word in words:
+        if not word.isascii() and word.encode(errors="ignore").decode() != word:
+            raise RequestError(f"{word}: not a name in UTF-8")
+
+
+def _report(message: str, exit_code: int, debug: bool) -> int:
+    if debug:
+        say(*traceback.format_exc().splitlines(), stream=sys.stderr)
+    say("deeplens_tf: " + shortened(" ".join(message.split())), stream=sys.stderr)
+    return exit_code
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    print("deeplens_tf: stopped by SIGTERM", file=sys.stderr)
+    raise SystemExit(128 + signal.SIGTERM)

@@ -1,0 +1,166 @@
+"""From plain mappings, as YAML gives them, to typed and frozen dataclasses, and back.
+
+Knows no key of the configuration: `config.py` holds the keys, this module holds the rules.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from deeplens_tf.errors import RequestError
+
+Settings = TypeVar("Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """The interval a number must lie in; attached to a field by `typing.Annotated`.
+
+    Args:
+        low: smallest value allowed, or None.
+        high: largest value allowed, or None.
+        above: the value must be larger than this, or None.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+    def admits(self, value: float) -> bool:
+        """Say whether `value` is in the interval (never for NaN)."""
+        return (
+            value == value
+            and (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+        )
+
+    def __str__(self) -> str:
+        parts = [
+            f"above {self.above}" if self.above is not None else "",
+            f"at least {self.low}" if self.low is not None else "",
+            f"at most {self.high}" if self.high is not None else "",
+        ]
+        return " and ".join(part for part in parts if part)
+
+
+def to_settings(kind: type[Settings], values: Any, where: str = "") -> Settings:
+    """Build the dataclass `kind` from a mapping, checking every key and every type.
+
+    Args:
+        kind: a dataclass whose fields are scalars, tuples, Literals or dataclasses.
+        values: the mapping; it must hold each field and nothing else.
+        where: dotted name of the mapping in the configuration, for messages.
+
+    Raises:
+        RequestError: for an unknown or missing key, a wrong type or a value out of bounds.
+    """
+    if not isinstance(values, Mapping):
+        raise RequestError(f"{where or 'the configuration'} must be a mapping, not {values!r}")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for key in values:
+        if key not in hints:
+            raise RequestError(unknown_key(_dotted(where, key), all_keys(kind, where)))
+    missing = [key for key in hints if key not in values]
+    if missing:
+        raise RequestError(f"the configuration lacks the key {_dotted(where, missing[0])}")
+    return kind(
+        **{key: _convert(hint, values[key], _dotted(where, key)) for key, hint in hints.items()}
+    )
+
+
+def to_plain(settings: Any) -> Any:
+    """Return a dataclass as the plain mapping that YAML writes: the inverse of `to_settings`."""
+    if dataclasses.is_dataclass(settings):
+        return {
+            field.name: to_plain(getattr(settings, field.name))
+            for field in dataclasses.fields(settings)
+        }
+    return list(settings) if isinstance(settings, tuple) else settings
+
+
+def all_keys(kind: type, where: str = "") -> list[str]:
+    """Return the dotted name of every key of `kind`, sections before what they hold."""
+    names = []
+    for key, hint in typing.get_type_hints(kind).items():
+        names.append(_dotted(where, key))
+        if dataclasses.is_dataclass(hint):
+            names += all_keys(hint, _dotted(where, key))
+    return names
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """Return the message for a key that does not exist, naming the nearest one that does."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    guess = (same_leaf or near or [""])[0]
+    hint = f"did you mean {guess}?" if guess else f"known keys: {', '.join(known)}"
+    return f"unknown configuration key {key}: {hint}"
+
+
+def _dotted(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        kind, bounds = typing.get_args(hint)
+        return _within(bounds, _convert(kind, value, where), where)
+    if origin in (typing.Union, types.UnionType):
+        inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        return None if value is None else _convert(inner, value, where)
+    if origin is Literal:
+        return _one_of(typing.get_args(hint), value, where)
+    if origin is tuple:
+        return _items(typing.get_args(hint)[0], value, where)
+    if dataclasses.is_dataclass(hint):
+        return to_settings(hint, value, where)
+    return _scalar(hint, value, where)
+
+
+def _within(bounds: Bounds, value: Any, where: str) -> Any:
+    if value is not None and not bounds.admits(value):
+        raise RequestError(f"{where} must be {bounds}, not {value!r}")
+    return value
+
+
+def _one_of(choices: tuple, value: Any, where: str) -> Any:
+    if value not in choices or isinstance(value, bool) != (value in (True, False)):
+        listed = ", ".join(str(choice) for choice in choices)
+        raise RequestError(f"{where} must be one of {listed}, not {value!r}")
+    return value
+
+
+def _items(hint: Any, value: Any, where: str) -> tuple:
+    if not isinstance(value, list | tuple):
+        raise RequestError(f"{where} must be a list such as [a, b], not {value!r}")
+    items = tuple(_convert(hint, item, f"{where}[{i}]") for i, item in enumerate(value))
+    twice = [item for i, item in enumerate(items) if item in items[:i]]
+    if twice:
+        raise RequestError(f"{where} names {twice[0]} twice")
+    return items
+
+
+def _scalar(kind: type, value: Any, where: str) -> Any:
+    if kind is float:
+        return _number(value, where)
+    # A bool is an int to Python, and never what a count was meant to be.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        names = {int: "a whole number", str: "text", bool: "true or false"}
+        raise RequestError(f"{where} must be {names[kind]}, not {value!r}")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    # YAML 1.1 reads 1e-3, without a point, as text.
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
+    raise RequestError(f"{where} must be a number, not {value!r}")

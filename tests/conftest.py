@@ -1,0 +1,71 @@
+"""Fixtures that more than one test module uses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+REPOSITORY = Path(__file__).parents[1]
+CLASSES = ("axion", "cdm", "no_sub")
+
+
+def blob_image(generator, label, side=16):
+    """Return a noisy image whose bright spot sits where the class has it."""
+    rows, columns = np.mgrid[:side, :side]
+    centre = (0.25 + 0.25 * label) * side
+    spot = np.exp(-((rows - centre) ** 2 + (columns - centre) ** 2) / side)
+    return spot + 0.1 * generator.random((side, side))
+
+
+def write_blobs(folder, count, seed):
+    """Write `count` images of each class, as class folders of `.npy` files."""
+    generator = np.random.default_rng(seed)
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            np.save(folder / name / f"{name}_sim_{i:03d}.npy", blob_image(generator, label))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def blobs_folder(tmp_path_factory):
+    """A raw folder of 20 images in each of three classes, with a test folder of 7 beside it."""
+    root = tmp_path_factory.mktemp("blobs")
+    write_blobs(root / "blobs_test", 7, seed=1)
+    return write_blobs(root / "blobs", 20, seed=0)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run Python with the package importable, in a folder of the test's own."""
+
+    def run(*words, **options):
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def blobs_words(blobs_folder, tmp_path_factory):
+    """Overrides that fit a configuration to the blobs: 45 images to train on, 15 to validate."""
+    return (
+        f"data.path={blobs_folder}",
+        f"data.cache={tmp_path_factory.mktemp('cache')}",
+        "data.image_size=16",
+        "data.validation_fraction=0.25",
+    )

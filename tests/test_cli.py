@@ -1,0 +1,221 @@
+"""How a stage ends: exit codes, one line on stderr, and nothing heavy before it must be."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from deeplens_tf.cli import add_run_options, stage_parser
+from deeplens_tf.errors import RequestError
+from tests.conftest import REPOSITORY
+
+STAGES = sorted(
+    path.stem
+    for path in (REPOSITORY / "deeplens_tf").glob("*.py")
+    if "run_stage(main)" in path.read_text()
+)
+CONFIGURED = sorted({"pretrain", "finetune"} & set(STAGES))
+
+# Runs a stage as `-m` does and says at the end what it imported.
+SPY = """
+import runpy, sys
+stage, sys.argv[1:] = sys.argv[1], sys.argv[2:]
+try:
+    runpy.run_module(f"deeplens_tf.{stage}", run_name="__main__", alter_sys=True)
+finally:
+    print("IMPORTED", [name for name in ("tensorflow", "keras") if name in sys.modules])
+"""
+
+
+@pytest.fixture
+def end_by(run_python):
+    """Run a stage whose main does what it is told; return how the process ended."""
+
+    def end(statement, *words):
+        script = (
+            "import errno\n"
+            "from deeplens_tf.cli import run_stage\n"
+            "from deeplens_tf.errors import *\n"
+            f"def main(words):\n    {statement}\n"
+            "run_stage(main)\n"
+        )
+        return run_python("-c", script, *words)
+
+    return end
+
+
+@pytest.fixture
+def spy_on(run_python):
+    def spy(stage, *words):
+        return run_python("-c", SPY, stage, *words)
+
+    return spy
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "line"),
+    [
+        ("return", 0, ""),
+        ("raise RequestError('no such key:\\n  a.b')", 2, "deeplens_tf: no such key: a.b\n"),
+        ("raise DataError('empty')", 3, "deeplens_tf: empty\n"),
+        ("raise SurroundingsError('locked')", 4, "deeplens_tf: locked\n"),
+        ("open('/')", 1, None),
+        ("open('no/such/file')", 1, None),
+        (
+            "raise OSError(errno.ENOSPC, 'No space left', 'shard')",
+            4,
+            "deeplens_tf: No space left: shard\n",
+        ),
+        ("raise PermissionError(errno.EACCES, 'Denied')", 4, "deeplens_tf: Denied: unknown file\n"),
+        ("raise KeyboardInterrupt", 130, "deeplens_tf: stopped by SIGINT\n"),
+        ("1 / 0", 1, None),
+        ("raise ValueError('ours')", 1, None),
+    ],
+)
+def test_an_end_has_its_exit_code_and_at_most_one_line(end_by, statement, code, line):
+    ended = end_by(statement)
+    assert ended.returncode == code
+    assert ended.stdout == ""
+    if line is None:  # a fault of ours shows where it happened
+        assert ended.stderr.startswith("Traceback")
+    else:
+        assert ended.stderr == line
+
+
+def test_debug_shows_the_traceback_before_the_line(end_by):
+    ended = end_by("raise RequestError('wrong')", "--debug")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Traceback")
+    assert "in main" in ended.stderr
+    assert ended.stderr.endswith("\ndeeplens_tf: wrong\n")
+
+
+def test_a_stage_is_given_the_words_after_its_name(end_by):
+    assert end_by("print(words)", "--set", "a=b").stdout == "['--set', 'a=b']\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "SIGINT")]
+)
+def test_a_signal_unwinds_the_stage_and_has_its_exit_code(number, code, name):
+    script = (
+        "import time\n"
+        "from deeplens_tf.cli import run_stage\n"
+        "def main(words):\n"
+        "    try:\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        print('saved', flush=True)\n"
+        "run_stage(main)\n"
+    )
+    stage = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with stage:
+        assert stage.stdout.readline() == "ready\n"
+        stage.send_signal(number)
+        out, err = stage.communicate(timeout=30)
+    assert stage.returncode == code
+    assert out == "saved\n"
+    assert err == f"deeplens_tf: stopped by {name}\n"
+
+
+def test_there_are_stages():
+    assert {"pretrain", "finetune", "evaluate", "simulate", "prepare"} <= set(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_does_not_wait_for_tensorflow(spy_on, stage):
+    ended = spy_on(stage, "--help")
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    assert ended.stdout.startswith(f"usage: python -m deeplens_tf.{stage} ")
+    assert "--debug" in ended.stdout
+    assert ended.stdout.endswith("IMPORTED []\n")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_unknown_option_does_not_wait_for_tensorflow(spy_on, stage):
+    ended = spy_on(stage, "--no-such-option")
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert f"(see python -m deeplens_tf.{stage} --help)" in ended.stderr
+    assert ended.stdout == "IMPORTED []\n"
+
+
+@pytest.mark.parametrize("stage", CONFIGURED)
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--set", "trian.epochs=3"), "did you mean train.epochs?"),
+        (("--config", "nonsense"), "no configuration 'nonsense'"),
+        (("--data", "no/such/folder"), "no/such/folder: no such folder; "),
+    ],
+)
+def test_a_wrong_request_does_not_wait_for_tensorflow(spy_on, stage, words, line):
+    ended = spy_on(stage, *words)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert line in ended.stderr
+    assert ended.stdout.endswith("IMPORTED []\n")
+
+
+@pytest.mark.parametrize("words", [(), ("--run", "no/such/run")])
+def test_evaluating_what_is_not_there_does_not_wait_for_tensorflow(spy_on, words):
+    ended = spy_on("evaluate", *words)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stdout.endswith("IMPORTED []\n")
+
+
+@pytest.mark.slow
+def test_importing_tensorflow_says_nothing_and_leaves_stderr_as_it_was(run_python):
+    script = (
+        "import sys\n"
+        "from deeplens_tf.cli import import_tensorflow\n"
+        "import_tensorflow()\n"
+        "import keras\n"
+        "keras.ops.matmul(keras.ops.ones((4, 4)), keras.ops.ones((4, 4)))\n"
+        "print('after', keras.backend.backend(), file=sys.stderr)\n"
+    )
+    ended = run_python("-c", script)
+    assert ended.returncode == 0
+    assert ended.stdout == ""
+    assert ended.stderr == "after tensorflow\n"
+
+
+def test_what_a_failing_import_says_is_shown(run_python, tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'no AVX\\n')\nraise ImportError('broken')\n"
+    )
+    (tmp_path / "keras.py").touch()
+    script = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from deeplens_tf.cli import import_tensorflow; import_tensorflow()"
+    )
+    ended = run_python("-c", script)
+    assert ended.returncode == 1
+    assert "no AVX\n" in ended.stderr
+    assert ended.stderr.endswith("ImportError: broken\n")
+
+
+def test_options_are_not_abbreviated():
+    with pytest.raises(RequestError, match=r"--deb"):
+        stage_parser("pretrain", "x").parse_args(["--deb"])
+
+
+def test_set_is_repeatable_and_the_config_has_a_default():
+    parser = stage_parser("pretrain", "x")
+    add_run_options(parser, config="contrastive")
+    arguments = parser.parse_args(["--set", "a=1", "--set", "b=2"])
+    assert arguments.overrides == ["a=1", "b=2"]
+    assert arguments.config == "contrastive"
+    assert arguments.data is None
+    assert parser.parse_args([]).overrides == []

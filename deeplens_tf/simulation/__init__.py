@@ -1,0 +1,1 @@
+"""Parameters of a lens (priors) and the image they make (render)."""

@@ -1,0 +1,208 @@
+"""The priors of the DeepLense simulations: from a random generator to the parameters of one lens.
+
+The constants are those of DeepLenseSim (https://github.com/mwt5345/DeepLenseSim, MIT licence).
+The three presets share the lens, the source and the substructure; they differ in the instrument,
+which `deeplens_tf.simulation.render` knows, and in the exposure time that Model I draws.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+PRESETS = ("model_i", "model_ii", "model_iii")
+CLASSES = ("axion", "cdm", "no_sub")
+
+LENS_REDSHIFT = 0.5
+SOURCE_REDSHIFT = 1.0
+# DeepLenseSim rounds 648000 / pi (206264.806) to this.
+ARCSEC_PER_RADIAN = 206265.0
+
+SOURCE_OFFSET_ARCSEC = 0.35
+
+AXION_MASS_LOG10_EV = (-24.0, -22.0)
+VORTEX_MASS_SOLAR = 3e10
+VORTEX_ELEMENTS = 100
+
+SUBHALO_COUNT = 25
+SUBHALO_MASS_SOLAR = (1e6, 1e10)
+# The docstring of DeepLenseSim says -1.9; its code, and the published images, have -0.9.
+SUBHALO_MASS_SLOPE = -0.9
+SUBHALO_RADIUS_ARCSEC = (0.25, 2.0)
+
+EXPOSURE_LOG10_S = (3.0, 3.5)
+
+
+@dataclass(frozen=True)
+class PointMass:
+    """A point of substructure in the lens plane."""
+
+    mass_solar: float
+    x_arcsec: float
+    y_arcsec: float
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Everything that determines one image; the same lens always gives the same image.
+
+    Attributes:
+        preset: one of `PRESETS`; names the instrument and the convention of the deflections.
+        class_name: one of `CLASSES`.
+        source_x_arcsec: centre of the source; the lens is at the origin.
+        source_y_arcsec: centre of the source.
+        substructure: the point masses added to the main halo.
+        axion_mass_ev: mass of the axion, in the class `axion` alone.
+        vortex_angle_rad: direction of the vortex, in the class `axion` alone.
+        exposure_time_s: exposure time, in Model I alone.
+        noise_seed: seed of the instrument's noise.
+        halo_mass_solar: mass of the main halo, an isothermal ellipsoid.
+        halo_e1: ellipticity of the main halo.
+        halo_e2: ellipticity of the main halo.
+        shear_gamma1: external shear.
+        shear_gamma2: external shear.
+    """
+
+    preset: str
+    class_name: str
+    source_x_arcsec: float
+    source_y_arcsec: float
+    substructure: tuple[PointMass, ...] = ()
+    axion_mass_ev: float | None = None
+    vortex_angle_rad: float | None = None
+    exposure_time_s: float | None = None
+    noise_seed: int = 0
+    halo_mass_solar: float = 1e12
+    halo_e1: float = 0.1
+    halo_e2: float = 0.0
+    shear_gamma1: float = 0.05
+    shear_gamma2: float = 0.0
+
+
+def draw_lens(preset: str, class_name: str, rng: np.random.Generator) -> Lens:
+    """Draw the parameters of one lens.
+
+    Args:
+        preset: one of `PRESETS`.
+        class_name: one of `CLASSES`.
+        rng: the only source of randomness; a generator in the same state gives the same lens.
+
+    Raises:
+        ValueError: `preset` or `class_name` is unknown.
+    """
+    _check_known("preset", preset, PRESETS)
+    _check_known("class", class_name, CLASSES)
+    x, y = rng.uniform(-SOURCE_OFFSET_ARCSEC, SOURCE_OFFSET_ARCSEC, 2)
+    lens = Lens(preset, class_name, source_x_arcsec=float(x), source_y_arcsec=float(y))
+    lens = _add_substructure(lens, rng)
+    # Drawn for every preset, so that all presets take the same numbers from the generator.
+    exposure_time_s = float(10 ** rng.uniform(*EXPOSURE_LOG10_S))
+    return replace(
+        lens,
+        exposure_time_s=exposure_time_s if preset == "model_i" else None,
+        noise_seed=int(rng.integers(2**63)),
+    )
+
+
+def without_substructure(lens: Lens) -> Lens:
+    """Return the smooth lens: the same halo, shear, source and noise seed, no substructure."""
+    return replace(lens, substructure=())
+
+
+def vortex(axion_mass_ev: float, angle_rad: float) -> tuple[PointMass, ...]:
+    """Return the vortex of an axion condensate: equal masses along a line through the centre.
+
+    The line reaches from minus to plus the length of `vortex_length_arcsec`, both ends included.
+
+    Args:
+        axion_mass_ev: mass of the axion, in eV.
+        angle_rad: direction of the line, counted from the x axis towards the y axis.
+    """
+    length_arcsec = vortex_length_arcsec(axion_mass_ev)
+    positions = np.linspace(-length_arcsec, length_arcsec, VORTEX_ELEMENTS)
+    mass_solar = VORTEX_MASS_SOLAR / VORTEX_ELEMENTS
+    xs, ys = positions * np.cos(angle_rad), positions * np.sin(angle_rad)
+    return _point_masses(np.full(VORTEX_ELEMENTS, mass_solar), xs, ys)
+
+
+def vortex_length_arcsec(axion_mass_ev: float) -> float:
+    """Return the de Broglie length of the axion at the lens, 0.06 / (2 m / 1e-22 eV) arcsec.
+
+    DeepLenseSim gives this for a lens at redshift 0.5 only.
+    """
+    return 0.06 / (2.0 * axion_mass_ev) * 1e-22
+
+
+def subhalos(rng: np.random.Generator) -> tuple[PointMass, ...]:
+    """Draw the subhalos of cold dark matter.
+
+    Their masses follow dN/dM ~ M^-0.9 between 1e6 and 1e10 solar masses, their distances from
+    the centre are uniform between 0.25 and 2 arcsec, their directions uniform.
+    """
+    masses_solar = subhalo_masses_solar(rng.uniform(size=SUBHALO_COUNT))
+    radii_arcsec = rng.uniform(*SUBHALO_RADIUS_ARCSEC, SUBHALO_COUNT)
+    angles_rad = rng.uniform(0.0, 2.0 * np.pi, SUBHALO_COUNT)
+    xs, ys = radii_arcsec * np.cos(angles_rad), radii_arcsec * np.sin(angles_rad)
+    return _point_masses(masses_solar, xs, ys)
+
+
+def subhalo_masses_solar(quantiles: np.ndarray) -> np.ndarray:
+    """Return the masses at these quantiles of the subhalo mass function, in solar masses.
+
+    Inverts the cumulative distribution of a power law between two bounds.
+
+    Args:
+        quantiles: numbers between 0 and 1, of any shape.
+    """
+    power = SUBHALO_MASS_SLOPE + 1.0
+    low, high = (bound**power for bound in SUBHALO_MASS_SOLAR)
+    return (low + (high - low) * quantiles) ** (1.0 / power)
+
+
+def einstein_radius_arcsec(mass_solar: float) -> float:
+    """Return the Einstein radius of a point mass at the lens, for a source at redshift 1.
+
+    theta = sqrt(4 G M / c^2 * (D_S - D_L) / (D_L D_S)), as DeepLenseSim has it: with luminosity
+    distances, and with their difference in place of the distance between lens and source.
+    """
+    return float(np.sqrt(mass_solar * _einstein_radius_squared_per_solar_mass()))
+
+
+@lru_cache(maxsize=1)
+def _einstein_radius_squared_per_solar_mass() -> float:
+    # Imported late: astropy takes longer to load than the command line takes to answer.
+    from astropy import constants, units
+    from astropy.cosmology import FlatLambdaCDM
+
+    cosmology = FlatLambdaCDM(H0=70.0, Om0=0.3, Ob0=0.05)
+    to_lens = cosmology.luminosity_distance(LENS_REDSHIFT)
+    to_source = cosmology.luminosity_distance(SOURCE_REDSHIFT)
+    length = 4.0 * constants.G * constants.M_sun / constants.c**2
+    squared_rad = length * (to_source - to_lens) / (to_lens * to_source)
+    return squared_rad.to_value(units.dimensionless_unscaled) * ARCSEC_PER_RADIAN**2
+
+
+def _add_substructure(lens: Lens, rng: np.random.Generator) -> Lens:
+    if lens.class_name == "axion":
+        axion_mass_ev = float(10 ** rng.uniform(*AXION_MASS_LOG10_EV))
+        angle_rad = float(rng.uniform(0.0, 2.0 * np.pi))
+        return replace(
+            lens,
+            substructure=vortex(axion_mass_ev, angle_rad),
+            axion_mass_ev=axion_mass_ev,
+            vortex_angle_rad=angle_rad,
+        )
+    if lens.class_name == "cdm":
+        return replace(lens, substructure=subhalos(rng))
+    return lens
+
+
+def _point_masses(
+    masses_solar: np.ndarray, xs: np.ndarray, ys: np.ndarray
+) -> tuple[PointMass, ...]:
+    return tuple(map(PointMass, masses_solar.tolist(), xs.tolist(), ys.tolist()))
+
+
+def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")

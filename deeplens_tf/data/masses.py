@@ -1,0 +1,133 @@
+"""Axion masses: the tables that lie beside images, and the rule that a mass must meet."""
+
+import csv
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from deeplens_tf.errors import DataError, UnusableFile
+
+MAX_TABLE_BYTES = 64 << 20
+MAX_LINE_LETTERS = 1 << 16
+
+_TABLE = re.compile(r"masses(-\d+-of-\d+)?\.csv")
+
+
+def mass_files(folder: Path) -> list[Path]:
+    """Return the tables of a folder of images: `masses.csv`, `masses-<i>-of-<n>.csv`."""
+    return sorted(path for path in folder.glob("masses*.csv") if _TABLE.fullmatch(path.name))
+
+
+def read_masses(folder: Path) -> dict[str, str] | None:
+    """Read a folder's tables (columns file, mass_ev; others are passed over).
+
+    Returns:
+        The text that stands for the mass of each file there is; None where there is no table.
+
+    Raises:
+        DataError: a table that cannot be read, or two rows for one file.
+    """
+    tables = mass_files(folder)
+    # What is kept is bounded by the files that are there, not by what a table claims.
+    present = _names_in(folder) if tables else set()
+    masses: dict[str, str] = {}
+    for table in tables:
+        for name, mass in _read_table(table, present).items():
+            if name in masses:
+                raise DataError(f"{table}: {name!r} stands in it for the second time")
+            masses[name] = mass
+    return masses if tables else None
+
+
+def settle_mass(name: str, carried_ev: float | None, table: dict[str, str] | None) -> float:
+    """Return an image's mass in eV, NaN where neither the file nor a table says one.
+
+    Args:
+        name: the file's name in the table.
+        carried_ev: the mass that the file itself holds.
+        table: the masses of the folder that the file is in.
+
+    Raises:
+        UnusableFile: no mass where the folder has a table, a mass that is not a positive
+            number, or two that differ.
+    """
+    if carried_ev is not None:
+        check_mass(carried_ev)
+    if table is None:
+        return math.nan if carried_ev is None else carried_ev
+    mass_ev = _parse_mass(table.get(name, ""))
+    if carried_ev is not None and not math.isclose(mass_ev, carried_ev, rel_tol=1e-6):
+        raise UnusableFile(f"mass {carried_ev:g} eV in the file, {mass_ev:g} eV in masses.csv")
+    return mass_ev
+
+
+def check_mass(mass_ev: float) -> None:
+    """Refuse a mass of which no logarithm can be taken.
+
+    Raises:
+        UnusableFile: not finite or not positive.
+    """
+    if not math.isfinite(mass_ev):
+        raise UnusableFile(f"mass {mass_ev:g} is not finite")
+    if mass_ev <= 0:
+        raise UnusableFile(f"mass {mass_ev:g} is not positive")
+
+
+def _parse_mass(text: str) -> float:
+    if not text.strip():
+        raise UnusableFile("no mass in masses.csv")
+    try:
+        mass_ev = float(text)
+    except ValueError:
+        raise UnusableFile(f"mass {text[:40]!r} in masses.csv is not a number") from None
+    check_mass(mass_ev)
+    return mass_ev
+
+
+def _read_table(path: Path, present: set[str]) -> dict[str, str]:
+    if not path.is_file():
+        raise DataError(f"{path}: not a regular file")
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise DataError(f"{path}: larger than 64 MB, too big for a table of masses")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return _masses(_rows(stream, path), path, present)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a CSV table: {error}") from error
+
+
+def _rows(stream: TextIO, path: Path) -> Iterator[list[str]]:
+    """Yield the rows of a table, of which each is one line of a bounded length."""
+    while line := stream.readline(MAX_LINE_LETTERS):
+        if len(line) == MAX_LINE_LETTERS:
+            raise DataError(f"{path}: not a CSV table: a line without end")
+        yield next(csv.reader([line], skipinitialspace=True, strict=True), [])
+
+
+def _masses(rows: Iterator[list[str]], path: Path, present: set[str]) -> dict[str, str]:
+    columns = _columns(next(rows, []), path)
+    masses: dict[str, str] = {}
+    for row in rows:
+        name, mass = (row[column] if column < len(row) else "" for column in columns)
+        if name in masses:
+            raise DataError(f"{path}: {name!r} stands in it for the second time")
+        if name in present:
+            masses[name] = mass
+    return masses
+
+
+def _columns(header: list[str], path: Path) -> tuple[int, int]:
+    missing = {"file", "mass_ev"} - set(header)
+    if missing:
+        raise DataError(
+            f"{path}: no column {' and '.join(sorted(missing))}; it needs file, mass_ev"
+        )
+    return header.index("file"), header.index("mass_ev")
+
+
+def _names_in(folder: Path) -> set[str]:
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries}

@@ -1,0 +1,271 @@
+"""TFRecord shards: writing examples, reading them back, checking that nothing has changed.
+
+An example holds the image as raw little-endian float32, and its mass as raw float64: the formats'
+own number lists are float32, too coarse for a mass.
+"""
+
+import csv
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deeplens_tf.data.manifest import SPLITS, Manifest, Shard, Split
+from deeplens_tf.errors import DataError, SurroundingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import tensorflow as tf
+
+MAX_SHARD_BYTES = 64 << 20
+MAX_SHARD_EXAMPLES = 2048
+MAX_ROW_BYTES = 4500  # of the index: a path has at most 4096
+INDEX_COLUMNS = ["index", "file", "label", "mass_ev"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image ready to be written: (S, S, C) float32; label -1 and mass NaN where unknown.
+
+    `content` is the digest of the source image, which no setting of the preparation changes.
+    """
+
+    image: np.ndarray
+    label: int
+    mass_ev: float
+    file: str
+    content: bytes = b""
+
+
+class SplitWriter:
+    """Writes one split's shards and index, an example at a time.
+
+    Args:
+        folder: where the shards go.
+        name: of the split, which the file names begin with.
+        classes: in label order.
+    """
+
+    def __init__(self, folder: Path, name: str, classes: tuple[str, ...]) -> None:
+        self.folder, self.name, self.classes = folder, name, classes
+        self.shards: list[Shard] = []
+        self.labels: Counter[int] = Counter()
+        self.masses = 0
+        self._contents: list[bytes] = []
+        self._records: list[bytes] = []
+        self._bytes = 0
+        self._index = (folder / index_name(name)).open(
+            "w", encoding="utf-8", errors="surrogateescape", newline=""
+        )
+        self._rows = csv.writer(self._index, lineterminator="\n")
+        self._rows.writerow(INDEX_COLUMNS)
+
+    @property
+    def count(self) -> int:
+        """How many examples the split has so far."""
+        return self.labels.total()
+
+    def add(self, example: Example) -> None:
+        """Append an example to the split."""
+        known = not math.isnan(example.mass_ev)
+        mass = repr(float(example.mass_ev)) if known else ""
+        self._rows.writerow([self.count, example.file, example.label, mass])
+        record = serialize(example, self.count)
+        if self._bytes + len(record) > MAX_SHARD_BYTES or len(self._records) == MAX_SHARD_EXAMPLES:
+            self._flush()
+        self._records.append(record)
+        self._bytes += len(record)
+        self.labels[example.label] += 1
+        self.masses += known
+        self._contents.append(identity(example))
+
+    def finish(self) -> Split:
+        """Write what is left and return what the manifest says of the split."""
+        if self._records:
+            self._flush()
+        self.close()
+        per_class = {name: self.labels[label] for label, name in enumerate(self.classes)}
+        content = hashlib.sha256(b"".join(sorted(self._contents))).hexdigest()
+        return Split(self.name, self.count, per_class, self.masses, tuple(self.shards), content)
+
+    def close(self) -> None:
+        """Close the index; enough where the split is thrown away."""
+        self._index.close()
+
+    def _flush(self) -> None:
+        path = self.folder / f"{self.name}-{len(self.shards):05d}.tfrecord"
+        _write_records(path, self._records)
+        self.shards.append(Shard(path.name, len(self._records), _sha256(path)))
+        self._records, self._bytes = [], 0
+
+
+def write_splits(
+    folder: Path, classes: tuple[str, ...], examples: Iterable[tuple[str, Example]]
+) -> dict[str, Split]:
+    """Write examples, each given with the name of its split, in the order given.
+
+    Args:
+        folder: where the shards go.
+        classes: in label order; empty for unlabelled data.
+        examples: pairs of a split's name and an example.
+
+    Returns:
+        The splits that have examples, by name.
+    """
+    writers: dict[str, SplitWriter] = {}
+    with ExitStack() as stack:
+        for name, example in examples:
+            if name not in writers:
+                writers[name] = SplitWriter(folder, name, classes)
+                stack.callback(writers[name].close)
+            writers[name].add(example)
+        return {name: writers[name].finish() for name in SPLITS if name in writers}
+
+
+def write_split(
+    folder: Path, name: str, examples: Iterable[Example], classes: tuple[str, ...] = ()
+) -> Split:
+    """Write examples, at least one, as the shards and the index of one split."""
+    return write_splits(folder, classes, ((name, example) for example in examples))[name]
+
+
+def identity(example: Example) -> bytes:
+    """Return a digest of what an example is of: source image, class and mass, not its name."""
+    known = b"%d %a" % (example.label, example.mass_ev)
+    return hashlib.sha256(known + example.content).digest()
+
+
+def serialize(example: Example, index: int) -> bytes:
+    """Return an example's record; equal examples give equal bytes."""
+    import tensorflow as tf
+
+    def of_bytes(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    def of_int(value: int) -> tf.train.Feature:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    feature = {
+        "image": of_bytes(example.image.astype("<f4").tobytes()),
+        "label": of_int(example.label),
+        "mass_ev": of_bytes(np.array(example.mass_ev, "<f8").tobytes()),
+        "index": of_int(index),
+        "file": of_bytes(example.file.encode("utf-8", "surrogateescape")),
+    }
+    record = tf.train.Example(features=tf.train.Features(feature=feature))
+    return record.SerializeToString(deterministic=True)
+
+
+def parse_example(serialized: "tf.Tensor", image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Read one record, or a batch of records at once, inside or outside `tf.data`.
+
+    Args:
+        serialized: string tensor, shape () or (batch,).
+        image_shape: (S, S, C) as the manifest has it.
+
+    Returns:
+        Tensors with the leading axes of `serialized`: `image` float32 (S, S, C), `label` int64
+        (-1 unknown), `mass_ev` float64 in eV (NaN unknown), `index` int64 (position within the
+        split), `file` string.
+    """
+    import tensorflow as tf
+
+    kinds = {"image": tf.string, "mass_ev": tf.string, "file": tf.string}
+    kinds |= {"label": tf.int64, "index": tf.int64}
+    parsed = tf.io.parse_example(
+        serialized, {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()}
+    )
+    leading = tf.shape(serialized)
+    image = tf.io.decode_raw(parsed["image"], tf.float32)  # (..., S * S * C)
+    image = tf.reshape(image, tf.concat([leading, image_shape], axis=0))
+    mass_ev = tf.reshape(tf.io.decode_raw(parsed["mass_ev"], tf.float64), leading)
+    return parsed | {
+        "image": tf.ensure_shape(image, [*serialized.shape, *image_shape]),
+        "mass_ev": tf.ensure_shape(mass_ev, serialized.shape),
+    }
+
+
+def index_name(split: str) -> str:
+    """Return the name of the table of a split's images."""
+    return f"{split}-index.csv"
+
+
+def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
+    """Read the table of a split's images: columns index, file, label, mass_ev (NaN unknown).
+
+    Args:
+        folder: a prepared folder.
+        split: its name.
+        count: images that the split has; a longer table is not read to its end.
+
+    Raises:
+        DataError: the table is missing, damaged or of another length.
+    """
+    path = folder / index_name(split)
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise DataError(f"{path}: cannot be read: not a regular file")
+    try:
+        if path.stat().st_size > MAX_ROW_BYTES * (count + 1):
+            raise DataError(f"{path}: too large for the table of {count} images")
+        index = _parse_index(path, count + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if len(index) != count or index["index"].tolist() != list(range(count)):
+        raise DataError(f"{path}: not the table of {count} images; prepare the images again")
+    return index
+
+
+def _parse_index(path: Path, rows: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.read_csv(
+        path,
+        dtype={"index": "int64", "file": "str", "label": "int64"},
+        usecols=INDEX_COLUMNS,
+        converters={"mass_ev": _parse_mass},  # Python's float is exact in every pandas
+        encoding_errors="surrogateescape",
+        nrows=rows,
+    )
+
+
+def verify_shards(folder: Path, manifest: Manifest) -> None:
+    """Check every shard against its digest.
+
+    Raises:
+        DataError: naming the first shard that is missing or changed.
+    """
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            path = folder / shard.file
+            if not path.is_file():
+                raise DataError(f"{path}: missing; prepare the images again")
+            if _sha256(path) != shard.sha256:
+                raise DataError(f"{path}: changed since it was written; prepare the images again")
+
+
+def _parse_mass(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _write_records(path: Path, records: list[bytes]) -> None:
+    import tensorflow as tf
+
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in records:
+                writer.write(record)
+    except tf.errors.OpError as error:
+        raise SurroundingsError(f"{path}: cannot be written: {error.message}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,116 @@
+"""The small networks that sit on an encoder's features."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import KerasTensor, ops
+
+SMALLEST_STD_DEX = 1e-3
+
+
+def projection_head(width: int) -> keras.Sequential:
+    """Return the contrastive projector: Dense(width, relu), Dense(width).
+
+    (batch, features) -> (batch, width); the last layer is float32 whatever the policy, since
+    the loss is taken there.
+    """
+    return keras.Sequential(
+        [
+            keras.layers.Dense(width, activation="relu", name="hidden"),
+            keras.layers.Dense(width, dtype="float32", name="out"),
+        ],
+        name="projector",
+    )
+
+
+def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) -> keras.Sequential:
+    """Return a perceptron with a BatchNorm and relu after each layer but the last.
+
+    (batch, features) -> (batch, widths[-1]); the last layer is float32 whatever the policy.
+    Layers ahead of a BatchNorm have no bias: it would be subtracted again, and Adam would
+    turn the rounding noise that is its gradient into steps.
+
+    Args:
+        widths: of the layers, the output's last.
+        name: of the network.
+        norm_output: put a BatchNorm, without relu, after the last layer too.
+    """
+    layers = []
+    for i, width in enumerate(widths[:-1]):
+        layers += [
+            keras.layers.Dense(width, use_bias=False, name=f"dense_{i}"),
+            keras.layers.BatchNormalization(name=f"norm_{i}"),
+            keras.layers.Activation("relu", name=f"relu_{i}"),
+        ]
+    layers.append(
+        keras.layers.Dense(widths[-1], use_bias=not norm_output, dtype="float32", name="out")
+    )
+    if norm_output:
+        layers.append(keras.layers.BatchNormalization(dtype="float32", name="norm_out"))
+    return keras.Sequential(layers, name=name)
+
+
+def linear_probe(classes: int) -> keras.layers.Dense:
+    """Return the layer of class logits that watches: (batch, features) -> (batch, classes)."""
+    return keras.layers.Dense(classes, dtype="float32", name="probe")
+
+
+def classification_head(classes: int) -> keras.layers.Dense:
+    """Return the layer of class probabilities: (batch, features) -> (batch, classes)."""
+    return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="head")
+
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
+class MassHead(keras.layers.Layer):
+    """Features to log10 of the axion mass in eV, in dex, with or without its uncertainty.
+
+    The linear layer works on standardised masses and the head undoes it, so that the network
+    predicts numbers of order one and the user reads dex.
+
+    Args:
+        mean_dex: mean of the training images' log10 masses.
+        std_dex: their standard deviation.
+        gaussian: predict a standard deviation too.
+
+    Input shape:
+        (batch, features)
+
+    Output shape:
+        (batch, 1): log10 mass; with `gaussian` (batch, 2): log10 mass, standard deviation.
+    """
+
+    def __init__(
+        self, mean_dex: float, std_dex: float, gaussian: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.mean_dex = mean_dex
+        self.std_dex = std_dex
+        self.gaussian = gaussian
+        self.dense = keras.layers.Dense(1 + gaussian, dtype="float32", name="dense")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Allocate the linear layer."""
+        self.dense.build(input_shape)
+
+    def call(self, features: KerasTensor) -> KerasTensor:
+        """Return the masses, and the standard deviations, in dex."""
+        standardised = self.dense(features)  # (batch, 1 or 2)
+        log10_mass = standardised[:, :1] * self.std_dex + self.mean_dex
+        if not self.gaussian:
+            return log10_mass
+        std = ops.softplus(standardised[:, 1:]) * self.std_dex + SMALLEST_STD_DEX
+        return ops.concatenate([log10_mass, std], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
+        """Return (batch, 1 or 2)."""
+        return (input_shape[0], 1 + self.gaussian)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "mean_dex": self.mean_dex,
+            "std_dex": self.std_dex,
+            "gaussian": self.gaussian,
+        }

@@ -1,0 +1,114 @@
+"""The light half of a masked autoencoder: tokens of some patches to the pixels of all."""
+
+from typing import Any
+
+import keras
+from keras import KerasTensor, ops
+
+from deeplens_tf.models.patches import choose
+from deeplens_tf.models.vit import LAYER_NORM_EPSILON, TransformerBlock
+
+MLP_RATIO = 4
+
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
+class PatchDecoder(keras.layers.Layer):
+    """Fills one learned token in for each missing patch and predicts every patch's pixels.
+
+    He et al. 2021, arXiv:2111.06377, section 3; positions are learned.
+
+    Args:
+        patches: patches an image.
+        patch_pixels: numbers in a patch, bands included.
+        width: length of the decoder's tokens.
+        depth: number of blocks.
+        heads: attention heads a block; they share the width equally.
+        class_token: the encoder's tokens begin with one that belongs to no patch.
+
+    Input shape:
+        tokens (batch, visible, encoder width), preceded by the class token where there is one;
+        order (batch, patches): the places of the visible patches, then those of the missing.
+
+    Output shape:
+        (batch, patches, patch_pixels), float32, patches row by row.
+    """
+
+    def __init__(
+        self,
+        patches: int,
+        patch_pixels: int,
+        width: int,
+        depth: int,
+        heads: int,
+        class_token: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.patches = patches
+        self.patch_pixels = patch_pixels
+        self.width = width
+        self.depth = depth
+        self.heads = heads
+        self.class_token = class_token
+        policy = self.dtype_policy
+        self.embedding = keras.layers.Dense(width, dtype=policy, name="embedding")
+        self.blocks = [
+            TransformerBlock(heads, MLP_RATIO * width, dtype=policy, name=f"block_{i}")
+            for i in range(depth)
+        ]
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=LAYER_NORM_EPSILON, dtype=policy, name="norm"
+        )
+        self.pixels = keras.layers.Dense(patch_pixels, dtype="float32", name="pixels")
+
+    def build(self, tokens_shape: tuple[int | None, ...], order_shape: Any = None) -> None:
+        """Allocate every layer for tokens of `tokens_shape[-1]` numbers."""
+        self.mask_token = self.add_weight(
+            shape=(1, 1, self.width), initializer="zeros", name="mask_token"
+        )
+        all_tokens = (None, self.patches + int(self.class_token), self.width)
+        self.positions = self.add_weight(
+            shape=(1, *all_tokens[1:]),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="positions",
+        )
+        self.embedding.build(tokens_shape)
+        for layer in (*self.blocks, self.norm, self.pixels):
+            layer.build(all_tokens)
+
+    def call(
+        self, tokens: KerasTensor, order: KerasTensor, training: bool | None = None
+    ) -> KerasTensor:
+        """Return the predicted pixels of every patch."""
+        first = int(self.class_token)
+        tokens = self.embedding(tokens)  # (batch, [1 +] visible, width)
+        filled = self._fill(tokens[:, first:], order)
+        tokens = ops.concatenate([tokens[:, :first], filled], axis=1) + self.positions
+        for block in self.blocks:
+            tokens = block(tokens, training=training)
+        return self.pixels(self.norm(tokens)[:, first:])
+
+    def _fill(self, visible: KerasTensor, order: KerasTensor) -> KerasTensor:
+        """Put each token in its patch's place: (batch, visible, width) -> (.., patches, ..)."""
+        missing = (ops.shape(visible)[0], self.patches - visible.shape[1], self.width)
+        masks = ops.broadcast_to(ops.cast(self.mask_token, visible.dtype), missing)
+        # The inverse of a permutation sorts it.
+        return choose(ops.concatenate([visible, masks], axis=1), ops.argsort(order, axis=1))
+
+    def compute_output_shape(
+        self, tokens_shape: tuple[int | None, ...], order_shape: Any = None
+    ) -> tuple[int | None, int, int]:
+        """Return (batch, patches, patch_pixels)."""
+        return (tokens_shape[0], self.patches, self.patch_pixels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "patches": self.patches,
+            "patch_pixels": self.patch_pixels,
+            "width": self.width,
+            "depth": self.depth,
+            "heads": self.heads,
+            "class_token": self.class_token,
+        }

@@ -1,0 +1,94 @@
+"""ResNet50 (He et al. 2015, arXiv:1512.03385) without weights, under the original's layers."""
+
+from typing import Any
+
+import keras
+from keras import KerasTensor
+
+from deeplens_tf.errors import RequestError
+
+SMALLEST_SIDE = 32
+
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
+class ResNet50(keras.Model):
+    """Image to feature vector: `keras.applications.ResNet50`, average pooling, three layers.
+
+    On the pooled 2048 numbers stand, as in the original, Dense(8w), BatchNorm, Dropout .5,
+    Dense(4w), BatchNorm, Dropout .5, Dense(w), BatchNorm, Dropout .3, all with relu; or, as in
+    the original's regression, Dense(w, relu) alone.
+
+    Args:
+        image_shape: (height, width, bands), at least 32 pixels a side.
+        top_width: w; the original has 256 for contrastive learning, 128 for BYOL and regression.
+        plain_top: put Dense(w, relu) alone on the pooled numbers.
+
+    Input shape:
+        (batch, height, width, bands), values in [0, 1].
+
+    Output shape:
+        (batch, top_width)
+
+    Raises:
+        RequestError: the image is smaller than the network's five halvings allow.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        top_width: int = 256,
+        plain_top: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if min(image_shape[:2]) < SMALLEST_SIDE:
+            raise RequestError(
+                f"resnet50 needs images of {SMALLEST_SIDE} pixels a side or more, "
+                f"not {image_shape[0]} x {image_shape[1]}: set data.image_size"
+            )
+        self.image_shape = tuple(image_shape)
+        self.top_width = top_width
+        self.plain_top = plain_top
+        self.backbone = keras.applications.ResNet50(
+            include_top=False, weights=None, input_shape=self.image_shape, pooling="avg"
+        )
+        self.top = _plain_top(top_width) if plain_top else _original_top(top_width)
+
+    def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
+        """Allocate the layers on top; the backbone is born with its weights."""
+        self.top.build(self.backbone.output_shape)
+        self.built = True
+
+    def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """Return the features of a batch of images."""
+        return self.top(self.backbone(images, training=training), training=training)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
+        """Return (batch, features)."""
+        return (input_shape[0], self.top_width)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "image_shape": self.image_shape,
+            "top_width": self.top_width,
+            "plain_top": self.plain_top,
+        }
+
+
+def _original_top(width: int) -> keras.Sequential:
+    layers = []
+    for i, (size, rate) in enumerate([(8 * width, 0.5), (4 * width, 0.5), (width, 0.3)]):
+        layers += [
+            keras.layers.Dense(size, activation="relu", name=f"dense_{i}"),
+            keras.layers.BatchNormalization(name=f"norm_{i}"),
+            keras.layers.Dropout(rate, name=f"drop_{i}"),
+        ]
+    return keras.Sequential(layers, name="top")
+
+
+def _plain_top(width: int) -> keras.Sequential:
+    return keras.Sequential(
+        [keras.layers.Dense(width, activation="relu", name="dense")], name="top"
+    )

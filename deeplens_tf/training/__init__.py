@@ -1,0 +1,1 @@
+"""The course of a training: run folder, optimiser, callbacks."""

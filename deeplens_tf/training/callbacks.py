@@ -1,0 +1,102 @@
+"""Keras callbacks of a run: TensorBoard, the best model so far, a warning."""
+
+import sys
+from pathlib import Path
+
+import keras
+
+from deeplens_tf.atomic_files import flush, flush_folder, writing
+from deeplens_tf.training.runs import PARTIAL, Run
+
+# `feature_std` squared is 1 minus the mean cosine between the features of two images: here the
+# images are alike to a thousandth. An untrained Vision Transformer, whose features of lenses are
+# much alike to begin with, gives 0.09 to 0.15, and healthy runs without negatives stay above 0.05.
+COLLAPSED_BELOW = 0.03
+
+
+class SaveBest(keras.callbacks.Callback):
+    """Saves the model whenever the monitored quantity falls below all earlier epochs'.
+
+    Args:
+        path: the `.keras` file; it is replaced as a whole or not at all.
+        monitor: a key of the epoch's logs; smaller is better.
+    """
+
+    def __init__(self, path: Path, monitor: str) -> None:
+        super().__init__()
+        self.path = path
+        self.monitor = monitor
+        self.best = float("inf")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save if this epoch is the best."""
+        value = (logs or {})[self.monitor]
+        if value < self.best:
+            self.best = value
+            save_model(self.model, self.path)
+
+    def state(self) -> dict[str, float]:
+        """Return what a checkpoint keeps."""
+        return {"best": self.best}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Take it back; the file is kept with the checkpoint."""
+        self.best = state["best"]
+
+
+class CollapseWarning(keras.callbacks.Callback):
+    """Says so, once, when the features of all images become alike; and again after a recovery.
+
+    Watches `feature_std` against `COLLAPSED_BELOW`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collapsed = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Warn if this epoch fell below the threshold and the one before had not."""
+        value = (logs or {})["feature_std"]
+        if value < COLLAPSED_BELOW and not self.collapsed:
+            print(
+                f"warning: epoch {epoch + 1}: the features are collapsing (feature_std "
+                f"{value:.4f}): all images are getting the same",
+                file=sys.stderr,
+            )
+        self.collapsed = value < COLLAPSED_BELOW
+
+    def state(self) -> dict[str, bool]:
+        """Return what a checkpoint keeps."""
+        return {"collapsed": self.collapsed}
+
+    def restore(self, state: dict[str, bool]) -> None:
+        """Take it back."""
+        self.collapsed = state["collapsed"]
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write `model` to `path` as a whole or not at all: Keras itself writes in place.
+
+    Raises:
+        SurroundingsError: it cannot be written; an earlier file is then still in place.
+    """
+    partial = path.with_name(f"{PARTIAL}{path.name}")  # Keras looks at how the name ends
+    with writing(path):
+        try:
+            model.save(partial)
+            with partial.open("rb+") as file:
+                flush(file)
+            partial.replace(path)
+            flush_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def tensorboard(run: Run) -> keras.callbacks.Callback:
+    """Return the callback that keeps TensorBoard's logs."""
+    return keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)
+
+
+def progress_verbosity() -> int:
+    """Return Keras's verbosity: a bar on a terminal, a line an epoch in a log."""
+    return 1 if sys.stdout.isatty() else 2

@@ -1,0 +1,85 @@
+"""Every variable of a training as NumPy arrays, and back.
+
+`model.variables` has what `.weights` lacks: the state of the dropouts' seed generators. BYOL's
+target network is among them. With the optimiser's and the metrics' variables that is all that a
+step reads and writes.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deeplens_tf.errors import RequestError
+
+Variables = list[Any]
+GROUPS: dict[str, Callable[[keras.Model], Variables]] = {
+    "model": lambda model: model.variables,
+    "optimizer": lambda model: model.optimizer.variables,
+    "metrics": lambda model: model.metrics_variables,
+}
+SHOWN = 3
+
+
+def allocate(model: keras.Model, batch_spec: Any) -> None:
+    """Make the variables that Keras makes in the first step only: the optimiser's, the metrics'.
+
+    Args:
+        model: built and compiled.
+        batch_spec: `element_spec` of the batches it will be trained on.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    if isinstance(batch_spec, tuple):  # (images, targets); other batches have no compiled metrics
+        images, targets = (tf.zeros((1, *spec.shape[1:]), spec.dtype) for spec in batch_spec)
+        model.compute_metrics(images, targets, model(images, training=False))
+        model.reset_metrics()
+
+
+def variables_of(model: keras.Model, group: str) -> dict[str, Any]:
+    """Return the variables of one of `GROUPS` by a key that is the same in every process."""
+    return {
+        # Keras numbers names by what the process has made before.
+        f"{group}/{i:05d}/{re.sub(r'_[0-9]+', '', variable.path)}": variable
+        for i, variable in enumerate(GROUPS[group](model))
+    }
+
+
+def arrays_of(model: keras.Model, *groups: str) -> dict[str, np.ndarray]:
+    """Return copies of the values of all variables in the named groups."""
+    return {
+        key: np.array(keras.ops.convert_to_numpy(variable))
+        for group in groups
+        for key, variable in variables_of(model, group).items()
+    }
+
+
+def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], *groups: str) -> None:
+    """Give every variable of the named groups its value back.
+
+    Raises:
+        RequestError: the arrays are not this model's, naming those that differ.
+    """
+    variables: dict[str, Any] = {}
+    for group in groups:
+        variables |= variables_of(model, group)
+    wanted = {key: _form(variable) for key, variable in variables.items()}
+    found = {key: _form(arrays[key]) for key in arrays if key.partition("/")[0] in groups}
+    if wanted != found:
+        raise RequestError(f"the checkpoint is of another model: {_differences(wanted, found)}")
+    for key, variable in variables.items():
+        variable.assign(arrays[key])
+
+
+def _form(array: Any) -> str:
+    return f"{keras.backend.standardize_dtype(array.dtype)}{tuple(array.shape)}"
+
+
+def _differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
+    keys = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
+    shown = [f"{key} {found.get(key)} instead of {wanted.get(key)}" for key in keys[:SHOWN]]
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(shown) + more

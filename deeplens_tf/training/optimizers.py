@@ -1,0 +1,57 @@
+"""From the configuration to a Keras optimiser with its schedule."""
+
+import keras
+
+from deeplens_tf.config import OptimizerConfig
+
+# Shrinking these toward zero regularises nothing: only kernels decay.
+SPARED_FROM_DECAY = ["bias", "gamma", "beta", "positions", "class_token", "mask_token"]
+
+
+def build_optimizer(
+    config: OptimizerConfig, steps_per_epoch: int, epochs: int
+) -> keras.optimizers.Optimizer:
+    """Build the optimiser; the schedule runs over all steps of all epochs.
+
+    Args:
+        config: name, rate, decay, schedule, warm-up and clipping.
+        steps_per_epoch: optimiser steps an epoch.
+        epochs: epochs of the whole run.
+    """
+    rate = learning_rate(config, steps_per_epoch, epochs)
+    if config.name == "adamw":
+        optimizer = keras.optimizers.AdamW(
+            rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
+        )
+        optimizer.exclude_from_weight_decay(var_names=SPARED_FROM_DECAY)
+        return optimizer
+    kind = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[config.name]
+    return kind(rate, global_clipnorm=config.clip_norm)
+
+
+def learning_rate(
+    config: OptimizerConfig, steps_per_epoch: int, epochs: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Return the rate: constant, or a linear warm-up and then a cosine down to zero.
+
+    The cosine is that of Loshchilov and Hutter 2016 (arXiv:1608.03983, eq. 5) without restarts.
+    """
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    if config.schedule == "constant":
+        return config.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.learning_rate,
+        decay_steps=max(steps_per_epoch * epochs - warmup, 1),
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def with_probe_rate(
+    optimizer: keras.optimizers.Optimizer, probe_learning_rate: float
+) -> keras.optimizers.Optimizer:
+    """Give the probe's variables an Adam of their own, at a constant rate."""
+    probe = keras.optimizers.Adam(probe_learning_rate)
+    return keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(optimizer, {r"(.*/)?probe/.*": probe})
+    )

@@ -1,0 +1,121 @@
+"""The two things that fine-tuning can be asked for: a class, or the mass of the axion.
+
+A task says which images it can use, what is to be predicted of them, by which head and loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from deeplens_tf.config import FinetuneConfig
+from deeplens_tf.data.datasets import Example, PreparedData, has_mass, label_subset
+from deeplens_tf.errors import RequestError
+from deeplens_tf.models.heads import MassHead, classification_head
+from deeplens_tf.models.likelihoods import (
+    gaussian_negative_log_likelihood,
+    mae_dex,
+    squared_error_dex,
+)
+from deeplens_tf.terminal import say
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a head is trained on.
+
+    Attributes:
+        class_names: what a classifier tells apart; empty for a regression.
+        head: fresh layer on the encoder's features.
+        target: parsed examples, a batch of them -> targets, float32.
+        usable: table of a split -> True for each row the task can use.
+        loss: a Keras loss.
+        metrics: Keras metrics.
+    """
+
+    class_names: tuple[str, ...]
+    head: keras.layers.Layer
+    target: Callable[[Example], tf.Tensor]
+    usable: Callable[[pd.DataFrame], np.ndarray]
+    loss: Any
+    metrics: list[Any]
+
+    def training_rows(self, data: PreparedData, config: FinetuneConfig, seed: int) -> np.ndarray:
+        """Return True for each training image used: the configured share of the usable ones."""
+        index = data.index("train")
+        usable = self.usable(index)
+        chosen = np.zeros(len(index), bool)
+        chosen[usable] = label_subset(index[usable], config.fraction, seed)
+        return chosen
+
+
+def build_task(config: FinetuneConfig, data: PreparedData) -> Task:
+    """Return the configured task on these data.
+
+    Raises:
+        RequestError: the data lack what the task needs, classes or masses.
+    """
+    return {"classification": _classification, "regression": _regression}[config.head](config, data)
+
+
+def _classification(config: FinetuneConfig, data: PreparedData) -> Task:
+    classes = data.classes
+    if len(classes) < 2:
+        raise RequestError(
+            f"{data.folder}: classification needs images in two or more class folders, "
+            f"and there are {len(classes)}"
+        )
+    return Task(
+        class_names=classes,
+        head=classification_head(len(classes)),
+        target=lambda batch: tf.one_hot(batch["label"], len(classes)),
+        usable=lambda index: np.ones(len(index), bool),
+        loss="categorical_crossentropy",
+        metrics=[
+            "accuracy",
+            keras.metrics.AUC(multi_label=True, num_labels=len(classes), name="auc"),
+        ],
+    )
+
+
+def _regression(config: FinetuneConfig, data: PreparedData) -> Task:
+    index = data.index("train")
+    log10_masses = np.log10(index["mass_ev"][has_mass(index)].to_numpy())
+    if len(log10_masses) < 2:
+        raise RequestError(
+            f"{data.folder}: regression needs images with a mass, and {len(log10_masses)} of "
+            f"{len(index)} training images carry one: see data/README.md for masses.csv"
+        )
+    say(_skipped(data, index))
+    gaussian = config.likelihood == "gaussian"
+    mean, std = (log10_masses.mean(), log10_masses.std()) if config.standardise else (0.0, 1.0)
+    return Task(
+        class_names=(),
+        head=MassHead(float(mean), float(std), gaussian),
+        target=_log10_mass,
+        usable=has_mass,
+        loss=gaussian_negative_log_likelihood if gaussian else squared_error_dex,
+        metrics=[mae_dex],
+    )
+
+
+def _log10_mass(batch: Example) -> tf.Tensor:
+    # log in float64: 1e-24 is fine in float32 too, but its neighbours are not.
+    log10_mass_ev = tf.math.log(batch["mass_ev"]) / np.log(10.0)
+    return tf.cast(log10_mass_ev[:, None], tf.float32)  # (batch, 1)
+
+
+def _skipped(data: PreparedData, index: pd.DataFrame) -> str:
+    without = index["label"][~has_mass(index)].value_counts().sort_index()
+    names = [f"{count} of {_class_name(data, label)}" for label, count in without.items()]
+    return f"regression: {has_mass(index).sum()} training images carry a mass; skipped: " + (
+        ", ".join(names) or "none"
+    )
+
+
+def _class_name(data: PreparedData, label: int) -> str:
+    return data.classes[label] if label >= 0 else "unlabelled images"

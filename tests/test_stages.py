@@ -1,0 +1,240 @@
+"""The stages end to end on tiny images that a small network can tell apart."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from deeplens_tf import evaluate, finetune, pretrain
+from deeplens_tf.config import load_config, save_config
+from deeplens_tf.data.datasets import image_batches, open_data
+from deeplens_tf.errors import RequestError
+from deeplens_tf.models.loading import load_downstream, load_encoder
+from deeplens_tf.training.runs import Run, create_run
+from tests.conftest import CLASSES
+from tests.models.tiny import values_of
+
+QUICK = ("train.epochs=2", "train.batch_size=15", "train.jit_compile=false")
+
+
+def as_set(words):
+    return [part for word in words for part in ("--set", word)]
+
+
+@pytest.fixture(scope="module")
+def common(blobs_words):
+    return as_set([*blobs_words, *QUICK])
+
+
+@pytest.fixture(scope="module")
+def pretrained(common, tmp_path_factory):
+    """A finished pretraining run."""
+    folder = tmp_path_factory.mktemp("runs") / "pretrained"
+    pretrain.main([*common, "--run-dir", str(folder)])
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def finetuned(pretrained, tmp_path_factory):
+    """A finished fine-tuning run, on the encoder's own data, for it is told of no other."""
+    folder = tmp_path_factory.mktemp("runs") / "finetuned"
+    words = [*QUICK, "train.epochs=12", "optimizer.learning_rate=0.003"]
+    finetune.main([*as_set(words), "--encoder", str(pretrained.folder), "--run-dir", str(folder)])
+    return Run(folder)
+
+
+def numbers(run):
+    return pd.read_csv(run.history)
+
+
+@pytest.mark.slow
+def test_pretraining_leaves_a_complete_run(pretrained, blobs_words):
+    names = {path.name for path in pretrained.folder.iterdir()}
+    assert names == {
+        "config.yaml",
+        "environment.json",
+        "checkpoints",
+        "history.csv",
+        "tensorboard",
+        "encoder.keras",
+        "figures",
+    }
+    assert pretrained.load_config() == load_config("contrastive", [*blobs_words, *QUICK])
+    environment = json.loads((pretrained.folder / "environment.json").read_text())
+    assert environment["split_counts"] == {"train": 45, "validation": 15, "test": 21}
+    history = numbers(pretrained)
+    assert list(history["epoch"]) == [0, 1]
+    for name in ("loss", "pretext_loss", "contrastive_accuracy", "probe_loss", "probe_accuracy"):
+        assert {name, f"val_{name}"} <= set(history)
+    assert not [name for name in history if "time" in name]
+    assert np.isfinite(history).all(axis=None)
+    assert load_encoder(pretrained.folder).image_shape == (16, 16, 1)
+
+
+@pytest.mark.slow
+def test_the_command_repeats_the_result_and_writes_nothing_to_stderr(
+    pretrained, common, run_python, tmp_path
+):
+    ended = run_python("-m", "deeplens_tf.pretrain", *common, "--run-dir", "run")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "encoder: run/encoder.keras\n" in ended.stdout
+    again = Run(tmp_path / "run")
+    assert again.history.read_bytes() == pretrained.history.read_bytes()
+    first, second = (values_of(load_encoder(run.folder)) for run in (pretrained, again))
+    for path, value in first.items():
+        np.testing.assert_array_equal(second[path], value, err_msg=path)
+
+
+@pytest.mark.slow
+def test_fine_tuning_keeps_the_epoch_best_on_validation(finetuned):
+    history = numbers(finetuned)
+    data = open_data(finetuned.load_config())
+    probabilities = load_downstream(finetuned.model).predict(
+        image_batches(data, "validation", 15), verbose=0
+    )
+    labels = data.index("validation")["label"].to_numpy()
+    loss = -np.log(probabilities[np.arange(15), labels]).mean()
+    assert loss == pytest.approx(history["val_loss"].min(), rel=1e-3)
+    assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
+
+
+@pytest.mark.slow
+def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys):
+    evaluate.main(["--run", str(finetuned.folder)])
+    folder = finetuned.folder / "evaluation" / "test"
+    assert f"report: {folder}" in capsys.readouterr().out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    predictions = pd.read_csv(folder / "predictions.csv")
+    test_files = sorted(
+        str(path.relative_to(blobs_folder.with_name("blobs_test")))
+        for path in blobs_folder.with_name("blobs_test").rglob("*.npy")
+    )
+    assert sorted(predictions["file"]) == test_files
+    assert metrics["n_test"] == 21
+    assert metrics["split"] == "test"
+    assert list(predictions["label"]) == [file.split("/")[0] for file in predictions["file"]]
+    probabilities = predictions[[f"p_{name}" for name in CLASSES]].to_numpy()
+    labels = predictions["label"].map(CLASSES.index)
+    expected = roc_auc_score(labels, probabilities, multi_class="ovr")
+    assert metrics["macro_auc"] == pytest.approx(expected, abs=1e-6)
+    accuracy = accuracy_score(predictions["label"], predictions["predicted"])
+    assert metrics["accuracy"] == pytest.approx(accuracy)
+    # Three bright spots in three places: labels, images and classes stayed together.
+    assert metrics["macro_auc"] > 0.95
+
+
+@pytest.mark.slow
+def test_a_frozen_encoder_comes_out_as_it_went_in(pretrained, tmp_path):
+    words = ["--encoder", str(pretrained.encoder), "--freeze", "--fraction", "0.5"]
+    finetune.main([*as_set(QUICK), *words, "--run-dir", str(tmp_path / "frozen")])
+    before, after = (values_of(load_encoder(f)) for f in (pretrained.folder, tmp_path / "frozen"))
+    for path, value in before.items():
+        np.testing.assert_array_equal(after[path], value, err_msg=path)
+    environment = json.loads((tmp_path / "frozen" / "environment.json").read_text())
+    assert environment["labels_used"] == 24  # round(7.5) = 8 of each class's 15
+    assert environment["encoder"]["method"] == "contrastive"
+
+
+@pytest.mark.slow
+def test_fine_tuning_without_pretexts_and_without_a_test_split(
+    common, blobs_folder, tmp_path, capsys
+):
+    data = tmp_path / "data"
+    data.symlink_to(blobs_folder)
+    words = ["--set", "augment.views=[]", "--encoder", "none", "--data", str(data)]
+    finetune.main([*common, *words, "--run-dir", str(tmp_path / "scratch")])
+    evaluate.main(["--run", str(tmp_path / "scratch")])
+    assert "scoring the validation split" in capsys.readouterr().out
+    report = tmp_path / "scratch" / "evaluation" / "validation" / "metrics.json"
+    metrics = json.loads(report.read_text())
+    assert (metrics["split"], metrics["n_test"]) == ("validation", 15)
+
+
+@pytest.mark.slow
+def test_unlabelled_images_are_good_for_pretraining_alone(blobs_folder, common, tmp_path):
+    data = tmp_path / "mine"
+    data.mkdir()
+    for i, path in enumerate(sorted(blobs_folder.rglob("*.npy"))[::2]):
+        np.save(data / f"{i:03d}.npy", np.load(path))
+    run = tmp_path / "run"
+    pretrain.main([*common, "--data", str(data), "--run-dir", str(run)])
+    assert "probe_loss" not in numbers(Run(run))
+    with pytest.raises(RequestError, match="needs images in two or more class folders"):
+        finetune.main(["--encoder", str(run), "--run-dir", str(tmp_path / "x")])
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_an_encoder_of_another_architecture_is_refused_by_its_differences(pretrained, tmp_path):
+    words = ["--encoder", str(pretrained.encoder), "--set", "encoder.patch_size=4"]
+    with pytest.raises(RequestError, match=r"another architecture: patch_size 8 instead of 4$"):
+        finetune.main([*as_set(QUICK), *words, "--run-dir", str(tmp_path / "x")])
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_a_batch_larger_than_the_data_is_refused_before_a_folder_is_made(common, tmp_path):
+    words = [*common, "--set", "train.batch_size=46", "--run-dir", str(tmp_path / "x")]
+    with pytest.raises(RequestError, match="larger than the 45 training images"):
+        pretrain.main(words)
+    assert not (tmp_path / "x").exists()
+
+
+def resolved(*words):
+    return finetune.resolve_config(finetune.parser().parse_args(list(words)))
+
+
+@pytest.fixture
+def encoders_run(tmp_path, monkeypatch):
+    """A pretraining run's folder that knows its data; its encoder is a mere file."""
+    monkeypatch.chdir(tmp_path)
+    words = ["data.path=theirs", "data.image_size=32", "encoder.patch_size=16", "seed=9"]
+    run = Run(tmp_path / "runs" / "it")
+    run.folder.mkdir(parents=True)
+    save_config(load_config("contrastive", words), run.config)
+    run.encoder.touch()
+    return run
+
+
+def test_data_and_encoder_are_those_of_the_encoders_run(encoders_run):
+    for words in ([], ["--encoder", "runs/it"], ["--encoder", "runs/it/encoder.keras"]):
+        config = resolved(*words)
+        assert (config.data.path, config.data.image_size) == ("theirs", 32)
+        assert config.encoder.patch_size == 16
+        assert config.seed == 0  # a run has a seed of its own
+    assert resolved().finetune.encoder == "runs/it"
+
+
+def test_what_the_user_says_wins_over_the_encoders_run(encoders_run):
+    config = resolved("--set", "data.image_size=48", "--data", "mine")
+    assert (config.data.path, config.data.image_size) == ("mine", 48)
+
+
+def test_from_scratch_and_without_any_run_there_are_the_defaults(encoders_run):
+    assert resolved("--encoder", "none").data.path == "data/model_ii"
+    encoders_run.encoder.unlink()
+    assert resolved().finetune.encoder == "none"
+
+
+@pytest.mark.parametrize("path", ["2024-01-01", "runs/a #2", "no", "1e3", "a: b", 'say "x"'])
+def test_a_path_is_taken_as_it_is_written(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    assert resolved("--encoder", path).finetune.encoder == path
+
+
+def test_the_options_of_fine_tuning_reach_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = resolved("--freeze", "--fraction", "0.1", "--head", "classification").finetune
+    assert (config.freeze, config.fraction, config.head) == (True, 0.1, "classification")
+    with pytest.raises(RequestError, match=r"finetune\.fraction must be above 0 and at most 1"):
+        resolved("--fraction", "2")
+    with pytest.raises(RequestError, match=r"finetune\.fraction must be a number, not 'half'"):
+        resolved("--fraction", "half")
+
+
+def test_evaluating_a_run_without_a_model_says_so(tmp_path):
+    run = create_run("pretrain", "c", load_config("contrastive"), str(tmp_path / "run"), {})
+    with pytest.raises(RequestError, match=r"no model\.keras in it; only a fine-tuned run has"):
+        evaluate.main(["--run", str(run.folder)])

@@ -1,0 +1,75 @@
+"""What is saved of a training, and when."""
+
+import keras
+import numpy as np
+import pytest
+
+from deeplens_tf.training.callbacks import SaveBest, progress_verbosity, save_model
+
+
+class Notebook:
+    """Stands in for a model: writes down how often it was saved."""
+
+    def __init__(self):
+        self.saved = 0
+
+    def save(self, path):
+        self.saved += 1
+        path.write_text(str(self.saved))
+
+
+class Fails:
+    def save(self, path):
+        path.write_text("half")
+        raise OSError("disk full")
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs_saved"),
+    [
+        ([3.0, 2.0, 1.0], [0, 1, 2]),
+        ([3.0, 4.0, 2.0, 2.0, 5.0], [0, 2]),
+        ([float("nan"), 1.0, float("nan"), 0.5], [1, 3]),
+        ([float("nan")] * 2, []),
+    ],
+)
+def test_the_file_is_that_of_the_lowest_value_so_far(tmp_path, values, epochs_saved):
+    model, path = Notebook(), tmp_path / "model.keras"
+    saver = SaveBest(path, "val_loss")
+    saver.set_model(model)
+    saved = []
+    for epoch, value in enumerate(values):
+        before = model.saved
+        saver.on_epoch_end(epoch, {"loss": -epoch, "val_loss": value})
+        saved += [epoch] if model.saved > before else []
+    assert saved == epochs_saved
+    assert path.exists() == bool(epochs_saved)
+
+
+def test_a_quantity_that_is_not_logged_is_no_silence(tmp_path):
+    saver = SaveBest(tmp_path / "model.keras", "val_loss")
+    saver.set_model(Notebook())
+    with pytest.raises(KeyError, match="val_loss"):
+        saver.on_epoch_end(0, {"loss": 1.0})
+
+
+def test_a_save_that_fails_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "model.keras"
+    save_model(Notebook(), path)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(Fails(), path)
+    assert path.read_text() == "1"
+
+
+def test_a_save_leaves_nothing_but_the_file(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    save_model(model, tmp_path / "model.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize(("terminal", "verbosity"), [(True, 1), (False, 2)])
+def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch, terminal, verbosity):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    assert progress_verbosity() == verbosity

@@ -1,0 +1,280 @@
+"""Many devices compute what one does: on two halves of this CPU, and in two processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from deeplens_tf.data.datasets import WHOLE, Share, _shared
+from deeplens_tf.errors import RequestError
+from deeplens_tf.models import ContrastiveModel, ResNet50
+from deeplens_tf.models.heads import batch_norm_mlp
+from deeplens_tf.models.loading import load_encoder
+from deeplens_tf.training.distribution import (
+    ALONE,
+    Distribution,
+    _batch_norms,
+    _slurm_cluster,
+    open_distribution,
+)
+from tests.conftest import REPOSITORY, write_blobs
+from tests.models.tiny import values_of
+from tests.training.steps import CASES, STEPS
+from tests.training.test_cluster import config as cluster_variables
+
+TOLERANCE = 1e-5
+TEMPERATURE = 0.1
+LONGEST_S = 200
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What `two_replicas` leaves: by strategy and case, arrays by name."""
+    folder = tmp_path_factory.mktemp("replicas")
+    words = [sys.executable, "-W", "error", "-m", "tests.training.two_replicas", str(folder)]
+    subprocess.run(words, cwd=REPOSITORY, check=True, timeout=LONGEST_S)
+    return {path.stem: dict(np.load(path)) for path in folder.iterdir()}
+
+
+def part(arrays, name):
+    return {
+        key.partition("/")[2]: value for key, value in arrays.items() if key.startswith(f"{name}/")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_replicas_make_the_steps_of_one_device(trained, case):
+    one, two = trained[f"none-{case}"], trained[f"mirrored-{case}"]
+    ours, theirs = part(two, "weights"), part(one, "weights")
+    assert ours.keys() == theirs.keys()
+    for path, weights in theirs.items():
+        np.testing.assert_allclose(ours[path], weights, rtol=0, atol=TOLERANCE, err_msg=path)
+    assert not any(part(two, "differences").values())
+    metrics, expected = (
+        {name: value.item() for name, value in part(arrays, "metrics").items()}
+        for arrays in (two, one)
+    )
+    assert metrics == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_clipped_case_is_clipped(trained):
+    free, clipped = (part(trained[f"none-{case}"], "weights") for case in CASES[-3::2])
+    assert max(np.abs(free[path] - clipped[path]).max() for path in free) > 100 * TOLERANCE
+
+
+@pytest.mark.slow
+def test_byol_follows_once_a_step_on_each_replica(trained):
+    updates = [
+        value
+        for path, value in part(trained["mirrored-byol"], "weights").items()
+        if path.endswith("updates")
+    ]
+    assert updates == [STEPS]
+
+
+def naive_contrastive_loss(views):
+    """InfoNCE of a whole batch by loops: each row against all of the other view, both ways."""
+    units = [view / np.linalg.norm(view, axis=1, keepdims=True) for view in views]
+    losses = []
+    for own, others in (units, units[::-1]):
+        for i, row in enumerate(own):
+            logits = [row @ other / TEMPERATURE for other in others]
+            losses.append(np.log(np.sum(np.exp(logits))) - logits[i])
+    return np.mean(losses)
+
+
+def numerical_gradient(function, values, step=1e-6):
+    gradient = np.zeros_like(values)
+    for place in np.ndindex(values.shape):
+        shift = np.zeros_like(values)
+        shift[place] = step
+        gradient[place] = (function(values + shift) - function(values - shift)) / (2 * step)
+    return gradient
+
+
+@pytest.mark.slow
+def test_gathered_negatives_pass_on_the_whole_gradient(trained):
+    gathered = trained["gathered"]
+    projections = gathered["projections"].astype(float)
+    assert gathered["loss"] == pytest.approx(naive_contrastive_loss(projections), rel=1e-5)
+    expected = numerical_gradient(naive_contrastive_loss, projections)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(gathered["gradients"], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_every_batch_norm_is_found_inside_resnet50():
+    encoder = ResNet50((32, 32, 1), top_width=4)
+    encoder.build()
+    model = ContrastiveModel(encoder, batch_norm_mlp((4, 4), "projector"))
+    kind = keras.layers.BatchNormalization
+    every = {layer.name for layer in model._flatten_layers() if isinstance(layer, kind)}
+    assert len(every) == 53 + 3 + 1
+    assert {layer.name for layer in _batch_norms(model)} == every
+
+
+def test_shares_in_order_make_the_batch():
+    batches = tf.data.Dataset.range(11).map(lambda i: {"index": i}).batch(8)
+    shares = [list(_shared(batches, Share(i, 4), 8).as_numpy_iterator()) for i in range(4)]
+    for number, whole in enumerate(batches.as_numpy_iterator()):
+        parts = [share[number]["index"] for share in shares]
+        np.testing.assert_array_equal(np.concatenate(parts), whole["index"])
+        assert [len(rows) for rows in parts] == ([2, 2, 2, 2], [2, 1, 0, 0])[number]
+    assert _shared(batches, WHOLE, 8) is batches
+
+
+def test_a_batch_that_replicas_cannot_share_is_a_wrong_request():
+    four = Distribution(SimpleNamespace(num_replicas_in_sync=4))
+    four.require_divisible(12)
+    assert (four.divisible(10), four.divisible(3)) == (8, 0)
+    for size, advice in ((10, 8), (3, 4)):
+        with pytest.raises(
+            RequestError, match=f"batch_size {size} .* multiple of 4, such as {advice}"
+        ):
+            four.require_divisible(size)
+
+
+def test_one_device_changes_nothing():
+    assert open_distribution("none") is ALONE
+    assert (ALONE.replicas, ALONE.is_chief, ALONE.share) == (1, True, WHOLE)
+    assert ALONE.any(True, False) == (True, False)
+    assert ALONE.from_chief(b"as it is") == b"as it is"
+    assert ALONE.chief_first(lambda: "prepared") == "prepared"
+    batches = tf.data.Dataset.range(3)
+    assert (ALONE.spread(batches), ALONE.steps(batches)) == (batches, None)
+
+
+def test_an_unknown_strategy_is_a_wrong_request():
+    with pytest.raises(RequestError, match="--strategy many: one of none, auto, mirrored, multi"):
+        open_distribution("many")
+
+
+SLURM = {
+    "SLURM_JOB_ID": "40007",
+    "SLURM_STEP_NUM_TASKS": "3",
+    "SLURM_STEP_NODELIST": "node[9-10]",
+    "SLURM_STEP_TASKS_PER_NODE": "1,2",
+}
+
+
+@pytest.mark.parametrize(
+    ("node", "local", "rank", "index"),
+    [("node9", 0, 0, 2), ("node10", 0, 1, 0), ("node10", 1, 2, 1)],
+)
+def test_slurm_tells_each_task_its_own_address(monkeypatch, node, local, rank, index):
+    own = {"SLURMD_NODENAME": node, "SLURM_LOCALID": str(local), "SLURM_PROCID": str(rank)}
+    for name, value in (SLURM | own).items():
+        monkeypatch.setenv(name, value)
+    cluster = _slurm_cluster()
+    assert cluster.addresses == ("node10:12007", "node10:12008", "node9:12007")
+    assert cluster.index == index
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_no_cluster_is_a_wrong_request(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(RequestError, match=r"neither in TF_CONFIG nor in SLURM.* start it by srun"):
+        open_distribution("multiworker")
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder with 48 images to train on and 12 to validate, where all the runs take place."""
+    folder = tmp_path_factory.mktemp("room")
+    write_blobs(folder / "blobs", 20, seed=0)
+    return folder
+
+
+WORDS = (
+    *("--config", "contrastive", "--data", "blobs", "--set", "data.image_size=16"),
+    *("--set", "data.validation_fraction=0.2", "--set", "train.batch_size=16"),
+    *("--set", "encoder.patch_size=4", "--set", "optimizer.name=sgd"),
+    *("--set", "optimizer.schedule_epochs=2", "--set", "train.jit_compile=false"),
+)
+
+
+def begin(room, *words, **variables):
+    command = [sys.executable, "-m", "deeplens_tf.pretrain", *WORDS, *words]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=room, env=environment, **pipes)
+
+
+def begin_pair(room, run, epochs):
+    words = ("--strategy", "multiworker", "--run-dir", run, "--set", f"train.epochs={epochs}")
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
+            free.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second)]
+    return [
+        begin(room, *words, **cluster_variables({"worker": workers}, index=i)) for i in range(2)
+    ]
+
+
+def ended(process):
+    output, errors = process.communicate(timeout=LONGEST_S)
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def pair(room):
+    """A run by two processes, broken off after an epoch and gone on with: how each ended."""
+    first = [ended(process) for process in begin_pair(room, "pair", epochs=1)]
+    return first, [ended(process) for process in begin_pair(room, "pair", epochs=2)]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(room, pair):
+    for chief, other in pair:
+        assert (chief[0], chief[2], other[0], other[2]) == (0, "", 0, "")
+    assert (
+        ended(begin(room, "--strategy", "none", "--run-dir", "one", "--set", "train.epochs=2"))[0]
+        == 0
+    )
+    one, two = (values_of(load_encoder(room / name)) for name in ("one", "pair"))
+    for weights, others in zip(one.values(), two.values(), strict=True):
+        np.testing.assert_allclose(others, weights, rtol=0, atol=TOLERANCE)
+    histories = [pd.read_csv(room / name / "history.csv") for name in ("one", "pair")]
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_only_the_chief_writes_and_speaks(room, pair):
+    assert {path.name for path in room.iterdir()} - {"one"} >= {"blobs", "pair", "runs"}
+    assert {path.name for path in (room / "runs").iterdir()} == {"cache"}
+    (_, said, _), (_, other_said, _) = pair[1]
+    assert "encoder: pair/encoder.keras" in said and "resumed: pair/checkpoints/step-" in said
+    assert set(other_said.splitlines()) <= {line for line in said.splitlines() if "cache" in line}
+    facts = json.loads((room / "pair" / "environment.json").read_text())
+    assert (facts["replicas"], facts["workers"]) == (2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [1])
+def test_a_killed_worker_ends_the_other_with_a_line(room, killed):
+    run = f"killed-{killed}"
+    processes = begin_pair(room, run, epochs=1000)
+    deadline = time.monotonic() + LONGEST_S
+    while not (room / run / "history.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    processes[killed].send_signal(signal.SIGKILL)
+    at = time.monotonic()
+    code, _, errors = ended(processes[1 - killed])
+    assert time.monotonic() - at < 60
+    assert code == 4
+    assert f"worker {1 - killed} of 2 ends, for another has ended or cannot be reached" in errors
+    ended(processes[killed])

@@ -1,0 +1,229 @@
+"""A training that is stopped anywhere and taken up again ends bit for bit as if it never was.
+
+On a small network with everything that has a state: dropout, batch normalisation, AdamW with a
+schedule, a metric that sums over an epoch, the best model so far.
+"""
+
+import signal
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplens_tf.config import CheckpointConfig, load_config
+from deeplens_tf.data.datasets import labelled_batches, open_data
+from deeplens_tf.errors import RequestError, Stopped
+from deeplens_tf.training.callbacks import SaveBest
+from deeplens_tf.training.fitting import Course, fit
+from deeplens_tf.training.model_state import arrays_of
+from deeplens_tf.training.optimizers import build_optimizer
+from deeplens_tf.training.runs import Run
+
+EPOCHS, STEPS, BATCH = 2, 3, 15
+
+
+class Crash(Exception):
+    """Stands in for a SIGKILL: nothing is saved when it comes."""
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Does something after a step of the training or of the validation, counted over the run."""
+
+    def __init__(self, act, step=None, validation=None):
+        super().__init__()
+        self.act, self.left = act, {"train": step, "test": validation}
+
+    def _count(self, kind):
+        if self.left[kind] is not None:
+            self.left[kind] -= 1
+            if self.left[kind] == 0:
+                self.act()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._count("train")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._count("test")
+
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        pass
+
+
+def crash():
+    raise Crash
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_pictures():
+    """Leave out what takes longest and is not looked at here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deeplens_tf.training.fitting._save_curves", lambda run: None)
+        patch.setattr(
+            "deeplens_tf.training.fitting.tensorboard", lambda run: keras.callbacks.Callback()
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(blobs_words):
+    return load_config("finetune", [*blobs_words, f"train.epochs={EPOCHS}"])
+
+
+@pytest.fixture(scope="module")
+def data(config):
+    return open_data(config)
+
+
+def build_course(config, data):
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            layers.Flatten(),
+            layers.Dense(8, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    auc = keras.metrics.AUC(multi_label=True, num_labels=3, name="auc")
+    optimizer = build_optimizer(config.optimizer, STEPS, config.schedule_epochs)
+    model.compile(
+        optimizer, "categorical_crossentropy", metrics=["accuracy", auc], run_eagerly=True
+    )
+
+    def target(batch):
+        return tf.one_hot(batch["label"], 3)
+
+    def batches(start):
+        epochs = config.train.epochs
+        return labelled_batches(data, "train", target, BATCH, config.augment, epochs, start=start)
+
+    return Course(model, data, batches, labelled_batches(data, "validation", target, 6), STEPS)
+
+
+def train(folder, config, data, *callbacks, **checkpoint):
+    """Train, or go on; return every variable, the history and the best model's file."""
+    settings = CheckpointConfig(
+        **({"every_steps": None, "every_minutes": None, "keep": 2} | checkpoint)
+    )
+    config = replace(config, checkpoint=settings)
+    run, course = Run(folder), build_course(config, data)
+    folder.mkdir(exist_ok=True)
+    fit(course, config, run, [*callbacks, SaveBest(run.model, "val_loss")], [run.model])
+    best = keras.saving.load_model(run.model, compile=False)
+    return (
+        arrays_of(course.model, "model", "optimizer"),
+        run.history.read_text(),
+        best.get_weights(),
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, data, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs") / "whole", config, data)
+
+
+def assert_same(found, expected):
+    assert found[1] == expected[1]
+    assert found[0].keys() == expected[0].keys()
+    for key, array in expected[0].items():
+        np.testing.assert_array_equal(found[0][key], array, err_msg=key)
+    for array, other in zip(found[2], expected[2], strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+def test_saving_changes_nothing(config, data, tmp_path, uninterrupted):
+    assert_same(train(tmp_path / "run", config, data, every_steps=1), uninterrupted)
+    assert_same(train(tmp_path / "again", config, data, every_minutes=1e-6), uninterrupted)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
+def test_a_request_to_stop_after_any_step(config, data, tmp_path, uninterrupted, step):
+    with pytest.raises(Stopped, match=f"step-{step:09d}; "):
+        train(tmp_path / "run", config, data, Interrupt(terminate, step=step))
+    assert_same(train(tmp_path / "run", config, data), uninterrupted)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_request_to_stop_in_the_validation(config, data, tmp_path, uninterrupted, step):
+    with pytest.raises(Stopped):
+        train(tmp_path / "run", config, data, Interrupt(terminate, validation=step))
+    assert_same(train(tmp_path / "run", config, data), uninterrupted)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
+def test_a_crash_goes_back_to_the_last_checkpoint(config, data, tmp_path, uninterrupted, step):
+    with pytest.raises(Crash):
+        train(tmp_path / "run", config, data, Interrupt(crash, step=step), every_steps=2)
+    assert_same(train(tmp_path / "run", config, data, every_steps=2), uninterrupted)
+
+
+def test_being_stopped_after_every_single_step(config, data, tmp_path, uninterrupted):
+    stops = 0
+    while True:
+        try:
+            found = train(tmp_path / "run", config, data, Interrupt(terminate, step=1))
+        except Stopped:
+            stops += 1
+        else:
+            break
+    assert stops == EPOCHS * STEPS
+    assert_same(found, uninterrupted)
+
+
+def test_a_best_model_that_was_lost_or_is_of_a_later_step_comes_back(
+    config, data, tmp_path, uninterrupted
+):
+    with pytest.raises(Crash):
+        train(tmp_path / "run", config, data, Interrupt(crash, step=5), every_steps=1)
+    (tmp_path / "run" / "model.keras").write_bytes(b"of another time")
+    assert_same(train(tmp_path / "run", config, data), uninterrupted)
+
+
+def test_more_epochs_keep_the_first_schedule(config, data, tmp_path):
+    train(tmp_path / "run", config, data)
+    longer = replace(
+        config,
+        train=replace(config.train, epochs=3),
+        optimizer=replace(config.optimizer, schedule_epochs=EPOCHS),
+    )
+    once = train(tmp_path / "once", longer, data)
+    assert_same(train(tmp_path / "run", longer, data), once)
+    assert len(once[1].splitlines()) == 4
+
+
+def test_a_damaged_newest_checkpoint_costs_only_time(config, data, tmp_path, uninterrupted, capsys):
+    with pytest.raises(Crash):
+        train(tmp_path / "run", config, data, Interrupt(crash, step=5), every_steps=2)
+    newest = tmp_path / "run" / "checkpoints" / "step-000000004"
+    (newest / "arrays.npz").write_bytes((newest / "arrays.npz").read_bytes()[:1000])
+    found = train(tmp_path / "run", config, data)
+    assert f"{newest}: damaged, arrays.npz is not what was written" in capsys.readouterr().err
+    assert_same(found, uninterrupted)
+
+
+def test_the_checkpoint_of_another_model_is_refused_by_the_variables_that_differ(
+    config, data, tmp_path
+):
+    train(tmp_path / "run", config, data)
+    course = build_course(config, data)
+    model = keras.Sequential(
+        [keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    model.compile("adam", "mse")
+    with pytest.raises(
+        RequestError,
+        match=r"another model: model/.*/kernel float32\(256, 8\) instead of float32\(256, 3\)",
+    ):
+        fit(replace(course, model=model), config, Run(tmp_path / "run"))

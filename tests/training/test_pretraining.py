@@ -1,0 +1,113 @@
+"""Pretraining end to end: each method from a folder of images to an encoder that loads."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from deeplens_tf import load_encoder
+from deeplens_tf.config import load_config
+from deeplens_tf.data.datasets import open_data, pretraining_batches
+from deeplens_tf.errors import RequestError
+from deeplens_tf.models.vit import VARIANTS
+from deeplens_tf.training.pretraining import pretrain
+from tests.models.pretexts import METHODS
+
+OWN_METRICS = {"inpainting": {"masked_mse", "masked_ssim"}}
+SHARED_METRICS = {"loss", "pretext_loss", "feature_std", "probe_loss", "probe_accuracy"}
+
+
+@pytest.fixture
+def configured(blobs_folder, tmp_path, monkeypatch):
+    """Configurations of runs that take seconds, on images of 16 pixels a side."""
+    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    monkeypatch.setitem(VARIANTS, "vit_nano", small)
+
+    def configure(name, *words):
+        return load_config(
+            name,
+            [
+                "data.image_size=16",
+                f"data.cache={tmp_path / 'cache'}",
+                "pretrain.projection_width=8",
+                "pretrain.inpainting.decoder_depth=1",
+                "train.epochs=2",
+                "train.batch_size=16",
+                "train.jit_compile=false",
+                *words,
+            ],
+            str(blobs_folder),
+        )
+
+    return configure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS[1:])  # test_stages.py has the contrastive
+def test_two_epochs_leave_an_encoder_that_loads(method, configured, tmp_path):
+    run = pretrain(configured(method), method, str(tmp_path / "run"))
+    history = pd.read_csv(run.history)
+    metrics = SHARED_METRICS | OWN_METRICS.get(method, set())
+    assert set(history) == {"epoch"} | metrics | {f"val_{name}" for name in metrics}
+    assert len(history) == 2
+    assert np.isfinite(history.to_numpy()).all()
+    features = load_encoder(run.folder)(np.zeros((3, 16, 16, 1), "float32"))
+    assert features.shape == (3, 16)
+    assert (run.figures / "inpainting.png").is_file() == (method == "inpainting")
+
+
+def test_inpainting_refuses_a_network_without_patches(configured, tmp_path):
+    config = configured("inpainting", "encoder.name=resnet50", "data.image_size=32")
+    with pytest.raises(RequestError, match="drops patches, and resnet50 has none: set encoder"):
+        pretrain(config, "inpainting", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def orders(data, config, batch_size, epochs, seed=0):
+    keras.utils.set_random_seed(seed)  # global state must not matter
+    batches = pretraining_batches(data, "train", config.augment, batch_size, epochs, patches=16)
+    return list(batches.as_numpy_iterator())
+
+
+def by_image(batches):
+    return {
+        image.tobytes(): order
+        for batch in batches
+        for image, order in zip(batch["image"], batch["patch_order"], strict=True)
+    }
+
+
+def test_the_masks_follow_from_seed_epoch_and_image_alone(configured):
+    config = configured("inpainting")
+    data = open_data(config)
+    batches = orders(data, config, 16, None)
+    assert set(batches[0]) == {"image", "label", "view_1", "patch_order"}
+    assert batches[0]["patch_order"].dtype == np.int32
+    masks = by_image(batches)
+    # Epoch 0 of training is shuffled, other batches and another global seed: the same masks.
+    shuffled = by_image(orders(data, config, 6, 1, seed=1))
+    shared = masks.keys() & shuffled.keys()
+    assert len(shared) > 40
+    assert all((masks[image] == shuffled[image]).all() for image in shared)
+
+
+def test_the_masks_are_permutations_that_differ_between_images_and_epochs(configured):
+    config = configured("inpainting")
+    batches = orders(open_data(config), config, 54, 2)
+    first, second = (batch["patch_order"] for batch in batches)
+    for epoch in (first, second):
+        np.testing.assert_array_equal(np.sort(epoch, axis=1), np.tile(np.arange(16), (54, 1)))
+        assert len({order.tobytes() for order in epoch}) == 54
+    assert not {order.tobytes() for order in first} & {order.tobytes() for order in second}
+    # Each patch is dropped as often as any other, within chance.
+    assert np.abs(np.argsort(first, axis=1).mean(axis=0) - 7.5).max() < 5 * 4.6 / 54**0.5
+
+
+def test_another_seed_gives_other_masks(configured):
+    masks = [
+        by_image(orders(open_data(config), config, 16, None))
+        for config in (configured("inpainting"), configured("inpainting", "seed=1"))
+    ]
+    shared = masks[0].keys() & masks[1].keys()
+    assert len(shared) > 20
+    assert not any((masks[0][image] == masks[1][image]).all() for image in shared)

@@ -1,0 +1,91 @@
+"""What a head is trained on: which images, which targets, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deeplens_tf.config import load_config
+from deeplens_tf.data.datasets import open_data
+from deeplens_tf.errors import RequestError
+from deeplens_tf.training.tasks import build_task
+
+MASSES_EV = 10 ** np.linspace(-24, -22, 10)
+
+
+@pytest.fixture
+def lenses(tmp_path):
+    """Ten axion images with a mass each, ten of `no_sub` without."""
+    generator = np.random.default_rng(0)
+    for name in ("axion", "no_sub"):
+        (tmp_path / "lenses" / name).mkdir(parents=True)
+        for i in range(10):
+            np.save(tmp_path / "lenses" / name / f"{i}.npy", generator.random((8, 8)))
+    rows = [f"{i}.npy,{mass!r}" for i, mass in enumerate(MASSES_EV.tolist())]
+    table = "\n".join(["file,mass_ev", *rows]) + "\n"
+    (tmp_path / "lenses" / "axion" / "masses.csv").write_text(table)
+    return tmp_path / "lenses"
+
+
+def opened(folder, *words):
+    words = ["data.image_size=8", "data.validation_fraction=0.2", *words]
+    config = load_config("finetune", [*words, f"data.cache={folder.parent}/cache"], str(folder))
+    return config, open_data(config)
+
+
+def test_regression_takes_the_images_with_a_mass(lenses, capsys):
+    config, data = opened(lenses, "finetune.head=regression")
+    task = build_task(config.finetune, data)
+    keep = task.training_rows(data, config.finetune, seed=0)
+    index = data.index("train")
+    assert (index["label"][keep] == data.classes.index("axion")).all()
+    assert keep.sum() == 8
+    assert "8 training images carry a mass; skipped: 8 of no_sub" in capsys.readouterr().out
+
+
+def test_targets_and_standardisation_are_of_the_training_masses(lenses):
+    config, data = opened(lenses, "finetune.head=regression")
+    task = build_task(config.finetune, data)
+    masses = data.index("train")["mass_ev"].dropna().to_numpy()
+    target = task.target({"mass_ev": masses})
+    np.testing.assert_allclose(target, np.log10(masses)[:, None], rtol=1e-7)
+    assert task.head.mean_dex == pytest.approx(np.log10(masses).mean())
+    assert task.head.std_dex == pytest.approx(np.log10(masses).std())
+
+
+def test_standardisation_can_be_left_out(lenses):
+    config, data = opened(lenses, "finetune.head=regression", "finetune.standardise=false")
+    head = build_task(config.finetune, data).head
+    assert (head.mean_dex, head.std_dex) == (0.0, 1.0)
+
+
+def test_a_fraction_of_the_masses_is_stratified_and_nested(lenses):
+    config, data = opened(lenses, "finetune.head=regression")
+    task = build_task(config.finetune, data)
+    chosen = [
+        task.training_rows(data, replace(config.finetune, fraction=fraction), seed=3)
+        for fraction in (0.25, 0.5, 1.0)
+    ]
+    assert [rows.sum() for rows in chosen] == [2, 4, 8]
+    assert (chosen[0] <= chosen[1]).all()
+    assert (chosen[1] <= chosen[2]).all()
+
+
+def test_classification_targets_are_one_hot(lenses):
+    config, data = opened(lenses)
+    task = build_task(config.finetune, data)
+    np.testing.assert_array_equal(task.target({"label": np.array([1, 0])}), [[0, 1], [1, 0]])
+    assert task.class_names == ("axion", "no_sub")
+
+
+def test_regression_without_masses_is_refused(lenses):
+    (lenses / "axion" / "masses.csv").unlink()
+    config, data = opened(lenses, "finetune.head=regression")
+    with pytest.raises(RequestError, match="regression needs images with a mass, and 0 of 16"):
+        build_task(config.finetune, data)
+
+
+def test_classification_without_classes_is_refused(lenses):
+    config, data = opened(lenses / "axion")
+    with pytest.raises(RequestError, match="two or more class folders"):
+        build_task(config.finetune, data)

@@ -1,0 +1,92 @@
+"""`python -m deeplens_tf.evaluate`: a fine-tuned model to metrics, predictions and figures."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deeplens_tf.cli import (
+    StageParser,
+    add_set_option,
+    import_tensorflow,
+    run_stage,
+    stage_parser,
+)
+from deeplens_tf.config import Config, load_config
+from deeplens_tf.data.folders import require_folder
+from deeplens_tf.errors import RequestError
+from deeplens_tf.terminal import say
+from deeplens_tf.training.runs import ENCODER, MODEL, Run, newest_run
+
+
+def parser() -> StageParser:
+    """Return the stage's command line."""
+    words = stage_parser("evaluate", "Score a fine-tuned model on every test image, once each.")
+    words.add_argument(
+        "--run",
+        "--run-dir",
+        metavar="PATH",
+        dest="run",
+        help="the run to evaluate (without it: the newest fine-tuning run)",
+    )
+    words.add_argument(
+        "--probe",
+        choices=["linear", "knn"],
+        help="probe the run's frozen encoder, and the same network untrained beside it",
+    )
+    words.add_argument(
+        "--head",
+        choices=["classification", "regression"],
+        default="classification",
+        help="what the probe predicts; a fine-tuned run knows its own",
+    )
+    words.add_argument("--data", metavar="PATH", help="score on these images, not the run's own")
+    add_set_option(words)
+    return words
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the stage on the command line's words."""
+    arguments = parser().parse_args(words)
+    run = Run(Path(arguments.run)) if arguments.run else _newest(arguments.probe)
+    run.load_config()
+    if arguments.probe is None and not run.model.is_file():
+        raise RequestError(
+            f"{run.folder}: no {MODEL} in it; only a fine-tuned run has a head to evaluate "
+            "(--probe linear measures an encoder)"
+        )
+    config = load_config(str(run.config), arguments.overrides, arguments.data)
+    require_folder(Path(config.data.path))
+    import_tensorflow()
+    from deeplens_tf.evaluation.report import summary_table
+
+    folder, metrics = _measure(run, config, arguments)
+    say(*summary_table(metrics).split("\n"))
+    say(f"report: {folder}")
+
+
+def _measure(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dict[str, Any]]:
+    from deeplens_tf.evaluation.probing import evaluate_probe
+    from deeplens_tf.evaluation.report import summary_table
+    from deeplens_tf.evaluation.scoring import evaluate
+
+    if arguments.probe is None:
+        return evaluate(run, config)
+    folder, metrics = evaluate_probe(run, config, arguments.head, arguments.probe)
+    say("control, the same network untrained:")
+    say(*summary_table(metrics["control"]).split("\n"))
+    say("pretrained:")
+    return folder, metrics
+
+
+def _newest(probe: str | None) -> Run:
+    product, kind = (MODEL, "fine-tuning") if probe is None else (ENCODER, "pretraining")
+    run = newest_run(product)
+    if run is None:
+        raise RequestError(f"no {kind} run under runs/: make one first, or give --run")
+    say(f"run: {run.folder}, the newest {kind} run")
+    return run
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,1 @@
+"""Metrics, probes, figures and the report of a run."""

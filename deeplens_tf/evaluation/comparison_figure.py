@@ -1,0 +1,58 @@
+"""The picture of a comparison: one dot with its interval for each way of training."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deeplens_tf.evaluation.style import PALETTE, in_house_style, name_axes
+
+LABELS = {
+    "macro_auc": "macro AUC (one against the rest)",
+    "accuracy": "accuracy",
+    "mae_dex": "mean absolute error / dex",
+    "r2": "R²",
+}
+REFERENCES = ("supervised baseline", "untrained control")
+
+
+@in_house_style
+def comparison_figure(table: pd.DataFrame, quantities: tuple[str, ...], title: str = "") -> Figure:
+    """Draw each row's quantities with their 95 % intervals; references have another colour.
+
+    Args:
+        table: as `comparison.compare` returns.
+        quantities: the columns to draw, one panel each.
+        title: of the figure.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if table.empty:
+        raise ValueError("table must have rows. Received: none")
+    figure = Figure(figsize=(4.2 * len(quantities) + 3.2, 0.45 * len(table) + 1.7))
+    panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
+    for axes, quantity in zip(panels, quantities, strict=True):
+        _draw_quantity(axes, table, quantity)
+    panels[0].set_yticks(range(len(table)), [_name(row) for _, row in table.iterrows()])
+    panels[0].invert_yaxis()
+    figure.suptitle(title or "Evaluated runs, with 95 % intervals")
+    return figure
+
+
+def _draw_quantity(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
+    for place, (_, row) in enumerate(table.iterrows()):
+        value = row[quantity]
+        # A bootstrap interval need not hold its own estimate: no bar of negative length.
+        low = max(value - row[f"{quantity}_low"], 0.0)
+        high = max(row[f"{quantity}_high"] - value, 0.0)
+        colour = PALETTE[1] if row["method"] in REFERENCES else PALETTE[0]
+        bars = None if np.isnan([low, high]).any() else [[low], [high]]
+        axes.errorbar(value, place, xerr=bars, fmt="o", color=colour, capsize=3)
+    name_axes(axes, "", LABELS[quantity], "")
+
+
+def _name(row: pd.Series) -> str:
+    pretext = f" ({row['pretext']})" if row["pretext"] else ""
+    seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
+    return f"{row['method']}{pretext}\n{row['readout']}, {row['labels']} labels{seeds}"

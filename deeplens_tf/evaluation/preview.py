@@ -1,0 +1,40 @@
+"""A look at the pretexts: originals beside the two views that pretraining would see."""
+
+from pathlib import Path
+
+import numpy as np
+
+from deeplens_tf.config import Config
+from deeplens_tf.data.datasets import PreparedData, open_data, pretraining_batches
+from deeplens_tf.evaluation.figures import save_figure
+from deeplens_tf.evaluation.image_grids import views_grid
+
+ROWS = 4
+LARGEST_BATCH = 256
+
+
+def draw_preview(config: Config, path: Path) -> None:
+    """Draw a few training images of each class with their views of the first epoch.
+
+    Args:
+        config: names the data and the pretexts.
+        path: the picture, .png or .pdf.
+
+    Raises:
+        RequestError: no such data.
+        DataError: the images cannot be used.
+    """
+    data = open_data(config)
+    size = min(data.count("train"), LARGEST_BATCH)
+    batch = next(iter(pretraining_batches(data, "train", config.augment, size, None)))
+    rows = _some_of_each(data, size)
+    views = [batch[key].numpy()[rows] for key in ("image", "view_1", "view_2")]
+    pretexts = ", ".join(config.augment.views) or "none"
+    save_figure(views_grid(*views, title=f"Pretexts: {pretexts}"), path)
+
+
+def _some_of_each(data: PreparedData, size: int) -> np.ndarray:
+    """Return rows of the first `size` images in stored order: as many of each class."""
+    labels = data.index("train")["label"].to_numpy()[:size]
+    per_label = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.concatenate([rows[: max(1, ROWS // len(per_label))] for rows in per_label])

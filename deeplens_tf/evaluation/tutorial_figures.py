@@ -1,0 +1,195 @@
+"""Figures of the tutorials: what substructure does to an image, what a mass and a batch look like.
+
+Arrays in, a matplotlib Figure out, in the look of all other figures.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
+
+from deeplens_tf.evaluation.style import (
+    IMAGE_COLOURS,
+    MATRIX_COLOURS,
+    PALETTE,
+    in_house_style,
+    line_colours,
+    name_axes,
+)
+
+DIFFERENCE_COLOURS = "PuOr_r"
+"""Colour map of differences: white at zero, orange and purple for all kinds of colour vision."""
+
+PERCENT_IN_SCALE = 99.5
+"""Of a residual's pixels: a single bright one would leave the others white."""
+
+SMALLEST_PERCENT = 0.1
+"""Of the brightest pixel, at the end of a residual's colours; a lens without any is all white."""
+
+
+@in_house_style
+def substructure_figure(
+    images: Sequence[ArrayLike],
+    smooth: Sequence[ArrayLike],
+    names: Sequence[str],
+    pixel_scale_arcsec: float,
+    half_side_arcsec: float | None = None,
+    title: str = "",
+) -> Figure:
+    """Show lenses above what is left of them when the smooth lens is taken away.
+
+    Args:
+        images: n arrays of shape (H, W).
+        smooth: the same lenses without substructure, in the same order.
+        names: n titles.
+        pixel_scale_arcsec: side of a pixel.
+        half_side_arcsec: how far from the centre is shown; None for the whole image.
+        title: of the figure.
+
+    Returns:
+        The figure, y upwards; each residual is in per cent of its image's brightest pixel and has
+        a scale of its own, which a few pixels may exceed.
+
+    Raises:
+        ValueError: no images, or lengths that differ.
+    """
+    if not len(images) or not len(images) == len(smooth) == len(names):
+        raise ValueError(
+            "images, smooth and names must be of one length, 1 or more. "
+            f"Received: {len(images)}, {len(smooth)} and {len(names)}"
+        )
+    figure = Figure(figsize=(2.7 * len(images) + 0.7, 6.3))
+    panels = figure.subplots(2, len(images), squeeze=False, sharex=True, sharey=True)
+    for (upper, lower), image, without, name in zip(panels.T, images, smooth, names, strict=True):
+        image, without = np.asarray(image, float), np.asarray(without, float)
+        residual_percent = 100 * (image - without) / image.max()
+        limit = max(np.percentile(np.abs(residual_percent), PERCENT_IN_SCALE), SMALLEST_PERCENT)
+        _sky(upper, image / image.max(), pixel_scale_arcsec, IMAGE_COLOURS, (0, 1))
+        shown = _sky(
+            lower, residual_percent, pixel_scale_arcsec, DIFFERENCE_COLOURS, (-limit, limit)
+        )
+        figure.colorbar(
+            shown,
+            ax=lower,
+            orientation="horizontal",
+            label="% of the maximum",
+            extend="both",
+            shrink=0.9,
+        )
+        name_axes(upper, name, "", "")
+        name_axes(lower, "minus the smooth lens", "x / arcsec", "")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("y / arcsec")
+    if half_side_arcsec is not None:
+        axes.set(xlim=(-half_side_arcsec, half_side_arcsec))
+        axes.set(ylim=(-half_side_arcsec, half_side_arcsec))
+    figure.suptitle(title or "Lenses, and what their substructure does")
+    return figure
+
+
+@in_house_style
+def histograms(panels: Mapping[str, ArrayLike], bins: int = 20, title: str = "") -> Figure:
+    """Draw one histogram beside the other, of equally many bins each.
+
+    Args:
+        panels: quantity with its unit -> values.
+        bins: number of them.
+        title: of the figure.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(4.4 * len(panels), 3.6))
+    columns = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (quantity, values) in zip(columns, panels.items(), strict=True):
+        axes.hist(np.asarray(values), bins, color=PALETTE[0], edgecolor="white", linewidth=0.5)
+        axes.xaxis.get_major_locator().set_params(nbins=5)
+        name_axes(axes, "", quantity, "")
+    columns[0].set_ylabel("images")
+    figure.suptitle(title or "Distribution")
+    return figure
+
+
+@in_house_style
+def vortex_figure(
+    mass_ev: ArrayLike, length_arcsec: ArrayLike, marks: Mapping[str, float], title: str = ""
+) -> Figure:
+    """Draw the length of the vortex over the mass of the axion, both as logarithms.
+
+    Args:
+        mass_ev: shape (n,).
+        length_arcsec: shape (n,), from the centre to one end.
+        marks: name -> length in arcsec to compare with, drawn as a horizontal line.
+        title: of the panel.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(6.2, 4.2))
+    axes = figure.subplots()
+    axes.loglog(mass_ev, length_arcsec, color="black", label="vortex, centre to end")
+    for colour, (name, length) in zip(line_colours(len(marks)), marks.items(), strict=True):
+        axes.axhline(length, color=colour, linestyle="--", label=f"{name}, {length:.2f} arcsec")
+    name_axes(axes, title or "Length of the vortex", "axion mass / eV", "length / arcsec")
+    axes.legend()
+    return figure
+
+
+@in_house_style
+def similarity_figure(matrices: Mapping[str, ArrayLike], title: str = "") -> Figure:
+    """Show cosines of vectors with vectors, one matrix beside the other.
+
+    Args:
+        matrices: name -> shape (rows, columns), from -1 to 1.
+        title: of the figure.
+
+    Returns:
+        The figure, all matrices in one scale from the smallest cosine to the largest; matrices
+        of up to 8 columns have their numbers in them.
+    """
+    low = min(float(np.min(matrix)) for matrix in matrices.values())
+    high = max(float(np.max(matrix)) for matrix in matrices.values())
+    figure = Figure(figsize=(4.2 * len(matrices) + 0.8, 4.4))
+    columns = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (name, matrix) in zip(columns, matrices.items(), strict=True):
+        matrix = np.asarray(matrix, float)
+        shown = axes.imshow(matrix, cmap=MATRIX_COLOURS, vmin=low, vmax=high)
+        _write_numbers(axes, matrix, (low + high) / 2)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.grid(False)
+        name_axes(axes, name, "image", "image")
+    figure.colorbar(shown, ax=list(columns), label="cosine", shrink=0.8)
+    figure.suptitle(title or "Similarity")
+    return figure
+
+
+def _sky(
+    axes: Axes,
+    picture: np.ndarray,
+    pixel_scale_arcsec: float,
+    colours: str,
+    limits: tuple[float, float],
+) -> AxesImage:
+    half_height, half_width = (side * pixel_scale_arcsec / 2 for side in picture.shape)
+    axes.grid(False)
+    return axes.imshow(
+        picture,
+        cmap=colours,
+        vmin=limits[0],
+        vmax=limits[1],
+        origin="lower",  # the first row of a simulated image is at the smallest y
+        extent=(-half_width, half_width, -half_height, half_height),
+        interpolation="nearest",
+    )
+
+
+def _write_numbers(axes: Axes, matrix: np.ndarray, middle: float) -> None:
+    if matrix.shape[1] > 8:
+        return
+    for (row, column), value in np.ndenumerate(matrix):
+        colour = "black" if value > middle else "white"
+        axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour)

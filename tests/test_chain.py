@@ -1,0 +1,62 @@
+"""Every method on simulated lenses, its encoder under both heads, evaluated and compared."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deeplens_tf import compare, evaluate, finetune, pretrain, simulate
+
+METHODS = ("contrastive", "byol", "twin", "simsiam", "inpainting")
+QUICK = (
+    "data.image_size=16",
+    "train.epochs=1",
+    "train.batch_size=6",
+    "train.jit_compile=false",
+)
+SETTINGS = [part for word in QUICK for part in ("--set", word)]
+
+
+@pytest.fixture(scope="module")
+def lenses(tmp_path_factory):
+    """Simulated lenses, 10 of each class and 5 to test on, in an otherwise empty folder."""
+    folder = tmp_path_factory.mktemp("chain")
+    words = ["--preset", "model_ii", "--out", str(folder / "lenses"), "--jobs", "1"]
+    simulate.main([*words, "--count", "10"])
+    simulate.main([*words, "--count", "5", "--split", "test", "--seed", "1"])
+    return folder / "lenses"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
+    monkeypatch.chdir(lenses.parent)
+    data = ["--data", str(lenses), *SETTINGS]
+    pretrain.main(["--config", method, *data, "--run-dir", method])
+    evaluate.main(["--run", method, "--probe", "linear"])
+    for head, images in (("classification", 15), ("regression", 5)):
+        run = f"{method}-{head}"
+        # No --data: the encoder's own is taken.
+        finetune.main(["--head", head, "--encoder", method, *SETTINGS, "--run-dir", run])
+        evaluate.main(["--run", run])
+        predictions = pd.read_csv(f"{run}/evaluation/test/predictions.csv")
+        assert len(predictions) == predictions["file"].nunique() == images
+    compare.main([method, f"{method}-classification", "--out", f"{method}-table"])
+    table = pd.read_csv(f"{method}-table/comparison.csv")
+    assert sorted(table["method"]) == sorted([method, method, "untrained control"])
+
+
+@pytest.mark.slow
+def test_regression_takes_the_newest_encoder_when_told_nothing(lenses, monkeypatch, capsys):
+    monkeypatch.chdir(lenses.parent)
+    pretrain.main(["--data", str(lenses), *SETTINGS])
+    finetune.main(["--head", "regression", *SETTINGS])
+    said = capsys.readouterr().out
+    assert "of the newest pretraining run" in said
+    assert "9 training images carry a mass; skipped: 9 of cdm, 9 of no_sub" in said
+    evaluate.main([])
+    (report,) = lenses.parent.glob("runs/finetune-*/evaluation/test/metrics.json")
+    metrics = json.loads(report.read_text())
+    assert metrics["n_test"] == 5
+    assert np.isfinite([metrics["mae_dex"], metrics["r2"]]).all()

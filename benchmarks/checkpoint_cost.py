@@ -1,0 +1,107 @@
+"""What saving costs: the time of a checkpoint beside that of a training step.
+
+    python benchmarks/checkpoint_cost.py --encoder vit_tiny --minutes 1
+
+Trains the contrastive model on random images, whose content changes no time, and saves as a run
+does: every variable, flushed to the disk, sealed and moved into place. The table gives the share
+of the time that saving every so many minutes takes.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deeplens_tf.cli import import_tensorflow
+
+IMAGE_SHAPE = (64, 64, 1)
+CLASSES = 3
+
+
+def main() -> None:
+    """Measure what the command line asks for and print one table."""
+    options = _parser().parse_args()
+    import_tensorflow()
+    step, save, megabytes = _work(options)
+    step_s = _median_s(step, options.steps)
+    save_s = _median_s(save, options.saves)
+    share = save_s / (60 * options.minutes + save_s)
+    print("| encoder | batch | step | checkpoint | save | share of the time |")
+    print("|---|---|---|---|---|---|")
+    print(
+        f"| {options.encoder} | {options.batch_size} | {1000 * step_s:.0f} ms "
+        f"| {megabytes():.1f} MB | {1000 * save_s:.0f} ms ({save_s / step_s:.2f} steps) "
+        f"| {100 * share:.2f} % at one in {options.minutes:g} min |"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--encoder", default="vit_tiny")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--minutes", type=float, default=1.0, help="between two checkpoints")
+    parser.add_argument("--steps", type=int, default=10, help="to take the median of")
+    parser.add_argument("--saves", type=int, default=10, help="to take the median of")
+    parser.add_argument("--folder", type=Path, help="on the disk to measure; default: here")
+    return parser
+
+
+def _work(
+    options: argparse.Namespace,
+) -> tuple[Callable[[], object], Callable[[], object], Callable[[], float]]:
+    """Return one step, one save, and the size of what was saved in MB."""
+    import numpy as np
+
+    from deeplens_tf.training.checkpoints import CheckpointStore
+    from deeplens_tf.training.model_state import arrays_of
+
+    model = _model(options.encoder)
+    generator = np.random.default_rng(0)
+    images = generator.random((options.batch_size, *IMAGE_SHAPE), "float32")
+    labels = generator.integers(0, CLASSES, options.batch_size)
+    batch = {"view_1": images, "view_2": images, "image": images, "label": labels}
+    folder = tempfile.TemporaryDirectory(dir=options.folder or Path.cwd())
+    store = CheckpointStore(Path(folder.name) / "checkpoints", keep=2)
+
+    def save(folder: tempfile.TemporaryDirectory = folder) -> None:
+        # The folder is an argument so that it lives as long as the function.
+        arrays = arrays_of(model, "model", "optimizer", "metrics")
+        store.save(int(model.optimizer.iterations), arrays, {"epoch": 0})
+
+    def megabytes() -> float:
+        newest = max(store.folder.iterdir())
+        return sum(path.stat().st_size for path in newest.iterdir()) / 1e6
+
+    return lambda: model.train_on_batch(batch), save, megabytes
+
+
+def _model(encoder_name: str) -> object:
+    from deeplens_tf.config import load_config
+    from deeplens_tf.models import build_encoder
+    from deeplens_tf.models.methods import build_method
+    from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
+
+    config = load_config("contrastive")
+    encoder = build_encoder(encoder_name, IMAGE_SHAPE)
+    model = build_method(config.pretrain, encoder, CLASSES, total_steps=1000)
+    optimizer = build_optimizer(config.optimizer, steps_per_epoch=100, epochs=10)
+    optimizer = with_probe_rate(optimizer, config.pretrain.probe_learning_rate)
+    model.compile(optimizer=optimizer, jit_compile=config.train.jit_compile)
+    return model
+
+
+def _median_s(work: Callable[[], object], times: int) -> float:
+    work()  # the first compiles
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return sorted(taken)[len(taken) // 2]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Stages in processes of their own without waiting for TensorFlow's import each time.
+
+A parent imports everything once and forks a child for each stage; imported but not yet used,
+TensorFlow outlives a fork. The children are real processes: they can be killed, and they end
+with the stage's own exit code. Run as a program, this module is that parent: it reads one request
+a line on its standard input and answers in one line.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "KERAS_BACKEND": "tensorflow"}
+
+
+class Child:
+    """A stage that runs."""
+
+    def __init__(self, nursery, pid, folder):
+        self.nursery, self.pid, self.folder = nursery, pid, folder
+
+    @property
+    def out(self):
+        return (self.folder / "out").read_text()
+
+    @property
+    def err(self):
+        return (self.folder / "err").read_text()
+
+    def send(self, signum):
+        os.kill(self.pid, signum)
+
+    def wait(self):
+        """Return the exit code, or minus the signal that ended it."""
+        return self.nursery.ask({"wait": self.pid})
+
+    def wait_for(self, condition, seconds=240):
+        """Wait until `condition()` is true; fail if the process ends before, or never does."""
+        end = time.monotonic() + seconds
+        while not condition():
+            stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            assert stat != "Z", f"ended too early: {self.err}"
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.005)
+
+
+class Nursery:
+    """The parent, seen from the tests."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.nursery"],
+            cwd=REPOSITORY,
+            env={**os.environ, **QUIET},
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.count = 0
+
+    def ask(self, request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, stage, *words, before="", cwd=None):
+        """Start a stage; `before` is Python that the process runs first, to break something."""
+        self.count += 1
+        folder = self.folder / str(self.count)
+        folder.mkdir()
+        request = {"stage": stage, "words": [str(word) for word in words], "before": before}
+        pid = self.ask(request | {"folder": str(folder), "cwd": str(cwd or folder)})
+        return Child(self, pid, folder)
+
+    def run(self, stage, *words, **options):
+        """Run a stage to its end; return its exit code, what it said and what it complained of."""
+        child = self.start(stage, *words, **options)
+        return child.wait(), child.out, child.err
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def _serve():
+    import keras  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    import deeplens_tf.training.finetuning
+    import deeplens_tf.training.pretraining  # noqa: F401
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                _run(request)
+        print(json.dumps(answer), flush=True)
+
+
+def _run(request):
+    folder = Path(request["folder"])
+    for name, descriptor in (("out", 1), ("err", 2)):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(request["cwd"])
+    code = 1
+    try:
+        exec(request["before"], {})
+        _stage(request["stage"], request["words"])
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _stage(name, words):
+    from deeplens_tf.cli import run_stage
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv[1:] = words
+    run_stage(importlib.import_module(f"deeplens_tf.{name}").main)
+
+
+if __name__ == "__main__":
+    _serve()

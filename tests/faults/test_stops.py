@@ -1,0 +1,88 @@
+"""SIGTERM and SIGINT: the step is finished, a checkpoint saved; a second one does not wait."""
+
+import signal
+import time
+
+import pytest
+
+from tests.faults.conftest import checkpoints, command, outcome
+
+# The first save hangs with half a file written, as on a file server that does not answer.
+HANGING_SAVE = """
+import time
+import deeplens_tf.training.checkpoints as checkpoints
+real, saves = checkpoints._write_json, []
+def hang(path, values):
+    saves.append(path)
+    real(path, values)
+    if len(saves) == 3:
+        time.sleep(600)
+checkpoints._write_json = hang
+"""
+STOP_IN_SAVE = """
+import os, signal
+import deeplens_tf.training.checkpoints as checkpoints
+real = checkpoints._write_json
+def write(path, values):
+    if path.name == "state.json":
+        os.kill(os.getpid(), signal.SIGTERM)
+    real(path, values)
+checkpoints._write_json = write
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "signum", "code"),
+    [("pretrain", signal.SIGTERM, 143), ("finetune", signal.SIGINT, 130)],
+)
+def test_a_signal_saves_and_the_same_command_goes_on(
+    stage, signum, code, nursery, words, finished, tmp_path
+):
+    run = command(stage, words, tmp_path / "run")
+    child = nursery.start(*run)
+    child.wait_for((tmp_path / "run" / "history.csv").exists)
+    child.send(signum)
+    assert child.wait() == code
+    saved = checkpoints(tmp_path / "run")[-1]
+    assert child.err.splitlines()[-1].startswith(
+        f"deeplens_tf: stopped by {signum.name} after saving {saved}; the same command"
+    )
+    assert len(child.err.splitlines()) == 1
+    code, out, err = nursery.run(*run)
+    assert (code, err) == (0, "")
+    assert f"resumed: {saved}\n" in out
+    assert outcome(tmp_path / "run") == outcome(finished(stage))
+
+
+def test_a_signal_within_a_save_waits_for_it(nursery, words, finished, tmp_path):
+    run = command("finetune", words, tmp_path / "run", "--set", "checkpoint.every_steps=4")
+    code, _, err = nursery.run(*run, before=STOP_IN_SAVE)
+    assert code == 143
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000000004"]
+    assert len(err.splitlines()) == 1
+    words = ["--resume", "--run-dir", str(tmp_path / "run")]
+    code, out, _ = nursery.run("finetune", *words, "--set", "checkpoint.every_steps=null")
+    assert code == 0
+    assert "resumed: " in out
+    assert outcome(tmp_path / "run") == outcome(finished("finetune"))
+
+
+def test_a_second_signal_ends_a_save_that_hangs_and_the_earlier_one_is_whole(
+    nursery, words, finished, tmp_path
+):
+    run = command("finetune", words, tmp_path / "run", "--set", "checkpoint.every_steps=2")
+    child = nursery.start(*run, before=HANGING_SAVE)
+    child.wait_for(lambda: any((tmp_path / "run" / "checkpoints").glob(".step-000000004*/state*")))
+    child.send(signal.SIGTERM)
+    time.sleep(0.8)
+    child.send(signal.SIGTERM)
+    began = time.monotonic()
+    assert child.wait() == 143
+    assert time.monotonic() - began < 5
+    assert child.err == "deeplens_tf: stopped by a second SIGTERM, at once\n"
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000000002"]
+    code, out, _ = nursery.run(*run)
+    assert code == 0
+    assert "step-000000002\n" in out
+    assert outcome(tmp_path / "run") == outcome(finished("finetune"))
+    assert not list((tmp_path / "run").rglob(".*"))

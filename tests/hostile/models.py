@@ -1,0 +1,235 @@
+"""Hostile model files, made from a good one: its recipe or its weights are changed."""
+
+import copy
+import io
+import json
+import zipfile
+
+import h5py
+import numpy as np
+
+from tests.hostile.arrays import SENTINEL, TOUCH
+
+WEIGHTS = "model.weights.h5"
+
+
+def members_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed(members, method=zipfile.ZIP_STORED):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def with_recipe(members, change):
+    """The file with its recipe changed in place by a function."""
+    recipe = json.loads(members["config.json"])
+    change(recipe)
+    return packed({**members, "config.json": json.dumps(recipe).encode()})
+
+
+def with_head(members, head):
+    return with_recipe(members, lambda recipe: recipe["config"].update(head=copy.deepcopy(head)))
+
+
+def with_encoder(members, **options):
+    return with_recipe(
+        members, lambda recipe: recipe["config"]["encoder"]["config"].update(options)
+    )
+
+
+def with_weights(members, change):
+    """The file with its weights changed by a function of the open HDF5 file."""
+    stream = io.BytesIO(members[WEIGHTS])
+    with h5py.File(stream, "r+") as file:
+        change(file)
+    return packed({**members, WEIGHTS: stream.getvalue()})
+
+
+def keras_object(kind, module="keras.layers", registered=None, **config):
+    return {"module": module, "class_name": kind, "config": config, "registered_name": registered}
+
+
+def calls(module, name):
+    """A layer that would call any function when it is used."""
+    function = {"module": module, "class_name": "function", "config": name}
+    return keras_object("Lambda", name="x", function={**function, "registered_name": "function"})
+
+
+LAMBDA = keras_object(
+    "Lambda", name="x", function={"class_name": "__lambda__", "config": {"value": TOUCH}}
+)
+
+
+def storage_elsewhere(file):
+    file.create_dataset("x", (64,), "u1", external=[("/etc/passwd", 0, 64)])
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (4,))
+    file.create_virtual_dataset("x", layout)
+
+
+def flipped(members):
+    data = bytearray(packed(members))
+    data[data.index(members[WEIGHTS]) + len(members[WEIGHTS]) // 2] ^= 1
+    return bytes(data)
+
+
+def other_width(members):
+    """Weights of one layer in another shape than the recipe makes it."""
+
+    def change(file):
+        del file["head/vars/0"]
+        file["head/vars/0"] = np.zeros((5, 7), "f4")
+
+    return with_weights(members, change)
+
+
+def old_weights(change):
+    """A file in Keras 2's format, changed by a function."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.attrs["layer_names"] = np.array([b"dense"])
+        change(file)
+    return stream.getvalue()
+
+
+# Name -> (how a file of Keras 2's weights is made, what the line says).
+OLD_WEIGHTS = {
+    "text": (lambda: b"weights", "not an HDF5 file"),
+    "another network": (
+        lambda: old_weights(lambda f: f.update({"dense/kernel:0": np.ones((3, 2), "f4")})),
+        "neither the original's ViT nor its ResNet50",
+    ),
+    "arrays elsewhere": (
+        lambda: old_weights(
+            lambda f: f.create_dataset("x", (64,), "f4", external=[("/etc/passwd", 0, 256)])
+        ),
+        "lies in another file",
+    ),
+    "an array of four TB": (
+        lambda: old_weights(lambda f: f.create_dataset("x", (10**12,), "f4")),
+        "the file holds less",
+    ),
+    "a name to obey": (
+        lambda: old_weights(lambda f: f.update({"\x1b[2J": np.ones(3)})),
+        "\\x1b[2J",
+    ),
+}
+
+# Name -> (how the file is made from a good one's members, what the line says).
+MODELS = {
+    "no archive": (lambda m: b"text", "not an archive"),
+    "weights in Keras's old format": (lambda m: m[WEIGHTS], "not an archive"),
+    "a truncated file": (lambda m: packed(m)[:-100], "not an archive"),
+    "no weights": (lambda m: packed({"config.json": m["config.json"]}), "not one model"),
+    "a member that climbs out": (lambda m: packed({**m, "../x": b""}), "an archive of 4 members"),
+    "another member that climbs out": (
+        lambda m: packed({"../x": b"", **{k: m[k] for k in ("config.json", WEIGHTS)}}),
+        "holds ../x, config.json, model.weights.h5, not one model",
+    ),
+    "a packed recipe of 50 MB": (
+        lambda m: packed({**m, "config.json": b" " * 50 * 2**20}, zipfile.ZIP_DEFLATED),
+        "config.json would unpack to 52428800 bytes",
+    ),
+    "packed weights of 100 MB": (
+        lambda m: packed({**m, WEIGHTS: bytes(100 * 2**20)}, zipfile.ZIP_DEFLATED),
+        "model.weights.h5 would unpack to",
+    ),
+    "a recipe that is no JSON": (lambda m: packed({**m, "config.json": b"{"}), "is not JSON"),
+    "a recipe nested without end": (
+        lambda m: packed({**m, "config.json": b"[" * 10**6}),
+        "is not JSON",
+    ),
+    "a Lambda layer for a head": (lambda m: with_head(m, LAMBDA), "asks for Lambda"),
+    "a call of keras.utils.get_file": (
+        lambda m: with_head(m, calls("keras.utils", "get_file")),
+        "asks for Lambda",
+    ),
+    "a call that unlocks code": (
+        lambda m: with_head(m, calls("keras.config", "enable_unsafe_deserialization")),
+        "asks for Lambda",
+    ),
+    "a class of another module": (
+        lambda m: with_head(m, keras_object("Popen", "subprocess", args=f"touch {SENTINEL}")),
+        "asks for subprocess.Popen",
+    ),
+    "a module under a known name": (
+        lambda m: with_head(m, keras_object("Dense", "subprocess", units=3)),
+        "asks for subprocess.Dense",
+    ),
+    "a known class under another name": (
+        lambda m: with_head(m, keras_object("Dense", registered="deeplens_tf>MassHead", units=3)),
+        "asks for Dense",
+    ),
+    "a saved model of TensorFlow": (
+        lambda m: with_head(m, keras_object("TFSMLayer", filepath="/tmp", name="x")),
+        "asks for TFSMLayer",
+    ),
+    "a layer that reads a file": (
+        lambda m: with_head(m, keras_object("StringLookup", vocabulary="/etc/passwd")),
+        "asks for StringLookup",
+    ),
+    "an object of eight TB": (
+        lambda m: with_encoder(m, x=keras_object("__numpy__", value=[0], dtype="f8")),
+        "asks for __numpy__",
+    ),
+    "a part that is compiled": (
+        lambda m: with_recipe(
+            m, lambda r: r["config"]["encoder"].update(compile_config={"optimizer": "adam"})
+        ),
+        "asks for a part to be compiled",
+    ),
+    "a gigantic network": (
+        lambda m: with_encoder(m, width=10**6, mlp_width=10**6, heads=1),
+        "asks for a network of 2.4e+13 weights",
+    ),
+    "a gigantic image": (lambda m: with_encoder(m, image_shape=[10**9, 8, 1]), "a size of 10000"),
+    "a million blocks": (lambda m: with_encoder(m, depth=10**6), "asks for 1000000 blocks"),
+    "a width that is no number": (lambda m: with_encoder(m, width="96"), "asks for a size of '96'"),
+    "a gigantic head": (
+        lambda m: with_recipe(m, lambda r: r["config"]["head"]["config"].update(units=10**9)),
+        "asks for a network of 9.6e+10 weights",
+    ),
+    "a gigantic addition to the head": (
+        lambda m: with_recipe(m, lambda r: r["config"]["head"]["config"].update(lora_rank=10**9)),
+        "asks for a network of 9.6e+10 weights",
+    ),
+    "a network of another shape": (other_width, "not a model that can be loaded safely"),
+    "a link out of the weights": (
+        lambda m: with_weights(m, lambda f: f.update(x=h5py.ExternalLink("/etc/passwd", "/"))),
+        "holds a link, x",
+    ),
+    "a link within the weights": (
+        lambda m: with_weights(m, lambda f: f.update(x=h5py.SoftLink("/head"))),
+        "holds a link, x",
+    ),
+    "weights stored elsewhere": (lambda m: with_weights(m, storage_elsewhere), "no plain array"),
+    "weights put together elsewhere": (lambda m: with_weights(m, virtual), "no plain array"),
+    "weights of four TB": (
+        lambda m: with_weights(m, lambda f: f.create_dataset("x", (10**12,), "f4")),
+        "declares arrays of 4000",
+    ),
+    "packed weights": (
+        lambda m: with_weights(
+            m, lambda f: f.create_dataset("x", (10**4, 10**4), "f4", compression="gzip")
+        ),
+        "no plain array",
+    ),
+    "weights that hold themselves": (
+        lambda m: with_weights(m, lambda f: f.update(x=f["/"])),
+        "not a tree of at most 50000 objects",
+    ),
+    "truncated weights": (
+        lambda m: packed({**m, WEIGHTS: m[WEIGHTS][:-5000]}),
+        "model.weights.h5 is damaged",
+    ),
+    "a bit flipped in the weights": (flipped, "Bad CRC-32"),
+}

@@ -1,0 +1,156 @@
+"""Hostile prepared folders: changes to a good one, with the digests put right where they are."""
+
+import hashlib
+import json
+import os
+import struct
+
+import numpy as np
+
+SHARD = "train-00000.tfrecord"
+
+
+def change_manifest(folder, change):
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def set_shard(folder, data):
+    """Put other bytes in a shard, and their digest in the manifest."""
+    (folder / SHARD).write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    change_manifest(
+        folder, lambda values: values["splits"]["train"]["shards"][0].update(sha256=digest)
+    )
+
+
+def set_examples(folder, **changes):
+    """Write the training examples anew with a value of each exchanged; all digests are true."""
+    from deeplens_tf.data.manifest import Manifest
+    from deeplens_tf.data.records import Example, write_split
+
+    manifest = Manifest.load(folder)
+    count = manifest.splits["train"].count
+    images = np.random.default_rng(0).random((count, 16, 16, 1), np.float32)
+    given = {"label": 0, "mass_ev": float("nan"), "file": "x", **changes}
+    examples = [Example(given.get("image", image), *_rest(given)) for image in images]
+    split = write_split(folder, "train", examples, manifest.classes)
+
+    def change(values):
+        values["splits"]["train"]["shards"][0].update(sha256=split.shards[0].sha256)
+
+    change_manifest(folder, change)
+
+
+def _rest(given):
+    return given["label"], given["mass_ev"], given["file"]
+
+
+def flip_a_bit(folder):
+    data = bytearray((folder / SHARD).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / SHARD).write_bytes(data)
+
+
+def masked_checksum(data):
+    """The checksum of TFRecords: a rotated CRC-32C, plus a constant."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def record_of(length):
+    """A record that says of itself, with a true checksum, that it is as long as that."""
+    head = struct.pack("<Q", length)
+    return head + struct.pack("<I", masked_checksum(head)) + bytes(100)
+
+
+def index_of(folder):
+    return folder / "train-index.csv"
+
+
+def swap_labels(folder):
+    text = index_of(folder).read_text()
+    index_of(folder).write_text(
+        text.replace(",0,", ",2,").replace(",1,", ",0,").replace(",2,", ",1,")
+    )
+
+
+def cut_index(folder):
+    index_of(folder).write_text("".join(index_of(folder).read_text().splitlines(True)[:-1]))
+
+
+def in_train(**changes):
+    return lambda folder: change_manifest(folder, lambda v: v["splits"]["train"].update(changes))
+
+
+def in_shard(**changes):
+    return lambda folder: change_manifest(
+        folder, lambda values: values["splits"]["train"]["shards"][0].update(changes)
+    )
+
+
+def in_manifest(**changes):
+    return lambda folder: change_manifest(folder, lambda values: values.update(changes))
+
+
+def manifest_of(text):
+    return lambda folder: (folder / "manifest.json").write_text(text)
+
+
+def piped_manifest(folder):
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+
+
+PREPARED = {
+    "a bit flipped": (flip_a_bit, "changed since it was written"),
+    "a shard that is gone": (lambda f: (f / SHARD).unlink(), "missing; prepare"),
+    "a shard that is a pipe": (
+        lambda f: ((f / SHARD).unlink(), os.mkfifo(f / SHARD)),
+        "missing; prepare",
+    ),
+    "a shard elsewhere": (in_shard(file="../../etc/passwd"), "a shard's file name"),
+    "a shard of no records": (lambda f: set_shard(f, b""), "not the 6 records"),
+    "a shard of anything": (lambda f: set_shard(f, bytes(range(256)) * 40), "not the 6 records"),
+    "a record of 1 EB": (lambda f: set_shard(f, record_of(2**60)), "not the 6 records"),
+    "a record of negative length": (lambda f: set_shard(f, record_of(2**64 - 1)), "not the 6 rec"),
+    "images of another shape": (
+        lambda f: set_examples(f, image=np.zeros((17, 16, 1), np.float32)),
+        "damaged train split",
+    ),
+    "images of no number": (
+        lambda f: set_examples(f, image=np.full((16, 16, 1), np.nan, np.float32)),
+        "values outside of 0 to 1",
+    ),
+    "a label of no class": (lambda f: set_examples(f, label=10**9), "a label of no class"),
+    "a mass below nothing": (lambda f: set_examples(f, mass_ev=-1.0), "a mass that is no positive"),
+    "labels exchanged in the index": (swap_labels, "its index tells of other images"),
+    "a truncated index": (cut_index, "not the table of 6 images"),
+    "no index": (lambda f: index_of(f).unlink(), "cannot be read"),
+    "an index of 1 TB": (lambda f: os.truncate(index_of(f), 10**12), "too large for the table"),
+    "an index that is a pipe": (
+        lambda f: (index_of(f).unlink(), os.mkfifo(index_of(f))),
+        "not a regular file",
+    ),
+    "more images than there are": (in_train(count=10**9), "count is not the shards' sum"),
+    "a class without images": (
+        in_train(per_class={"a": 6, "b": 0}),
+        "a class without training images",
+    ),
+    "images of 4 EB": (in_manifest(image_shape=[16, 16, 2**39]), "not the 6 records"),
+    "images of a negative size": (in_manifest(image_shape=[-16, -16, 1]), "image_shape is not"),
+    "a manifest of 20 MB": (
+        lambda f: manifest_of('{"format": "deeplens_tf prepared images"}' + " " * 20 * 2**20)(f),
+        "larger than 8388608 bytes",
+    ),
+    "a manifest nested without end": (manifest_of('{"a":' * 10**5), "nested too deeply"),
+    "a manifest that is a pipe": (piped_manifest, "no class folder and no .npy"),
+    "a manifest of another version": (in_manifest(format_version="\x1b[2J"), "version '\\x1b[2J'"),
+}

@@ -1,0 +1,110 @@
+"""Whole processes: what the worst inputs take at their peak, against the bare import."""
+
+import json
+import resource
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.hostile.arrays import header, npy
+from tests.hostile.test_inputs import MOST_BYTES, facts, write_evaluated_run
+
+pytestmark = pytest.mark.slow
+
+# Runs a stage, or nothing, and says how much memory the process took at its peak, in kB.
+SCRIPT = """
+import resource, runpy, sys
+sys.path.insert(0, sys.argv[1])
+sys.argv[1:] = sys.argv[2:]
+from deeplens_tf.cli import import_tensorflow
+import_tensorflow()
+import keras, pandas, scipy.stats, h5py, matplotlib.figure
+code = 0
+try:
+    if sys.argv[1:]:
+        sys.argv[0] = sys.argv.pop(1)
+        runpy.run_module(f"deeplens_tf.{sys.argv[0]}", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    code = end.code
+print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def peak_of(*words):
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(REPOSITORY), *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "PEAK " in ended.stdout, ended.stderr
+    return int(ended.stdout.rsplit("PEAK ", 1)[1]) * 1024, ended.returncode
+
+
+@pytest.fixture(scope="module")
+def bare():
+    peak, code = peak_of()
+    assert code == 0
+    return peak
+
+
+def largest_image(folder):
+    """The most that a small archive can unpack to: 2^24 numbers of 8 bytes."""
+    (folder / "images").mkdir()
+    data = np.random.default_rng(0).integers(0, 2, 2**24, "<i8").tobytes()
+    text = header("(4096, 4096)", "'<i8'")
+    with zipfile.ZipFile(folder / "images/x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("image.npy", npy(text, data))
+    return ["prepare", "images", "--out", "out", "--strict"], 0
+
+
+def widest_report(folder):
+    """JSON of the size that is read, in the form that takes most memory."""
+    empties = ",".join(["{}"] * 1_300_000)
+    write_evaluated_run(json.dumps({"x": 0})[:-1] + f', "y": [{empties}]}}', facts())
+    return ["compare", "run", "--out", "out"], 2
+
+
+def longest_table(folder):
+    """A table of masses of two million files that are not there."""
+    (folder / "images").mkdir()
+    np.save(folder / "images/x.npy", np.random.default_rng(0).random((16, 16)))
+    rows = "".join(f"{i:x},1\n" for i in range(2_000_000))
+    (folder / "images/masses.csv").write_text("file,mass_ev\n" + rows)
+    return ["prepare", "images", "--out", "out", "--strict"], 3
+
+
+def thickest_model(folder):
+    """A file of 40 MB whose weights are those it declares, of a network of none of them."""
+    import h5py
+
+    from tests.hostile.models import WEIGHTS, keras_object, packed
+
+    with h5py.File(folder / "w.h5", "w") as file:
+        file["x"] = np.ones(10**7, "f4")
+    options = {"image_shape": [16, 16, 1], "patch_size": 8, "width": 1800, "heads": 1}
+    options |= {"depth": 1, "mlp_width": 1800, "name": "x", "trainable": True}
+    encoder = keras_object("VisionTransformer", "x", "deeplens_tf>VisionTransformer", **options)
+    members = {"config.json": json.dumps(encoder).encode(), "metadata.json": b"{}"}
+    (folder / "run").mkdir()
+    content = packed({**members, WEIGHTS: (folder / "w.h5").read_bytes()})
+    (folder / "run/model.keras").write_bytes(content)
+    (folder / "run/config.yaml").write_text("seed: 0\n")
+    (folder / "images").mkdir()
+    return ["evaluate", "--run", "run", "--data", "images"], 2
+
+
+@pytest.mark.parametrize("make", [largest_image, widest_report, longest_table, thickest_model])
+def test_the_peak_stays_within_the_promise(make, bare, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words, expected = make(tmp_path)
+    peak, code = peak_of(*words)
+    assert code == expected
+    assert peak - bare < MOST_BYTES
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 - bare < MOST_BYTES

@@ -1,0 +1,85 @@
+"""Which encoder the shapes in a file belong to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt, prod
+from typing import Any
+
+from deeplens_tf.conversion.file_names import CLASS_TOKEN, POSITIONS
+from deeplens_tf.errors import RequestError
+
+RESNET_IMAGE_SIZE = 64  # the original's images; the weights do not depend on it
+WIDTH_OF_A_HEAD = 64
+WIDEST_TOP = 4096
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What `build_encoder` is to be asked for."""
+
+    name: str
+    image_shape: tuple[int, int, int]
+    options: dict[str, Any]
+
+
+def find_architecture(
+    shapes: Shapes, image_size: int | None = None, heads: int | None = None
+) -> Architecture:
+    """Read the encoder and its sizes off the shapes of its arrays.
+
+    Args:
+        shapes: slot -> shape in the file.
+        image_size: pixels a side; a transformer's positions tell it, a ResNet50's weights do not.
+        heads: of a transformer; no shape tells it. None: heads 64 wide, as the original's.
+
+    Raises:
+        RequestError: neither encoder, an array lacking, or options that contradict the file.
+    """
+    if "conv1_conv/kernel" in shapes:
+        return _resnet(shapes, image_size or RESNET_IMAGE_SIZE)
+    if POSITIONS in shapes or CLASS_TOKEN in shapes:
+        return _vit(shapes, image_size, heads)
+    some = ", ".join(list(shapes)[:5]) or "no arrays"
+    raise RequestError(f"neither the original's ViT nor its ResNet50: the file holds {some}")
+
+
+def _resnet(shapes: Shapes, image_size: int) -> Architecture:
+    bands = _shape(shapes, "conv1_conv/kernel", 4)[2]
+    last = sum(slot.startswith("dense[") and slot.endswith("/bias") for slot in shapes) - 1
+    width = _shape(shapes, f"dense[{max(last, 0)}]/bias", 1)[0]
+    if width > WIDEST_TOP:
+        raise RequestError(f"a ResNet50 with {width} features: at most {WIDEST_TOP} are converted")
+    options = {"top_width": width} | ({"plain_top": True} if last == 0 else {})
+    return Architecture("resnet50", (image_size, image_size, bands), options)
+
+
+def _vit(shapes: Shapes, image_size: int | None, heads: int | None) -> Architecture:
+    patch, _, bands, width = _shape(shapes, "embedding/kernel", 4)
+    patches = _shape(shapes, POSITIONS, 3)[1] - 1
+    mlp_width = _shape(shapes, "encoderblock_0/Dense_0/kernel", 2)[1]
+    depth = len({slot.split("/")[0] for slot in shapes if slot.startswith("encoderblock_")})
+    side = isqrt(max(patches, 0)) * patch
+    if (side // patch) ** 2 != patches or side == 0:
+        raise RequestError(f"{POSITIONS}: {patches} patches are no square image")
+    if image_size not in (None, side):
+        raise RequestError(f"--image-size {image_size}: the file's positions say {side}")
+    # Before a network of these sizes is built, the file must have shown that it can fill it.
+    if depth * width * (4 * width + 2 * mlp_width) > sum(prod(shape) for shape in shapes.values()):
+        raise RequestError(f"too few numbers for {depth} blocks of width {width}")
+    options = {
+        "patch_size": patch,
+        "width": width,
+        "depth": depth,
+        "heads": heads or max(width // WIDTH_OF_A_HEAD, 1),
+        "mlp_width": mlp_width,
+    }
+    return Architecture("vit_b32_original", (side, side, bands), options)
+
+
+def _shape(shapes: Shapes, slot: str, axes: int) -> tuple[int, ...]:
+    if slot not in shapes:
+        raise RequestError(f"the file lacks {slot}")
+    if len(shapes[slot]) != axes or not all(shapes[slot]):
+        raise RequestError(f"{slot} has shape {shapes[slot]}: {axes} axes, none empty, are needed")
+    return shapes[slot]

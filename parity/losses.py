@@ -1,0 +1,51 @@
+"""The two self-supervised losses as the article states them, in Keras 2's functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from parity.exchange import Arrays
+
+CASES = ((2, 8, 0.1), (8, 32, 0.1), (33, 7, 0.5), (256, 256, 0.1))  # batch, dim, temperature
+
+
+def info_nce(
+    projections_1: tf.Tensor, projections_2: tf.Tensor, temperature: float = 0.1
+) -> tf.Tensor:
+    """Return the symmetric InfoNCE of each example, shape (batch,)."""
+    units = [tf.math.l2_normalize(part, axis=1) for part in (projections_1, projections_2)]
+    logits = tf.matmul(units[0], units[1], transpose_b=True) / temperature
+    partner = tf.range(tf.shape(logits)[0])
+    entropy = tf.keras.losses.sparse_categorical_crossentropy
+    forth = entropy(partner, logits, from_logits=True)
+    back = entropy(partner, tf.transpose(logits), from_logits=True)
+    return 0.5 * (forth + back)
+
+
+def byol(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return 2 - 2 x the mean cosine, a scalar."""
+    units = [tf.math.l2_normalize(part, axis=1) for part in (predictions, targets)]
+    cosines = tf.reduce_sum(units[0] * units[1], axis=1)
+    return 2.0 - 2.0 * tf.reduce_mean(cosines)
+
+
+def loss_cases(generator: np.random.Generator) -> Arrays:
+    """Return random projections, both losses on them and the losses' gradients."""
+    arrays: Arrays = {}
+    for i, (batch, dim, temperature) in enumerate(CASES):
+        pair = [tf.constant(generator.normal(size=(batch, dim)), tf.float32) for _ in range(2)]
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(pair)
+            contrastive, bootstrap = info_nce(pair[0], pair[1], temperature), byol(*pair)
+            mean = tf.reduce_mean(contrastive)
+        arrays |= {
+            f"{i}/first": pair[0],
+            f"{i}/second": pair[1],
+            f"{i}/temperature": temperature,
+            f"{i}/info_nce": contrastive,
+            f"{i}/info_nce_gradient": tf.stack(tape.gradient(mean, pair)),
+            f"{i}/byol": bootstrap,
+            f"{i}/byol_gradient": tf.stack(tape.gradient(bootstrap, pair)),
+        }
+    return arrays

@@ -1,0 +1,66 @@
+"""`python -m deeplens_tf.convert`: a file in, an encoder out, one line when it cannot be."""
+
+import numpy as np
+import pytest
+
+from deeplens_tf.convert import main
+from deeplens_tf.errors import RequestError
+from deeplens_tf.models.loading import load_encoder
+from tests.conversion.keras2_files import HEADS, IMAGE_SHAPE, vit_layers, write
+from tests.models.tiny import tiny_images
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return write(tmp_path / "original.h5", vit_layers())
+
+
+@pytest.fixture
+def run(weights):
+    return lambda to, *words: main([str(weights), "--to", str(to), "--heads", str(HEADS), *words])
+
+
+def test_the_encoder_is_written_and_loads(run, weights, tmp_path, capsys):
+    to = tmp_path / "encoder.keras"
+    run(to)
+    assert capsys.readouterr().out == (
+        f"encoder: {to}, vit_b32_original, 16 x 16 pixels, bands: 2\n"
+    )
+    assert load_encoder(to)(tiny_images(2, IMAGE_SHAPE)).shape == (2, 256)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.keras", "original.h5"]
+
+
+def test_what_is_there_stays(run, tmp_path):
+    to = tmp_path / "encoder.keras"
+    to.write_text("mine")
+    with pytest.raises(RequestError, match=r"encoder\.keras: is there already; name a new file"):
+        run(to)
+    assert to.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("encoder.h5", "must end in .keras"), ("no/folder/encoder.keras", "there is no folder")],
+)
+def test_a_place_that_cannot_be_is_refused(name, reason, run, tmp_path):
+    with pytest.raises(RequestError, match=reason):
+        run(tmp_path / name)
+
+
+@pytest.mark.parametrize("words", [("--heads", "0"), ("--image-size", "-64")])
+def test_numbers_that_cannot_be_are_refused(words, run, tmp_path):
+    with pytest.raises(RequestError, match=f"{words[0]} must be from 1 to 4096, not {words[1]}"):
+        run(tmp_path / "encoder.keras", *words)
+
+
+def test_a_file_that_does_not_fit_ends_with_2_and_leaves_nothing(run_python, tmp_path):
+    layers = vit_layers()
+    layers["model"]["pre_logits/bias:0"] = np.ones(5, "f4")
+    write(tmp_path / "original.h5", layers)
+    words = ("original.h5", "--to", "encoder.keras", "--heads", str(HEADS))
+    ended = run_python("-m", "deeplens_tf.convert", *words)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    assert "model/pre_logits/bias:0 is (5,) instead of (12,)" in ended.stderr
+    assert not (tmp_path / "encoder.keras").exists()

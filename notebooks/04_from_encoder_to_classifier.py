@@ -1,0 +1,244 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4. From encoder to classifier
+#
+# **What you learn.** To fine-tune a pretrained encoder; to judge it beside the *baseline* (the same
+# network and labels, random start) and the *control* (probe of the untrained network); to read ROC
+# curves and a confusion matrix; and to look at the mistakes.
+#
+# **What it costs.** About four minutes on two cores.
+
+# %%
+# %matplotlib inline
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from deeplens_tf.cli import import_tensorflow
+
+import_tensorflow()  # without its start-up messages
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+# %%
+SETTINGS = {
+    "images_per_class": 1000,
+    "test_images_per_class": 400,
+    "pretraining_epochs": 5,
+    "share_of_labels": 1.0,
+    "finetuning_epochs": 12,
+    "seed": 0,
+}
+# Full size: 30,000 images per class, 5,000 test images, 30 epochs of each.
+
+# %%
+from deeplens_tf.config import load_config
+from deeplens_tf.data.datasets import open_data
+from deeplens_tf.data.preparing import prepare_folder
+from deeplens_tf.simulation.dataset import simulate
+from deeplens_tf.simulation.request import SimulationRequest
+
+lenses, prepared = Path("data/lenses"), Path("data/lenses_32")
+seed = SETTINGS["seed"]
+simulate(SimulationRequest("model_ii", SETTINGS["images_per_class"], lenses, seed), jobs=2)
+test_request = SimulationRequest(
+    "model_ii", SETTINGS["test_images_per_class"], lenses, seed, split="test"
+)
+simulate(test_request, jobs=2)
+prepare_folder(lenses, prepared, image_size=32, fit="crop", validation_fraction=0.1, seed=seed)
+
+ZOOM = ["data.image_size=32", "data.fit=crop", "encoder.patch_size=4", f"seed={seed}"]
+words = [*ZOOM, f"train.epochs={SETTINGS['pretraining_epochs']}"]
+pretraining = load_config("contrastive", words, data=str(prepared))
+data = open_data(pretraining)
+print({split: data.count(split) for split in ("train", "validation", "test")})
+
+# %% [markdown]
+# ## Pretraining, without labels
+#
+# As in [tutorial 2](02_contrastive_pretraining.ipynb).
+
+# %%
+from deeplens_tf.training.pretraining import pretrain
+
+encoder_run = pretrain(pretraining, "contrastive", "runs/contrastive")
+
+# %% [markdown]
+# ## Fine-tuning, with labels
+#
+# `finetune` puts a head on the encoder, one layer with a probability for each class, and trains
+# both. The **baseline** is the same in everything but the start: `finetune.encoder=none` means
+# random weights. `finetune.fraction` is the share of the labels that is used, the same share of
+# each class. Few labels are where a pretraining should help most, and take more epochs; try it.
+
+# %%
+from deeplens_tf.training.finetuning import finetune
+
+
+def finetuning_config(encoder):
+    """Return the configuration of a fine-tuning from this encoder; "none" for random weights."""
+    words = [
+        *ZOOM,
+        f"train.epochs={SETTINGS['finetuning_epochs']}",
+        "train.batch_size=32",
+        f"finetune.fraction={SETTINGS['share_of_labels']}",
+        f"finetune.encoder={encoder}",
+    ]
+    return load_config("finetune", words, data=str(prepared))
+
+
+configs = {
+    "fine-tuned": finetuning_config(encoder_run.folder),
+    "baseline": finetuning_config("none"),
+}
+
+# %%
+# %%capture finetuning_log
+runs = {name: finetune(config, name, f"runs/{name}") for name, config in configs.items()}
+
+# %%
+from deeplens_tf.evaluation.training_curves import training_curves
+
+histories = {name: pd.read_csv(run.history) for name, run in runs.items()}
+quantities = ["epoch", "loss", "val_loss", "auc", "val_auc"]
+training_curves({k: h[quantities] for k, h in histories.items()}, "With and without pretraining")
+
+# %% [markdown]
+# With few images a network can learn each of them by heart. One sees it where the validation loss
+# (dashed) stops following the training loss. `model.keras` is the model of the epoch that was best
+# on validation.
+#
+# ## On the test set
+#
+# `evaluate` scores every test image exactly once. The second reference, the **control**, is the
+# linear probe on the untrained encoder, with all labels of the training set.
+
+# %%
+from deeplens_tf.evaluation.comparison import QUANTITIES, compare, read_entries
+from deeplens_tf.evaluation.comparison_figure import comparison_figure
+from deeplens_tf.evaluation.probing import evaluate_probe
+from deeplens_tf.evaluation.scoring import evaluate
+
+metrics = {name: evaluate(run, configs[name])[1] for name, run in runs.items()}
+probe_folder, probe_metrics = evaluate_probe(encoder_run, pretraining, "classification", "linear")
+
+table = compare(read_entries([run.folder for run in (encoder_run, *runs.values())]))
+comparison_figure(table, QUANTITIES["classification"], "One test set, with 95 % intervals")
+
+# %%
+tuned, baseline = metrics["fine-tuned"], metrics["baseline"]
+(low, high), control = tuned["intervals_95"]["macro_auc"], probe_metrics["control"]
+labels_used = json.loads((runs["baseline"].folder / "environment.json").read_text())["labels_used"]
+
+
+def against(reference):
+    """Say on which side of a reference the interval of the fine-tuned model lies."""
+    return "below" if high < reference else "above" if low > reference else "not clearly apart from"
+
+
+Markdown(
+    f"With {labels_used} labels, fine-tuning reaches a macro AUC of "
+    f"**{tuned['macro_auc']:.3f}** (95 % interval {low:.3f} to {high:.3f}). That is "
+    f"**{against(baseline['macro_auc'])}** the baseline from random weights with the same labels "
+    f"({baseline['macro_auc']:.3f}), and **{against(control['macro_auc'])}** the control, which "
+    f"had {control['n_train']} labels ({control['macro_auc']:.3f}). A pretraining has proved "
+    f"useful where it is above both. The interval is that of the test images; another seed of the "
+    f"training moves the numbers too."
+)
+
+# %% [markdown]
+# Compare also the two rows of the pretrained encoder, under a probe and fine-tuned. A probe reads
+# what the features hold; fine-tuning may change them, and can learn again what the pretext let go.
+#
+# ## ROC curves
+#
+# For each class: choose a threshold, call everything above it that class. The curve shows which
+# share of the class is found (true positives) at which share of false alarms (false positives).
+
+# %%
+from deeplens_tf.evaluation.figures import confusion_matrix_figure, roc_curves
+
+table = pd.read_csv(runs["fine-tuned"].folder / "evaluation/test/predictions.csv")
+classes = list(data.classes)
+labels = table["label"].map(classes.index)
+roc_curves(labels, table[[f"p_{name}" for name in classes]], classes, "Fine-tuned classifier")
+
+# %% [markdown]
+# ## Who is taken for whom
+
+# %%
+confusion_matrix_figure(tuned["confusion_matrix"], classes, "Fine-tuned classifier")
+
+# %%
+matrix = np.array(tuned["confusion_matrix"])
+wrong = matrix - np.diag(np.diag(matrix))
+true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+Markdown(
+    f"**{tuned['accuracy']:.0%}** are right. The most common mistake: "
+    f"`{classes[true]}` taken for `{classes[predicted]}`, {wrong.max()} times."
+)
+
+# %% [markdown]
+# ## The mistakes, looked at
+#
+# The six mistakes of which the network was surest:
+
+# %%
+from deeplens_tf.data.files import conform, read_image
+from deeplens_tf.evaluation.image_grids import image_grid
+
+table["confidence"] = table[[f"p_{name}" for name in classes]].max(axis=1)
+mistakes = table[table["label"] != table["predicted"]]
+worst = mistakes.sort_values("confidence", ascending=False).head(6)
+image_grid(
+    [conform(read_image(test_request.folder / file)[0], 32, "crop") for file in worst["file"]],
+    [f"{r.label}, called\n{r.predicted} ({r.confidence:.0%})" for r in worst.itertuples()],
+    columns=3,
+    title="The surest mistakes",
+)
+
+# %% [markdown]
+# Can you see what the network missed? Since the lenses are simulated we can ask what no observer
+# could: how strong is the trace of the substructure in the images that were missed, and in those
+# that were found? We draw the same lenses again, without it, and subtract.
+
+# %%
+from deeplens_tf.simulation.render import render_image, render_smooth
+
+
+def trace_percent(file):
+    """Return the rms of image minus smooth lens, in % of the brightest pixel."""
+    name, index = Path(file).parent.name, int(Path(file).stem.split("_")[-1])
+    lens = test_request.lens(name, index)
+    image = render_image(lens)
+    return 100 * np.sqrt(np.mean((image - render_smooth(lens)) ** 2)) / image.max()
+
+
+with_substructure = table[table["label"] != "no_sub"].copy()
+with_substructure["trace"] = [trace_percent(file) for file in with_substructure["file"]]
+with_substructure["found"] = with_substructure["label"] == with_substructure["predicted"]
+trace = with_substructure.groupby(["label", "found"])["trace"].agg(["size", "median"]).round(2)
+trace.rename(columns={"size": "images", "median": "median trace / % of maximum"})
+
+# %%
+medians = trace["median"].unstack().reindex(columns=[False, True])
+weaker = [name for name in medians.index if medians.loc[name, False] < medians.loc[name, True]]
+Markdown(
+    "Missed lenses have a weaker trace than found ones in: "
+    + (", ".join(f"**`{name}`**" for name in weaker) or "no class")
+    + ". Where the trace is weak, a lens with substructure is nearly a lens without, and no "
+    "classifier can be sure."
+)
+
+# %% [markdown]
+# Next: [5. Regression of the axion mass](05_regression_of_the_axion_mass.ipynb).

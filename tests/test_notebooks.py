@@ -1,0 +1,169 @@
+"""The committed tutorials: pairs that agree, outputs that are there, nothing of one machine.
+
+Nothing is executed here; `make notebooks` and the continuous integration do that.
+"""
+
+import importlib.util
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebooks`")
+pytest.importorskip("jupytext", reason="needs the extra `notebooks`")
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+TITLES = ("data", "contrastive", "byol", "encoder", "regression", "your")
+
+
+def load_runner():
+    spec = importlib.util.spec_from_file_location("run", NOTEBOOKS / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+runner = load_runner()
+SCRIPTS = runner.tutorials()
+
+
+@pytest.fixture(params=SCRIPTS, ids=lambda script: script.stem)
+def script(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(script):
+    return nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+
+
+def test_there_are_six_in_order():
+    assert [script.stem[:2] for script in SCRIPTS] == [f"0{k}" for k in range(1, 7)]
+    for script, word in zip(SCRIPTS, TITLES, strict=True):
+        assert word in script.stem
+
+
+def test_each_pair_agrees_and_its_outputs_are_sound(script):
+    assert runner.problems(script) == []
+
+
+def test_each_notebook_is_valid_small_and_has_pictures(script, notebook):
+    nbformat.validate(notebook)
+    assert script.with_suffix(".ipynb").stat().st_size < 1_500_000
+    kinds = [
+        kind
+        for cell in notebook.cells
+        for out in cell.get("outputs", [])
+        for kind in out.get("data", {})
+    ]
+    assert kinds.count("image/png") >= 2
+
+
+def test_each_opens_with_what_it_teaches_and_costs(notebook):
+    opening = notebook.cells[0].source
+    assert opening.startswith("# ")
+    assert "**What you learn.**" in opening
+    assert "**What it costs.**" in opening
+    assert any(
+        "SETTINGS = {" in cell.source and "Full size" in cell.source for cell in notebook.cells[:4]
+    )
+
+
+def test_cells_are_short(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert len(cell.source.splitlines()) <= 32, cell.source
+
+
+def test_links_between_tutorials_lead_somewhere(notebook):
+    for cell in notebook.cells:
+        for target in runner.links(cell.source):
+            assert (NOTEBOOKS / target).exists(), target
+
+
+def test_the_pictures_for_the_readme_are_those_of_the_notebooks():
+    found = {}
+    for script in SCRIPTS:
+        notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+        found |= runner.pictures(notebook)
+    assert found
+    for name, content in found.items():
+        assert (REPOSITORY / "docs" / f"{name}.png").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "saved in /home/ada/runs/x",
+        "File '/tmp/tmpab12/data/lenses'",
+        "/root/.keras/keras.json",
+        "/Users/ada/project",
+        "C:\\Users\\ada",
+        "see (/work/main/x.py)",
+    ],
+)
+def test_a_path_of_the_machine_is_found(text):
+    assert runner.machine_paths(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "runs/cache/lenses-0123: up to date",
+        "residual / % of maximum",
+        "data/lenses_32 and prepared/my_images/rejected.csv",
+        "https://example.org/home/x",
+        "the root of the mean square",
+        "3/3 - 5s - 2s/step",
+    ],
+)
+def test_what_is_no_path_of_the_machine_passes(text):
+    assert not runner.machine_paths(text)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A script and its notebook, as if executed."""
+    script = tmp_path / "01_small.py"
+    script.write_text("# %% [markdown]\n# # Small\n\n# %%\nprint(1)\n")
+    notebook = runner.read_script(script)
+    notebook.cells[1].execution_count = 1
+    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
+    nbformat.write(notebook, script.with_suffix(".ipynb"))
+    return script, notebook
+
+
+def test_a_pair_that_agrees_has_no_problems(pair):
+    script, notebook = pair
+    assert runner.problems(script) == []
+    assert runner.problems(script, notebook) == []
+
+
+def test_a_stale_pair_is_found(pair):
+    script, _ = pair
+    script.write_text(script.read_text().replace("print(1)", "print(2)"))
+    (problem,) = runner.problems(script)
+    assert "its cells are not those of 01_small.py" in problem
+
+
+def test_what_did_not_run_or_failed_or_shows_a_path_is_found(pair):
+    script, notebook = pair
+    cell = notebook.cells[1]
+    cell.execution_count = None
+    cell.outputs = [
+        nbformat.v4.new_output("error", ename="ValueError", evalue="", traceback=[]),
+        nbformat.v4.new_output("stream", name="stderr", text="wrote /tmp/x/y\n"),
+    ]
+    found = " ".join(runner.problems(script, notebook))
+    for part in ("was not executed", "ended with ValueError", "a path of the machine, /tmp/x/y"):
+        assert part in found
+
+
+def test_a_missing_notebook_and_one_too_large_are_found(pair, monkeypatch):
+    script, _ = pair
+    monkeypatch.setattr(runner, "LARGEST_BYTES", 10)
+    (problem,) = runner.problems(script)
+    assert "more than 10" in problem
+    script.with_suffix(".ipynb").unlink()
+    (problem,) = runner.problems(script)
+    assert "missing" in problem

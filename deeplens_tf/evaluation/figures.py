@@ -177,6 +177,7 @@ def predicted_against_true(
     std_dex: ArrayLike | None = None,
     quantity: str = "axion mass / eV",
     title: str = "",
+    marks: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw each prediction over its own truth, and the residuals by mass below.
 
@@ -187,6 +188,7 @@ def predicted_against_true(
             error bars for few points, and as their mean in each bin of mass below.
         quantity: what the logarithm is of, with its unit.
         title: of the upper panel.
+        marks: name -> log10 of a true mass, drawn as a vertical line through both panels.
 
     Returns:
         The figure.
@@ -201,6 +203,7 @@ def predicted_against_true(
     _draw_pairs(upper, true, predicted, std)
     _draw_residuals(lower, true, predicted - true)
     _draw_bins_of_mass(lower, true, predicted - true, std)
+    _draw_marks((upper, lower), marks or {})
     name_axes(upper, title or "Predicted against true", "", f"predicted log10({quantity})")
     name_axes(lower, "", f"true log10({quantity})", "residual (dex)")
     legend = figure.legend(loc="outside lower center", ncols=2)
@@ -242,6 +245,14 @@ def _draw_bins_of_mass(
         look = {"color": "black", "linestyle": ":", "linewidth": 1.4}
         axes.plot(middle, width, label="± mean predicted std", **look)
         axes.plot(middle, -width, **look)
+
+
+def _draw_marks(panels: Sequence[Axes], marks: Mapping[str, float]) -> None:
+    colours = line_colours(2 + len(marks))[2:]  # the first two are the points' and the bins'
+    for colour, (name, place) in zip(colours, marks.items(), strict=True):
+        for axes in panels:
+            label = name if axes is panels[0] else None
+            axes.axvline(place, color=colour, linestyle="-.", linewidth=1.4, label=label)
 
 
 def _point_look(points: int) -> dict[str, Any]:

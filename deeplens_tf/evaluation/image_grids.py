@@ -1,4 +1,7 @@
-"""Grids of images, all in one colour map (`style.IMAGE_COLOURS`)."""
+"""Grids of images, all in one colour map (`style.IMAGE_COLOURS`).
+
+The first row of an image is drawn at the bottom, as astronomers do: y points upwards.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +19,7 @@ def image_grid(
     titles: Sequence[str] | None = None,
     columns: int = 6,
     title: str = "",
+    pixel_scale_arcsec: float | Sequence[float] | None = None,
 ) -> Figure:
     """Show images side by side, each from its own faintest to its own brightest pixel.
 
@@ -25,12 +29,14 @@ def image_grid(
         titles: n titles.
         columns: images in a row.
         title: of the figure.
+        pixel_scale_arcsec: side of a pixel, drawn as a bar in the first image; of one pixel for
+            each image, as a bar in each; None where it isn't known.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: no images, or another number of titles.
+        ValueError: no images, or another number of titles or of pixels' sides.
     """
     pictures = [_picture(image) for image in images]
     if not pictures or (titles is not None and len(titles) != len(pictures)):
@@ -38,6 +44,7 @@ def image_grid(
             "image_grid needs at least one image, and one title for each where titles are given. "
             f"Received: {len(pictures)} images, titles={titles}"
         )
+    bars_arcsec = _bars(pixel_scale_arcsec, len(pictures))
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(1.9 * columns + 0.2, (2.15 if titles else 1.95) * rows + 0.7))
@@ -45,15 +52,23 @@ def image_grid(
     for k, axes in enumerate(panels):
         if k < len(pictures):
             _show(axes, pictures[k], _limits(pictures[k]), titles[k] if titles else "")
+            _draw_bar(axes, pictures[k], bars_arcsec[k])
         else:
             axes.remove()
     figure.suptitle(title or "Images")
-    figure.supxlabel(f"{_size(pictures)}; brightness scaled image by image", fontsize=10)
+    figure.supxlabel(f"{_size(pictures)}; each from its faintest to its brightest", fontsize=10)
     return figure
 
 
 @in_house_style
-def views_grid(images: ArrayLike, view_1: ArrayLike, view_2: ArrayLike, title: str = "") -> Figure:
+def views_grid(
+    images: ArrayLike,
+    view_1: ArrayLike,
+    view_2: ArrayLike,
+    title: str = "",
+    names: Sequence[str] | None = None,
+    pixel_scale_arcsec: float | None = None,
+) -> Figure:
     """Show each image in a row with its two augmented views, on the image's own scale.
 
     Args:
@@ -61,15 +76,19 @@ def views_grid(images: ArrayLike, view_1: ArrayLike, view_2: ArrayLike, title: s
         view_1: the same shape.
         view_2: the same shape.
         title: of the figure.
+        names: n names, one for each row.
+        pixel_scale_arcsec: side of a pixel, drawn as a bar in the first image.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: no images, or unequal shapes.
+        ValueError: no images, unequal shapes, or another number of names.
     """
     columns = {"image": images, "view 1": view_1, "view 2": view_2}
-    return _rows(columns, title or "Images and their augmented views")
+    figure = _rows(columns, title or "Images and their augmented views", names)
+    _draw_bar(figure.axes[0], _picture(np.asarray(images)[0]), pixel_scale_arcsec)
+    return figure
 
 
 @in_house_style
@@ -94,7 +113,9 @@ def inpainting_grid(
     return _rows(columns, title or "Images, masked and inpainted")
 
 
-def _rows(columns: Mapping[str, ArrayLike], title: str) -> Figure:
+def _rows(
+    columns: Mapping[str, ArrayLike], title: str, row_names: Sequence[str] | None = None
+) -> Figure:
     """Show row k of each column side by side, on the scale of the first."""
     stacks = [np.asarray(stack) for stack in columns.values()]
     shapes = [stack.shape for stack in stacks]
@@ -102,6 +123,8 @@ def _rows(columns: Mapping[str, ArrayLike], title: str) -> Figure:
         names = ", ".join(name.replace(" ", "_") for name in columns)
         raise ValueError(f"{names} must have one shape, of one image or more. Received: {shapes}")
     examples = len(stacks[0])
+    if row_names is not None and len(row_names) != examples:
+        raise ValueError(f"{examples} rows need as many names. Received: {list(row_names)}")
     figure = Figure(figsize=(len(columns) * 1.9 + 0.2, 1.95 * examples + 1.1))
     panels = figure.subplots(examples, len(columns), squeeze=False)
     for row in range(examples):
@@ -110,6 +133,8 @@ def _rows(columns: Mapping[str, ArrayLike], title: str) -> Figure:
             _show(axes, picture, _limits(pictures[0]))
     for axes, name in zip(panels[0], columns, strict=True):
         axes.set_title(name)
+    for axes, name in zip(panels[:, 0], row_names or (), strict=row_names is not None):
+        axes.set_ylabel(name, fontsize=12)
     figure.suptitle(title)
     figure.supxlabel(f"{_size([pictures[0]])}; one brightness scale per row", fontsize=10)
     return figure
@@ -134,9 +159,33 @@ def _show(
 ) -> None:
     low, high = limits
     scaled = np.clip((picture - low) / (high - low), 0, 1)
-    axes.imshow(scaled, cmap=IMAGE_COLOURS, vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
-    axes.set_title(title)
+    axes.imshow(scaled, cmap=IMAGE_COLOURS, vmin=0, vmax=1, origin="lower", interpolation="nearest")
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set_visible(False)
+
+
+def _bars(
+    pixel_scale_arcsec: float | Sequence[float] | None, images: int
+) -> Sequence[float | None]:
+    """Return for each image the side of the pixels that its bar is drawn for, or None."""
+    if pixel_scale_arcsec is None or np.ndim(pixel_scale_arcsec) == 0:
+        return [pixel_scale_arcsec, *[None] * (images - 1)]
+    if len(pixel_scale_arcsec) != images:
+        raise ValueError(
+            "pixel_scale_arcsec must be one number or one for each image. "
+            f"Received: {len(pixel_scale_arcsec)} for {images} images"
+        )
+    return pixel_scale_arcsec
+
+
+def _draw_bar(axes: Axes, picture: NDArray[np.float64], pixel_scale_arcsec: float | None) -> None:
+    """Draw one arcsec into the lower left corner."""
+    if pixel_scale_arcsec is None:
+        return
+    height, width = picture.shape[:2]
+    left, bottom, length = 0.05 * width, 0.05 * height, 1 / pixel_scale_arcsec
+    axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=2)
+    axes.text(left + length / 2, 1.8 * bottom, "1 arcsec", color="white", fontsize=8, ha="center")
 
 
 def _size(pictures: Sequence[NDArray[np.float64]]) -> str:

@@ -10,18 +10,27 @@ from matplotlib.lines import Line2D
 
 from deeplens_tf.evaluation.style import GREY, in_house_style, line_colours, name_axes
 
+QUANTITIES = {
+    "auc": "AUC",
+    "mae_dex": "mean absolute error / dex",
+    "feature_std": "spread of the features\n(feature_std)",
+}
+"""What a column of a history is called in a picture, where that isn't its own name."""
+
 
 @in_house_style
 def training_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """Lay the histories of several runs over each other, one panel per quantity.
 
     Args:
-        histories: run name -> table with one row per epoch: `epoch` (else rows are counted from
-            1), quantities, and the same quantities on validation under `val_<quantity>`.
+        histories: run name -> table with one row per epoch: `epoch`, counted from 0 as
+            `history.csv` does (without it, rows are counted), quantities, and the same
+            quantities on validation under `val_<quantity>`.
         title: of the figure.
 
     Returns:
-        The figure: one colour per run, solid for training and dashed for validation.
+        The figure: one colour per run, solid for training and dashed for validation; a point is
+        what was measured by the end of that epoch, the first of which is 1.
 
     Raises:
         ValueError: no history, or none with a quantity.
@@ -30,7 +39,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
     if not quantities:
         raise ValueError(f"histories must hold a quantity to draw. Received: {list(histories)}")
     columns = 2 if len(quantities) in (2, 4) else min(3, len(quantities))
-    rows, keys = -(-len(quantities) // columns), _curve_keys(list(histories))
+    rows, keys = -(-len(quantities) // columns), _curve_keys(histories)
     width = max(4.2 * columns, 5.0)
     across = _keys_across(keys, width)
     figure = Figure(figsize=(width, 3.0 * rows + 0.25 * -(-len(keys) // across) + 0.6))
@@ -52,23 +61,28 @@ def _quantities(histories: Iterable[pd.DataFrame]) -> list[str]:
 
 def _draw_quantity(axes: Axes, quantity: str, histories: Mapping[str, pd.DataFrame]) -> None:
     for colour, history in zip(line_colours(len(histories)), histories.values(), strict=True):
-        epochs = history["epoch"] if "epoch" in history else np.arange(1, len(history) + 1)
+        epochs = 1 + (history["epoch"] if "epoch" in history else np.arange(len(history)))
         marker = "o" if len(history) < 3 else None  # a line of one point cannot be seen
         for column, style in ((quantity, "-"), (f"val_{quantity}", "--")):
             if column in history:
                 axes.plot(epochs, history[column], color=colour, linestyle=style, marker=marker)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    name_axes(axes, "", "epoch", quantity.replace("_", " "))
+    name_axes(axes, "", "epoch", QUANTITIES.get(quantity, quantity.replace("_", " ")))
 
 
-def _curve_keys(runs: Sequence[str]) -> list[Line2D]:
-    colours = line_colours(len(runs))
+def _curve_keys(histories: Mapping[str, pd.DataFrame]) -> list[Line2D]:
+    colours = line_colours(len(histories))
     keys = [
-        Line2D([], [], color=colour, label=run) for colour, run in zip(colours, runs, strict=True)
+        Line2D([], [], color=colour, label=run)
+        for colour, run in zip(colours, histories, strict=True)
     ]
-    styles = (("training", "-"), ("validation", "--"))
+    columns = {str(column) for table in histories.values() for column in table} - {"epoch"}
+    on_validation = {column for column in columns if column.startswith("val_")}
+    styles = {"-": ("training", columns - on_validation), "--": ("validation", on_validation)}
     return keys + [
-        Line2D([], [], color=GREY, linestyle=style, label=name) for name, style in styles
+        Line2D([], [], color=GREY, linestyle=style, label=name)
+        for style, (name, drawn) in styles.items()
+        if drawn
     ]
 
 

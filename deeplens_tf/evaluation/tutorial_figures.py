@@ -1,6 +1,7 @@
 """Figures of the tutorials: what substructure does to an image, what a mass and a batch look like.
 
-Arrays in, a matplotlib Figure out, in the look of all other figures.
+Arrays in, a matplotlib Figure out, in the look of all other figures; and the one number that the
+tutorials say of such a figure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,36 @@ PERCENT_IN_SCALE = 99.5
 
 SMALLEST_PERCENT = 0.1
 """Of the brightest pixel, at the end of a residual's colours; a lens without any is all white."""
+
+
+def residual_rms_percent(image: ArrayLike, smooth: ArrayLike, side: int | None = None) -> float:
+    """Return how large that is which substructure does to an image.
+
+    Args:
+        image: shape (H, W).
+        smooth: the same lens without substructure.
+        side: of the central square that is looked at, in pixels; None for the whole image. Most
+            of a lens's image is empty sky, which makes the number smaller.
+
+    Returns:
+        Root mean square over the pixels of image minus smooth, in % of the brightest pixel.
+
+    Raises:
+        ValueError: shapes that differ or are not 2-D, or a side that is not inside.
+    """
+    image, smooth = np.asarray(image, float), np.asarray(smooth, float)
+    if image.ndim != 2 or image.shape != smooth.shape:
+        raise ValueError(
+            "image and smooth must be of one shape, (H, W). "
+            f"Received: {image.shape} and {smooth.shape}"
+        )
+    residual = image - smooth
+    if side is not None:
+        if not 1 <= side <= min(image.shape):
+            raise ValueError(f"side must be from 1 to {min(image.shape)}. Received: {side}")
+        top, left = ((length - side) // 2 for length in image.shape)
+        residual = residual[top : top + side, left : left + side]
+    return float(100 * np.sqrt(np.mean(residual**2)) / image.max())
 
 
 @in_house_style

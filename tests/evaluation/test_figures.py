@@ -92,6 +92,15 @@ def test_very_few_masses_can_be_drawn(images, tmp_path):
     save_figure(predicted_against_true(true, predicted), tmp_path / "masses.png")
 
 
+def test_marked_masses_are_lines_in_both_panels_and_one_entry_each_in_the_legend():
+    figure = predicted_against_true(*masses(), marks={"the ring": -23.4, "a pixel": -22.2})
+    for axes in figure.axes:
+        places = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "-."]
+        assert places == [-23.4, -22.2]
+    words = legend_words(figure.legends[0])
+    assert words.count("the ring") == words.count("a pixel") == 1
+
+
 def test_a_column_of_predictions_is_refused_and_not_broadcast():
     true, predicted = masses()
     with pytest.raises(ValueError, match="one shape"):

@@ -60,6 +60,45 @@ def test_views_are_shown_beside_their_image_on_its_scale(tmp_path):
     save_figure(figure, tmp_path / "views.png")
 
 
+def test_the_first_row_of_an_image_is_at_the_bottom_of_every_grid():
+    images = np.zeros((2, 8, 8))
+    images[:, 0, 0] = 1
+    for figure in (image_grid(images), views_grid(images, images, images)):
+        for axes in figure.axes:
+            assert shown(axes).origin == "lower"
+            assert axes.get_ylim() == (-0.5, 7.5)
+
+
+def test_rows_of_views_can_be_named():
+    images = np.random.default_rng(0).random((2, 8, 8))
+    panels = np.array(views_grid(images, images, images, names=["cdm", "no_sub"]).axes)
+    labels = [axes.get_ylabel() for axes in panels]
+    assert labels == ["cdm", "", "", "no_sub", "", ""]
+    with pytest.raises(ValueError, match="2 rows need as many names"):
+        views_grid(images, images, images, names=["cdm"])
+
+
+def bar_pixels(axes):
+    """The length of the bar in a panel, in its pixels; 0 without a bar."""
+    return sum(float(np.ptp(line.get_xdata())) for line in axes.lines)
+
+
+def test_the_bar_is_one_arcsec_long():
+    images = np.random.default_rng(0).random((3, 32, 32))
+    one = image_grid(images, pixel_scale_arcsec=0.1)
+    assert [bar_pixels(axes) for axes in one.axes] == pytest.approx([10, 0, 0])
+    assert one.axes[0].texts[0].get_text() == "1 arcsec"
+    each = image_grid(images, pixel_scale_arcsec=[0.1, 0.1, 0.2])
+    assert [bar_pixels(axes) for axes in each.axes] == pytest.approx([10, 10, 5])
+    views = views_grid(images, images, images, pixel_scale_arcsec=0.05)
+    assert [bar_pixels(axes) for axes in views.axes] == pytest.approx([20] + 8 * [0])
+    assert not image_grid(images).axes[0].lines
+    for axes in each.axes:  # the bar has not moved the picture
+        assert axes.get_xlim() == (-0.5, 31.5)
+    with pytest.raises(ValueError, match="Received: 2 for 3 images"):
+        image_grid(images, pixel_scale_arcsec=[0.1, 0.2])
+
+
 def test_what_cannot_be_laid_out_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         image_grid([])

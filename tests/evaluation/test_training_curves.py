@@ -25,7 +25,7 @@ def test_training_and_validation_share_a_colour_and_differ_in_style(tmp_path):
     }
     figure = training_curves(runs)
     loss, auc = figure.axes
-    assert (loss.get_ylabel(), auc.get_ylabel()) == ("loss", "auc")
+    assert (loss.get_ylabel(), auc.get_ylabel()) == ("loss", "AUC")
     one, two = line_colours(2)
     assert lines_of(loss) == [
         (one, "-", first.tolist()),
@@ -41,15 +41,38 @@ def test_training_and_validation_share_a_colour_and_differ_in_style(tmp_path):
 
 def test_a_quantity_known_on_validation_only_gets_its_panel():
     (axes,) = training_curves({"run": history(val_auc=np.arange(5.0))}).axes
-    assert axes.get_ylabel() == "auc"
+    assert axes.get_ylabel() == "AUC"
     assert axes.get_xlabel() == "epoch"
 
 
-def test_epochs_come_from_the_table_or_are_counted_from_one():
+def epochs_drawn(table):
+    return list(training_curves({"run": table}).axes[0].lines[0].get_xdata())
+
+
+def test_the_first_epoch_is_one_with_and_without_a_column_of_epochs():
     table = history(loss=np.ones(5))
-    assert list(training_curves({"run": table}).axes[0].lines[0].get_xdata()) == [0, 1, 2, 3, 4]
-    counted = training_curves({"run": table.drop(columns="epoch")})
-    assert list(counted.axes[0].lines[0].get_xdata()) == [1, 2, 3, 4, 5]
+    assert epochs_drawn(table) == [1, 2, 3, 4, 5]
+    assert epochs_drawn(table.drop(columns="epoch")) == [1, 2, 3, 4, 5]
+    assert epochs_drawn(table[2:]) == [3, 4, 5]
+
+
+def test_the_legend_names_only_line_styles_that_are_drawn():
+    for columns, words in (
+        ({"loss": np.ones(5)}, ["run", "training"]),
+        ({"val_loss": np.ones(5)}, ["run", "validation"]),
+    ):
+        (legend,) = training_curves({"run": history(**columns)}).legends
+        assert [text.get_text() for text in legend.get_texts()] == words
+
+
+def test_quantities_are_named_in_words():
+    table = history(mae_dex=np.ones(5), feature_std=np.ones(5), probe_loss=np.ones(5))
+    labels = [axes.get_ylabel() for axes in training_curves({"run": table}).axes]
+    assert labels == [
+        "mean absolute error / dex",
+        "spread of the features\n(feature_std)",
+        "probe loss",
+    ]
 
 
 def test_a_single_epoch_can_be_seen():

@@ -6,6 +6,7 @@ import pytest
 from deeplens_tf.evaluation.figures import save_figure
 from deeplens_tf.evaluation.tutorial_figures import (
     histograms,
+    residual_rms_percent,
     similarity_figure,
     substructure_figure,
     vortex_figure,
@@ -48,6 +49,21 @@ def test_lengths_that_differ_are_refused(lenses):
         substructure_figure(images, smooth[:1], ["a", "b"], 0.1)
     with pytest.raises(ValueError, match="1 or more"):
         substructure_figure([], [], [], 0.1)
+
+
+def test_the_residual_of_the_central_square_and_of_the_whole_image():
+    smooth = np.zeros((8, 8))
+    image = smooth.copy()
+    image[2:6, 2:6] = 4.0
+    image[3, 3] = 8.0  # of 16 central pixels one is 8, the others are 4
+    central = np.sqrt((15 * 16 + 64) / 16) / 8
+    assert residual_rms_percent(image, smooth, side=4) == pytest.approx(100 * central)
+    assert residual_rms_percent(image, smooth) == pytest.approx(50 * central)  # a quarter is full
+    assert residual_rms_percent(image, image) == 0
+    with pytest.raises(ValueError, match="from 1 to 8"):
+        residual_rms_percent(image, smooth, side=9)
+    with pytest.raises(ValueError, match=r"Received: \(8, 8\) and \(4, 8\)"):
+        residual_rms_percent(image, smooth[:4])
 
 
 def test_a_histogram_counts_every_value(tmp_path):

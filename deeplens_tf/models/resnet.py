@@ -1,5 +1,7 @@
 """ResNet50 (He et al. 2015, arXiv:1512.03385) without weights, under the original's layers."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -49,10 +51,12 @@ class ResNet50(keras.Model):
         self.image_shape = tuple(image_shape)
         self.top_width = top_width
         self.plain_top = plain_top
-        self.backbone = keras.applications.ResNet50(
-            include_top=False, weights=None, input_shape=self.image_shape, pooling="avg"
-        )
-        self.top = _plain_top(top_width) if plain_top else _original_top(top_width)
+        # A model that is read from a file keeps its own precision, whatever the process's is.
+        with _global_policy(self.dtype_policy):
+            self.backbone = keras.applications.ResNet50(
+                include_top=False, weights=None, input_shape=self.image_shape, pooling="avg"
+            )
+            self.top = _plain_top(top_width) if plain_top else _original_top(top_width)
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Allocate the layers on top; the backbone is born with its weights."""
@@ -75,6 +79,17 @@ class ResNet50(keras.Model):
             "top_width": self.top_width,
             "plain_top": self.plain_top,
         }
+
+
+@contextlib.contextmanager
+def _global_policy(policy: Any) -> Iterator[None]:
+    """Make layers of this precision: `keras.applications` takes no other word for it."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _original_top(width: int) -> keras.Sequential:

@@ -233,8 +233,15 @@ class VisionTransformer(keras.Model):
         }
         self.pooling = pooling
         self.width = width
+        # A model that is read from a file keeps its own precision, whatever the process's is.
+        policy = self.dtype_policy
         self.embedding = PatchEmbedding(
-            patch_size, width, pooling == "class_token", position_stddev, name="embedding"
+            patch_size,
+            width,
+            pooling == "class_token",
+            position_stddev,
+            dtype=policy,
+            name="embedding",
         )
         self.blocks = [
             TransformerBlock(
@@ -242,12 +249,13 @@ class VisionTransformer(keras.Model):
                 mlp_width,
                 dropout,
                 stochastic_depth * i / max(depth - 1, 1),
+                dtype=policy,
                 name=f"block_{i}",
             )
             for i in range(depth)
         ]
-        self.norm = _layer_norm(self.dtype_policy, "norm")
-        self.top = _original_top(width) if original_top else None
+        self.norm = _layer_norm(policy, "norm")
+        self.top = _original_top(width, policy) if original_top else None
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Allocate every layer; the image's shape is known from the constructor."""
@@ -287,18 +295,18 @@ def _layer_norm(policy: Any, name: str) -> keras.layers.LayerNormalization:
     return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=policy, name=name)
 
 
-def _original_top(width: int) -> keras.Sequential:
+def _original_top(width: int, policy: Any) -> keras.Sequential:
     """The layers of the original between the class token and its 256 features."""
     layers = keras.layers
     return keras.Sequential(
         [
-            layers.Dense(width, activation="tanh", name="representation"),
-            layers.BatchNormalization(name="norm_0"),
-            layers.Dense(512, activation="gelu", name="dense_1"),
-            layers.Dropout(0.2, name="drop_1"),
-            layers.BatchNormalization(name="norm_1"),
-            layers.Dense(256, activation="gelu", name="dense_2"),
-            layers.BatchNormalization(name="norm_2"),
+            layers.Dense(width, activation="tanh", dtype=policy, name="representation"),
+            layers.BatchNormalization(dtype=policy, name="norm_0"),
+            layers.Dense(512, activation="gelu", dtype=policy, name="dense_1"),
+            layers.Dropout(0.2, dtype=policy, name="drop_1"),
+            layers.BatchNormalization(dtype=policy, name="norm_1"),
+            layers.Dense(256, activation="gelu", dtype=policy, name="dense_2"),
+            layers.BatchNormalization(dtype=policy, name="norm_2"),
         ],
         name="top",
     )

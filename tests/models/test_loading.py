@@ -6,7 +6,7 @@ import pytest
 
 import deeplens_tf
 from deeplens_tf.errors import RequestError
-from deeplens_tf.models import DownstreamModel
+from deeplens_tf.models import DownstreamModel, build_encoder
 from deeplens_tf.models.heads import classification_head
 from deeplens_tf.models.loading import encoder_file, load_downstream, load_encoder
 from tests.models.tiny import assert_same_values, tiny_images, tiny_vit
@@ -98,3 +98,25 @@ def test_what_is_not_there_is_named(tmp_path):
         load_encoder(tmp_path)
     with pytest.raises(RequestError, match="no such file"):
         load_downstream(tmp_path / "none.keras")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"), [("vit_nano", {"original_top": True}), ("resnet50", {"top_width": 4})]
+)
+def test_an_encoder_of_mixed_precision_is_the_same_where_float32_rules(name, options, tmp_path):
+    images = tiny_images(image_shape=(32, 32, 1))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        encoder = build_encoder(name, (32, 32, 1), **options)
+        features = np.asarray(encoder(images))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    encoder.save(tmp_path / "encoder.keras")
+    loaded = load_encoder(tmp_path / "encoder.keras")
+    assert_same_values(loaded, encoder)
+    np.testing.assert_array_equal(np.asarray(loaded(images)), features)
+    assert keras.config.dtype_policy().name == "float32"
+    in_float32 = build_encoder(name, (32, 32, 1), **options)
+    in_float32.set_weights(encoder.get_weights())
+    assert np.abs(np.asarray(in_float32(images)) - features.astype("float32")).max() > 0

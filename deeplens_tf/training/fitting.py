@@ -21,6 +21,7 @@ from deeplens_tf.training.callbacks import progress_verbosity, tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.checkpoints import CheckpointStore
 from deeplens_tf.training.distribution import ALONE, Distribution
+from deeplens_tf.training.divergence import StopWhenDiverged
 from deeplens_tf.training.history import HistoryFile
 from deeplens_tf.training.runs import Run
 from deeplens_tf.training.signals import StopRequest
@@ -71,6 +72,7 @@ def fit(
 
     Raises:
         Stopped: a signal has come; everything is saved.
+        RequestError: the training has diverged.
         DataError: the prepared images were changed or taken away meanwhile.
         SurroundingsError: the run's folder cannot be written to.
     """
@@ -100,7 +102,7 @@ def _train(
     checkpointer: Checkpointer,
     others: Sequence[keras.callbacks.Callback],
 ) -> None:
-    callbacks = [*others, checkpointer]
+    callbacks = [*others, StopWhenDiverged(), checkpointer]
     checkpoint = checkpointer.resume(course.model)
     if checkpoint is not None and course.distribution.is_chief:
         say(f"resumed: {checkpoint.folder}")

@@ -42,20 +42,25 @@ def read_masses(folder: Path) -> dict[str, str] | None:
     return masses if tables else None
 
 
-def settle_mass(name: str, carried_ev: float | None, table: dict[str, str] | None) -> float:
+def settle_mass(
+    name: str, carried_ev: float | None, table: dict[str, str] | None, required: bool = False
+) -> float:
     """Return an image's mass in eV, NaN where neither the file nor a table says one.
 
     Args:
         name: the file's name in the table.
         carried_ev: the mass that the file itself holds.
         table: the masses of the folder that the file is in.
+        required: whether other files of the folder carry a mass.
 
     Raises:
-        UnusableFile: no mass where the folder has a table, a mass that is not a positive
-            number, or two that differ.
+        UnusableFile: no mass where the folder has a table or the others one, a mass that is
+            not a positive number, or two that differ.
     """
     if carried_ev is not None:
         check_mass(carried_ev)
+    elif table is None and required:
+        raise UnusableFile("no mass, which other files of its class carry")
     if table is None:
         return math.nan if carried_ev is None else carried_ev
     mass_ev = _parse_mass(table.get(name, ""))

@@ -1,6 +1,8 @@
 """From a folder of images to a prepared folder: shards, a table of each split, a manifest."""
 
+import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -20,7 +22,7 @@ from deeplens_tf.data.placing import (
 )
 from deeplens_tf.data.reading import ImageReader, name_beside, test_examples, training_examples
 from deeplens_tf.data.records import Example, verify_shards, write_splits
-from deeplens_tf.data.rejects import Rejects, check_strict
+from deeplens_tf.data.rejects import FILE, Rejects, check_strict
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.terminal import say
 
@@ -42,7 +44,8 @@ def prepare_folder(
 
     Args:
         source: folder of class folders, or of unlabelled images. Nothing in it is changed.
-        out: written whole or not at all; kept as it is when it is up to date already.
+        out: written whole or not at all; kept as it is when it is up to date already. Where too
+            much is rejected, `<out>-rejected.csv` beside it lists what.
         image_size: side of the prepared images in pixels.
         fit: "resize" or "crop", see `files.conform`.
         validation_fraction: share of each class that is kept for validation; 0 for no such split.
@@ -134,7 +137,7 @@ def _prepare(
     if not replace:
         check_free(out, settings)
     rejects = Rejects(sum(len(f.files) + len(f.strays) for f in folders.values()))
-    with draft_beside(out) as draft:
+    with draft_beside(out) as draft, _listed_beside(out, rejects):
         manifest = _write(folders, draft, settings, source_print, rejects, strict, progress)
         # Another run may have filled the cache meanwhile and be reading from it.
         if not (replace and is_current(out, settings, source_print)):
@@ -158,8 +161,21 @@ def _survey(source: Path) -> Folders:
 def _keep(out: Path, strict: bool) -> Manifest:
     manifest = Manifest.load(out)
     check_strict(out, manifest, strict)
-    say(f"{out}: up to date, kept")
+    rejected = f"; {manifest.rejected} files rejected, see {out / FILE}" * (manifest.rejected > 0)
+    say(f"{out}: up to date, kept{rejected}")
     return manifest
+
+
+@contextlib.contextmanager
+def _listed_beside(out: Path, rejects: Rejects) -> Iterator[None]:
+    """Keep the list of what was rejected where that ends a preparation of which nothing stays."""
+    try:
+        yield
+    except DataError as error:
+        if len(rejects) < 2:  # a single one is named in the line
+            raise
+        listed = rejects.save(out.absolute().with_name(f"{out.absolute().name}-{FILE}"))
+        raise DataError(f"{error}; all rejected files are listed in {listed}") from error
 
 
 def _write(
@@ -171,15 +187,18 @@ def _write(
     strict: bool,
     progress: bool,
 ) -> Manifest:
-    reader = ImageReader(rejects, settings["image_size"], settings["fit"])
     _reject_strays(folders, rejects)
-    total = sum(len(folder.files) for folder in folders.values())
-    with tqdm(total=total, unit="image", disable=None if progress else True) as bar:
-        examples = _examples(folders, reader, settings, bar.update)
-        splits = write_splits(draft, folders["train"].classes, examples)
+    reader = ImageReader(rejects, settings["image_size"], settings["fit"])
+    splits = _write_splits(folders, draft, reader, settings, progress)
+    if uneven := reader.unevenly_weighed():
+        # That a class has masses may be known when its last file is read, and then all need one.
+        shutil.rmtree(draft)
+        draft.mkdir()
+        reader = ImageReader(rejects, settings["image_size"], settings["fit"], uneven)
+        splits = _write_splits(folders, draft, reader, settings, progress)
     rejects.judge(strict)
     _check_classes(folders, splits, rejects)
-    rejects.save(draft)
+    rejects.save(draft / FILE)
     manifest = Manifest(
         classes=folders["train"].classes,
         image_shape=reader.image_shape,
@@ -190,6 +209,15 @@ def _write(
     )
     manifest.save(draft)
     return manifest
+
+
+def _write_splits(
+    folders: Folders, draft: Path, reader: ImageReader, settings: dict[str, Any], progress: bool
+) -> dict[str, Split]:
+    total = sum(len(folder.files) for folder in folders.values())
+    with tqdm(total=total, unit="image", disable=None if progress else True) as bar:
+        examples = _examples(folders, reader, settings, bar.update)
+        return write_splits(draft, folders["train"].classes, examples)
 
 
 def _reject_strays(folders: Folders, rejects: Rejects) -> None:

@@ -6,8 +6,9 @@ so whatever is rejected, no class is missing from validation that could be in it
 """
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,16 @@ class ImageReader:
         rejects: takes the files left out.
         image_size: side of the images in pixels.
         fit: "resize" or "crop".
+        weighed: class folders in which every file must carry a mass.
     """
 
-    def __init__(self, rejects: Rejects, image_size: int, fit: str) -> None:
+    def __init__(
+        self, rejects: Rejects, image_size: int, fit: str, weighed: Collection[Path] = ()
+    ) -> None:
         self.rejects, self.image_size, self.fit = rejects, image_size, fit
+        self.weighed = weighed
         self.image_shape: tuple[int, ...] = ()
+        self._folders: dict[bool, set[Path]] = {True: set(), False: set()}  # with a mass, without
         self._shape_from = ""  # the file that settled the number of bands
         self._tables: dict[Path, dict[str, str] | None] = {}
 
@@ -43,7 +49,7 @@ class ImageReader:
         """
         try:
             image, carried_ev = read_image(file.path)
-            mass_ev = settle_mass(file.path.name, carried_ev, self._table(file.path.parent))
+            mass_ev = self._mass_ev(file, carried_ev)
             content = content_digest(image)
             image = conform(image, self.image_size, self.fit)
         except UnusableFile as error:
@@ -51,6 +57,18 @@ class ImageReader:
             return None
         self._check_bands(image, shown_name)
         return Example(image, file.label, mass_ev, file.name, content)
+
+    def unevenly_weighed(self) -> set[Path]:
+        """Return the class folders of which some files carry a mass and some do not."""
+        return self._folders[True] & self._folders[False]
+
+    def _mass_ev(self, file: SourceFile, carried_ev: float | None) -> float:
+        folder = file.path.parent
+        table, required = self._table(folder), folder in self.weighed
+        mass_ev = settle_mass(file.path.name, carried_ev, table, required)
+        if file.label >= 0:
+            self._folders[math.isfinite(mass_ev)].add(folder)
+        return mass_ev
 
     def _table(self, folder: Path) -> dict[str, str] | None:
         if folder not in self._tables:

@@ -41,13 +41,13 @@ class Rejects:
         if too_many or (strict and self.reasons):
             raise DataError(f"{self}, which {'is too many' if too_many else '--strict forbids'}")
 
-    def save(self, folder: Path) -> None:
-        """Write the list as `rejected.csv`, sorted by file."""
-        path = folder / FILE
+    def save(self, path: Path) -> Path:
+        """Write the list, sorted by file; return where."""
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             rows = csv.writer(stream, lineterminator="\n")
             rows.writerow(["file", "reason"])
             rows.writerows(sorted(self.reasons.items()))
+        return path
 
     def report(self, folder: Path) -> None:
         """Say in one line on stderr what was left out, if anything was."""

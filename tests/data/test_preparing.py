@@ -26,8 +26,8 @@ def spoil(path):
     path.write_text("text, renamed")
 
 
-def rejected(folder):
-    with (folder / "rejected.csv").open(newline="") as stream:
+def rejected(folder, name="rejected.csv"):
+    with (folder / name).open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -180,6 +180,33 @@ def test_masses_come_from_files_and_tables(tmp_path):
     assert sum(split.masses for split in manifest.splits.values()) == 10
 
 
+@pytest.mark.parametrize("place", [0, 29])
+def test_where_files_of_a_class_carry_masses_one_without_is_rejected(place, tmp_path, capsys):
+    root = make_folder(tmp_path / "d", {"axion": 0, "cdm": 5})
+    for i in range(30):
+        write_pair(root / "axion" / f"a{i:02d}.npy", random_image(i), 1e-24 * (i + 1))
+    np.save(root / "axion" / f"a{place:02d}.npy", random_image(place))
+    manifest = prepare_folder(root, tmp_path / "out", **SETTINGS)
+    assert rejected(tmp_path / "out") == [
+        {
+            "file": f"axion/a{place:02d}.npy",
+            "reason": "no mass, which other files of its class carry",
+        }
+    ]
+    assert sum(split.masses for split in manifest.splits.values()) == 29
+    assert sum(split.per_class["cdm"] for split in manifest.splits.values()) == 5
+    capsys.readouterr()
+    prepare_folder(root, tmp_path / "out", **SETTINGS)
+    assert "up to date, kept; 1 files rejected, see " in capsys.readouterr().out
+
+
+def test_images_without_classes_may_carry_masses_or_not(tmp_path):
+    (tmp_path / "d").mkdir()
+    np.save(tmp_path / "d" / "plain.npy", random_image(0))
+    write_pair(tmp_path / "d" / "pair.npy", random_image(1), 1e-23)
+    assert prepare_folder(tmp_path / "d", tmp_path / "out", **SETTINGS).rejected == 0
+
+
 # What is rejected
 
 
@@ -225,7 +252,9 @@ def test_more_than_three_and_more_than_a_twentieth_are_too_many(tmp_path, files,
     expected = "4 of 40 files rejected, the first: a/a_0000.npy: text, not a NumPy array, which is"
     with pytest.raises(DataError, match=expected):
         prepare_folder(root, tmp_path / "out", **SETTINGS)
-    assert left_behind(tmp_path) == before
+    assert left_behind(tmp_path) == [*before, "out-rejected.csv"]
+    listed = rejected(tmp_path, "out-rejected.csv")
+    assert [row["file"] for row in listed] == [f"a/a_{i:04d}.npy" for i in range(bad)]
 
 
 def test_strictness_allows_none(source, tmp_path):
@@ -246,7 +275,7 @@ def test_a_class_that_ends_up_empty_ends_the_run(tmp_path):
         spoil(path)
     with pytest.raises(DataError, match=r"d/b: no usable image in it; 2 of 42 .*b/b_0000\.npy"):
         prepare_folder(root, tmp_path / "out", **SETTINGS)
-    assert left_behind(tmp_path) == ["d"]
+    assert left_behind(tmp_path) == ["d", "out-rejected.csv"]
 
 
 def test_a_folder_of_nothing_usable_ends_the_run(tmp_path):
@@ -421,7 +450,7 @@ def test_a_failed_preparation_leaves_the_old_cache(source, cached, tmp_path):
     with pytest.raises(DataError):
         cached()
     assert tree_digest(folder) == before
-    assert left_behind(tmp_path / "cache") == [folder.name]
+    assert left_behind(tmp_path / "cache") == [folder.name, f"{folder.name}-rejected.csv"]
 
 
 def test_another_run_that_was_quicker_is_not_disturbed(source, cached, monkeypatch):

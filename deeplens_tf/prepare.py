@@ -18,6 +18,7 @@ from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.errors import RequestError
 from deeplens_tf.terminal import printable, say
 
+PICTURES = (".png", ".pdf")  # what `evaluation.figures` writes
 SHORTCUTS = {  # option -> the key of the configuration that it sets
     "image_size": "data.image_size",
     "fit": "data.fit",
@@ -31,6 +32,8 @@ def main(words: Sequence[str]) -> None:
     options = _parser().parse_args(words)
     if options.out is None and options.preview is None:
         raise RequestError("nothing to do: give --out DIR, --preview FILE.png or both")
+    if options.preview is not None:
+        _require_picture(options.preview)
     config = load_config(options.config, _overrides(options), data=options.source)
     require_folder(Path(config.data.path))
     import_tensorflow()
@@ -42,6 +45,14 @@ def main(words: Sequence[str]) -> None:
 
         draw_preview(config, options.preview)
         say(f"preview: {options.preview}")
+
+
+def _require_picture(path: Path) -> None:
+    """Refuse a picture's path before any work is done for it."""
+    if path.suffix not in PICTURES:
+        raise RequestError(f"--preview {path}: its name must end in {' or '.join(PICTURES)}")
+    if not path.parent.is_dir():
+        raise RequestError(f"--preview {path}: there is no folder {path.parent}")
 
 
 def _prepare(config: Config, out: Path) -> Manifest:

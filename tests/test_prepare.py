@@ -59,6 +59,8 @@ def test_strict_is_an_option(source, tmp_path):
         ["{source}/none", "--out", "out"],
         ["{source}", "--out", "{source}/out"],
         ["{source}", "--out", "out", "--unknown"],
+        ["{source}", "--out", "out", "--preview", "x.jpg"],
+        ["{source}", "--out", "out", "--preview", "no/x.png"],
     ],
 )
 def test_wrong_requests(source, tmp_path, monkeypatch, words):

@@ -233,13 +233,17 @@ def load_config(
             does not say is taken from `defaults.yaml`.
         overrides: words `key=value` as given to `--set`; values are YAML.
         data: the folder given by `--data`, which wins over `data.path`.
-        base: sections that an earlier stage settled; they win over the defaults alone.
+        base: sections that an earlier stage settled; they win over the package's own
+            configurations, and give way to a file of the user's and to `overrides`.
 
     Raises:
         RequestError: no such configuration, not a mapping, an unknown key or a wrong value.
     """
-    values = _merge(_read_yaml(CONFIGS / "defaults.yaml"), base or {})
-    values = _merge(values, _read_yaml(find_config(name)))
+    path = find_config(name)
+    layers = [_read_yaml(path), base or {}]
+    values: Mapping[str, Any] = _read_yaml(CONFIGS / "defaults.yaml")
+    for layer in layers if path.parent == CONFIGS else reversed(layers):
+        values = _merge(values, layer)
     for word in overrides:
         values = _merge(values, _parse_override(word))
     config = to_settings(Config, values)

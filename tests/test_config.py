@@ -116,6 +116,9 @@ def test_later_layers_win(write_yaml):
     assert config.data.path == "set"
     assert config.data.fit == "resize"  # defaults under all
     assert load_config(file, ["data.path=set"], "given", base).data.path == "given"
+    shipped = load_config("original_baseline", ["encoder.top_width=8"], base=base)
+    assert shipped.data.image_size == 32  # base over what the package ships
+    assert (shipped.encoder.name, shipped.encoder.top_width) == ("resnet50", 8)
 
 
 def test_the_last_of_two_equal_overrides_wins():

@@ -207,6 +207,24 @@ def test_data_and_encoder_are_those_of_the_encoders_run(encoders_run):
     assert resolved().finetune.encoder == "runs/it"
 
 
+def test_the_originals_settings_take_the_encoder_as_it_is(tmp_path, monkeypatch):
+    """Each of its pretrainings goes on to both of its downstream tasks."""
+    monkeypatch.chdir(tmp_path)
+    for pretraining, top_width in (("original_contrastive_rotation", 256), ("original_byol", 128)):
+        run = Run(tmp_path / pretraining)
+        run.folder.mkdir()
+        save_config(load_config(pretraining), run.config)
+        for task in ("original_baseline", "original_regression"):
+            config = resolved("--config", task, "--encoder", pretraining)
+            assert config.encoder == load_config(pretraining).encoder
+            assert (config.encoder.top_width, config.encoder.plain_top) == (top_width, None)
+            assert config.data.bands == 3
+            assert config.optimizer.name == "adam"
+            assert config.finetune.head == load_config(task).finetune.head
+    with_their_top = resolved("--config", "original_regression", "--encoder", "none").encoder
+    assert (with_their_top.top_width, with_their_top.plain_top) == (128, True)
+
+
 def test_what_the_user_says_wins_over_the_encoders_run(encoders_run):
     config = resolved("--set", "data.image_size=48", "--data", "mine")
     assert (config.data.path, config.data.image_size) == ("mine", 48)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from deeplens_tf.models.heads import linear_probe
 from deeplens_tf.training.optimizers import with_probe_rate
 from parity.exchange import below
-from tests.parity.conftest import relative
+from tests.parity.differences import largest
 from tests.parity.ours import BATCH, MODELS, trainable_of, variables_of
 
 pytestmark = pytest.mark.slow
@@ -147,7 +147,7 @@ def test_moving_statistics(found, differences):
     # variance that it normalised by; everything else, and Keras 3, keeps that variance.
     if found.precision == "float32" and found.fused_variances:
         fused = {path: theirs[path] for path in found.fused_variances}
-        gap = max(relative({path: ours[path] for path in fused}, fused).values())
+        gap = largest({path: ours[path] for path in fused}, fused)
         count = sum(part.size for part in fused.values())
         differences.note(found.piece, "moving variance after images, n/(n-1)", count, gap)
         ours = ours | found.fused_variances

@@ -4,10 +4,13 @@
 #   ARGS="..."  more options, such as ARGS="--set train.epochs=5"
 #   VENV=path   an environment of your own, used as it is; without it .venv is made and kept true
 #   PYTHON=...  the interpreter that makes .venv
-#   PARITY_PYTHON=...  the one that makes .venv-parity: 3.9 to 3.11
+#   PARITY_PYTHON=...  the one that makes .venv-parity; without it the first of 3.11, 3.10 and 3.9
 
 PYTHON ?= python3
-PARITY_PYTHON ?= $(PYTHON)
+# TensorFlow 2.15 has wheels for these; without ensurepip no environment can be made.
+SUITS_PARITY := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_info < (3, 12))
+PARITY_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9 python3 $(PYTHON); do \
+  $$python -c '$(SUITS_PARITY)' 2>/dev/null && echo $$python && break; done)
 SIMULATED := data/model_ii
 PARITY := build/parity
 COUNT ?= 3000
@@ -39,7 +42,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
-        finetune-regression evaluate test test-fast test-faults parity notebooks lint clean
+        finetune-regression evaluate test test-fast test-faults parity parity-python notebooks lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 26
@@ -100,11 +103,16 @@ parity: $(ENVIRONMENT) .venv-parity/.installed  ## compare with Keras 2 and Tens
 	.venv-parity/bin/python -W ignore -m parity.reference $(PARITY)
 	DEEPLENS_PARITY=$(PARITY) $(RUN_PYTHON) -m pytest tests/parity
 
+parity-python:  ## say which Python `parity` takes; fails only where there is none
+	@if python='$(PARITY_PYTHON)' && $${python:-false} -c '$(SUITS_PARITY)' 2>/dev/null; \
+	then echo "parity: $$python"; \
+	else echo "parity: TensorFlow 2.15 needs Python 3.9 to 3.11 with venv, which" \
+	  "$${python:-no Python found} is not: name one with PARITY_PYTHON=" >&2; \
+	  exit 1; fi
+
 .venv-parity/.installed: requirements-parity.txt
-	@$(PARITY_PYTHON) -c 'import sys; sys.exit(0 if (3, 9) <= sys.version_info < (3, 12) else \
-	  "parity: TensorFlow 2.15 has wheels for Python 3.9 to 3.11, not " + sys.version.split()[0] \
-	  + ": name one with PARITY_PYTHON=")'
-	$(PARITY_PYTHON) -m venv .venv-parity
+	@$(MAKE) --no-print-directory parity-python
+	$(PARITY_PYTHON) -m venv --clear .venv-parity
 	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-parity.txt
 	@touch $@

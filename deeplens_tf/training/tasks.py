@@ -11,10 +11,12 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from deeplens_tf.config import FinetuneConfig
 from deeplens_tf.data.datasets import Example, PreparedData, has_mass, label_subset
-from deeplens_tf.errors import RequestError
+from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.evaluation.scores import SMALLEST_SPREAD_DEX
 from deeplens_tf.models.heads import MassHead, classification_head
 from deeplens_tf.models.likelihoods import (
     gaussian_negative_log_likelihood,
@@ -47,17 +49,33 @@ class Task:
     def training_rows(self, data: PreparedData, config: FinetuneConfig, seed: int) -> np.ndarray:
         """Return True for each training image used: the configured share of the usable ones."""
         index = data.index("train")
-        usable = self.usable(index)
-        chosen = np.zeros(len(index), bool)
-        chosen[usable] = label_subset(index[usable], config.fraction, seed)
-        return chosen
+        return chosen_rows(index, self.usable(index), config.fraction, seed)
+
+
+def chosen_rows(index: pd.DataFrame, usable: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Choose the same share of the usable rows of each class, see `label_subset`.
+
+    Args:
+        index: table of the split.
+        usable: True for each row that has what is to be learnt, shape (rows,).
+        fraction: share of each class, in (0, 1].
+        seed: of the run.
+
+    Returns:
+        True for each chosen row, shape (rows,).
+    """
+    chosen = np.zeros(len(index), bool)
+    chosen[usable] = label_subset(index[usable], fraction, seed)
+    return chosen
 
 
 def build_task(config: FinetuneConfig, data: PreparedData) -> Task:
     """Return the configured task on these data.
 
     Raises:
-        RequestError: the data lack what the task needs, classes or masses.
+        RequestError: the data lack what the task needs, classes or masses, or the configured
+            share of them is too small to learn from.
+        DataError: all masses are the same.
     """
     return {"classification": _classification, "regression": _regression}[config.head](config, data)
 
@@ -84,13 +102,9 @@ def _classification(config: FinetuneConfig, data: PreparedData) -> Task:
 
 def _regression(config: FinetuneConfig, data: PreparedData) -> Task:
     index = data.index("train")
-    log10_masses = np.log10(index["mass_ev"][has_mass(index)].to_numpy())
-    if len(log10_masses) < 2:
-        raise RequestError(
-            f"{data.folder}: regression needs images with a mass, and {len(log10_masses)} of "
-            f"{len(index)} training images carry one: see data/README.md for masses.csv"
-        )
+    _require_masses(data, index)
     say(_skipped(data, index))
+    log10_masses = _chosen_masses(config, data, index)
     gaussian = config.likelihood == "gaussian"
     mean, std = (log10_masses.mean(), log10_masses.std()) if config.standardise else (0.0, 1.0)
     return Task(
@@ -101,6 +115,35 @@ def _regression(config: FinetuneConfig, data: PreparedData) -> Task:
         loss=gaussian_negative_log_likelihood if gaussian else squared_error_dex,
         metrics=[mae_dex],
     )
+
+
+def _require_masses(data: PreparedData, index: pd.DataFrame) -> None:
+    masses_ev = index["mass_ev"][has_mass(index)].to_numpy()
+    if len(masses_ev) < 2:
+        raise RequestError(
+            f"{data.folder}: regression needs images with a mass, and {len(masses_ev)} of "
+            f"{len(index)} training images carry one: see data/README.md for masses.csv"
+        )
+    if np.log10(masses_ev).std() < SMALLEST_SPREAD_DEX:
+        raise DataError(
+            f"{data.folder}: all {len(masses_ev)} training images with a mass carry the same, "
+            f"{masses_ev[0]:g} eV: there is nothing to learn from it"
+        )
+
+
+def _chosen_masses(
+    config: FinetuneConfig, data: PreparedData, index: pd.DataFrame
+) -> NDArray[np.float64]:
+    """Return log10 of the masses that will be trained on: no other label may have a say."""
+    chosen = chosen_rows(index, has_mass(index), config.fraction, data.seed)
+    log10_masses = np.log10(index["mass_ev"][chosen].to_numpy())
+    if log10_masses.std() < SMALLEST_SPREAD_DEX:
+        raise RequestError(
+            f"finetune.fraction {config.fraction:g} leaves {len(log10_masses)} of "
+            f"{has_mass(index).sum()} training images with a mass, and no two masses that "
+            "differ: set a larger one"
+        )
+    return log10_masses
 
 
 def _log10_mass(batch: Example) -> tf.Tensor:

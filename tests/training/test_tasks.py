@@ -7,7 +7,7 @@ import pytest
 
 from deeplens_tf.config import load_config
 from deeplens_tf.data.datasets import open_data
-from deeplens_tf.errors import RequestError
+from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.training.tasks import build_task
 
 MASSES_EV = 10 ** np.linspace(-24, -22, 10)
@@ -51,6 +51,33 @@ def test_targets_and_standardisation_are_of_the_training_masses(lenses):
     np.testing.assert_allclose(target, np.log10(masses)[:, None], rtol=1e-7)
     assert task.head.mean_dex == pytest.approx(np.log10(masses).mean())
     assert task.head.std_dex == pytest.approx(np.log10(masses).std())
+
+
+def test_standardisation_knows_no_label_but_those_of_the_fraction(lenses):
+    config, data = opened(lenses, "finetune.head=regression", "finetune.fraction=0.5", "seed=3")
+    task = build_task(config.finetune, data)
+    keep = task.training_rows(data, config.finetune, config.seed)
+    masses = np.log10(data.index("train")["mass_ev"].to_numpy())
+    assert keep.sum() == 4
+    assert task.head.mean_dex == pytest.approx(masses[keep].mean())
+    assert task.head.std_dex == pytest.approx(masses[keep].std())
+    assert task.head.mean_dex != pytest.approx(np.nanmean(masses), abs=1e-6)
+
+
+@pytest.mark.parametrize("standardise", ["true", "false"])
+def test_masses_that_are_all_the_same_are_refused(lenses, standardise):
+    rows = [f"{i}.npy,3e-23" for i in range(10)]
+    (lenses / "axion" / "masses.csv").write_text("\n".join(["file,mass_ev", *rows]) + "\n")
+    words = ["finetune.head=regression", f"finetune.standardise={standardise}"]
+    config, data = opened(lenses, *words)
+    with pytest.raises(DataError, match="all 8 training images with a mass carry the same, 3e-23"):
+        build_task(config.finetune, data)
+
+
+def test_a_fraction_that_leaves_one_mass_is_refused(lenses):
+    config, data = opened(lenses, "finetune.head=regression", "finetune.fraction=0.01")
+    with pytest.raises(RequestError, match=r"fraction 0\.01 leaves 1 of 8 training images"):
+        build_task(config.finetune, data)
 
 
 def test_standardisation_can_be_left_out(lenses):

@@ -1,17 +1,25 @@
 """Keras callbacks of a run: TensorBoard, the best model so far, a warning."""
 
+import math
 import sys
 from pathlib import Path
 
 import keras
 
 from deeplens_tf.atomic_files import flush, flush_folder, writing
+from deeplens_tf.terminal import say
 from deeplens_tf.training.runs import PARTIAL, Run
 
 # `feature_std` squared is 1 minus the mean cosine between the features of two images: here the
 # images are alike to a thousandth. An untrained Vision Transformer, whose features of lenses are
 # much alike to begin with, gives 0.09 to 0.15, and healthy runs without negatives stay above 0.05.
 COLLAPSED_BELOW = 0.03
+
+COLLAPSING, NOT_FINITE = "collapsing", "no finite numbers"
+MEANING = {
+    COLLAPSING: "all images are getting the same",
+    NOT_FINITE: "the training has diverged",
+}
 
 
 class SaveBest(keras.callbacks.Callback):
@@ -47,31 +55,36 @@ class SaveBest(keras.callbacks.Callback):
 class CollapseWarning(keras.callbacks.Callback):
     """Says so, once, when the features of all images become alike; and again after a recovery.
 
-    Watches `feature_std` against `COLLAPSED_BELOW`.
+    Watches `feature_std` against `COLLAPSED_BELOW`. Features that are no finite numbers are
+    called by their name: no comparison would tell them from healthy ones.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.collapsed = False
+        self.fault = ""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Warn if this epoch fell below the threshold and the one before had not."""
-        value = (logs or {})["feature_std"]
-        if value < COLLAPSED_BELOW and not self.collapsed:
-            print(
-                f"warning: epoch {epoch + 1}: the features are collapsing (feature_std "
-                f"{value:.4f}): all images are getting the same",
-                file=sys.stderr,
-            )
-        self.collapsed = value < COLLAPSED_BELOW
+        """Warn if something is wrong with this epoch's features that was not in the last one's."""
+        value = float((logs or {})["feature_std"])
+        fault = _fault_of_features(value)
+        if fault and fault != self.fault:
+            found = f"the features are {fault} (feature_std {value:.4f})"
+            say(f"warning: epoch {epoch + 1}: {found}: {MEANING[fault]}", stream=sys.stderr)
+        self.fault = fault
 
-    def state(self) -> dict[str, bool]:
+    def state(self) -> dict[str, str]:
         """Return what a checkpoint keeps."""
-        return {"collapsed": self.collapsed}
+        return {"fault": self.fault}
 
-    def restore(self, state: dict[str, bool]) -> None:
+    def restore(self, state: dict[str, str]) -> None:
         """Take it back."""
-        self.collapsed = state["collapsed"]
+        self.fault = state["fault"]
+
+
+def _fault_of_features(feature_std: float) -> str:
+    if not math.isfinite(feature_std):
+        return NOT_FINITE
+    return COLLAPSING if feature_std < COLLAPSED_BELOW else ""
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -100,3 +113,8 @@ def tensorboard(run: Run) -> keras.callbacks.Callback:
 def progress_verbosity() -> int:
     """Return Keras's verbosity: a bar on a terminal, a line an epoch in a log."""
     return 1 if sys.stdout.isatty() else 2
+
+
+def bar_verbosity() -> int:
+    """Return Keras's verbosity for one pass over images: a bar on a terminal, nothing in a log."""
+    return 1 if sys.stdout.isatty() else 0

@@ -4,7 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from deeplens_tf.training.callbacks import SaveBest, progress_verbosity, save_model
+from deeplens_tf.training.callbacks import (
+    CollapseWarning,
+    SaveBest,
+    bar_verbosity,
+    progress_verbosity,
+    save_model,
+)
 
 
 class Notebook:
@@ -69,7 +75,30 @@ def test_a_save_leaves_nothing_but_the_file(tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
-@pytest.mark.parametrize(("terminal", "verbosity"), [(True, 1), (False, 2)])
-def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch, terminal, verbosity):
+@pytest.mark.parametrize(("terminal", "verbosities"), [(True, (1, 1)), (False, (2, 0))])
+def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch, terminal, verbosities):
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
-    assert progress_verbosity() == verbosity
+    assert (progress_verbosity(), bar_verbosity()) == verbosities
+
+
+def warnings_of(callback, values, capsys):
+    for epoch, value in enumerate(values):
+        callback.on_epoch_end(epoch, {"feature_std": value})
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_no_silence(value, capsys):
+    lines = warnings_of(CollapseWarning(), [0.5, value, value, 0.001], capsys)
+    assert [line.partition(" (")[0] for line in lines] == [
+        "warning: epoch 2: the features are no finite numbers",
+        "warning: epoch 4: the features are collapsing",
+    ]
+    assert lines[0].endswith(": the training has diverged")
+
+
+def test_a_resumed_run_does_not_warn_again(capsys):
+    first, second = CollapseWarning(), CollapseWarning()
+    assert len(warnings_of(first, [0.001], capsys)) == 1
+    second.restore(first.state())
+    assert warnings_of(second, [0.001], capsys) == []

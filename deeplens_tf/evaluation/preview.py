@@ -30,15 +30,8 @@ def draw_preview(config: Config, path: Path) -> None:
     rows = _some_of_each(data, size)
     views = [batch[key].numpy()[rows] for key in ("image", "view_1", "view_2")]
     pretexts = ", ".join(config.augment.views) or "none"
-    figure = views_grid(*views, title=f"Pretexts: {pretexts}", names=_class_names(data, rows))
-    save_figure(figure, path)
-
-
-def _class_names(data: PreparedData, rows: np.ndarray) -> list[str] | None:
-    """Return the class of each of these training images, None for unlabelled data."""
-    if not data.classes:
-        return None
-    return [data.classes[label] for label in data.index("train")["label"].to_numpy()[rows]]
+    names = [data.classes[k] for k in batch["label"].numpy()[rows]] if data.classes else None
+    save_figure(views_grid(*views, title=f"Pretexts: {pretexts}", names=names), path)
 
 
 def _some_of_each(data: PreparedData, size: int) -> np.ndarray:

@@ -18,18 +18,18 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
 LARGEST_BYTES = 1_500_000
-SECONDS_PER_CELL = 1200
+SECONDS_PER_CELL = 600
 PICTURE_TAG = "picture-"
 METADATA = {
     "jupytext": {"formats": "ipynb,py:percent"},
@@ -37,8 +37,10 @@ METADATA = {
     "language_info": {"file_extension": ".py", "name": "python"},
 }
 MACHINE_PATH = re.compile(
-    r"(?<![\w.:/])/(?:home|root|tmp|var|Users|work|mnt|opt|usr|private)/[^\s'\"<>]*"
-    r"|[A-Z]:\\Users\\"
+    # Two folders or more from the root, and not the host of an address: `scheme://host/...`.
+    r"(?<![\w.\-)\]])(?<!\w:/)/[\w.+\-]+/[\w.+\-][^\s'\"<>]*"
+    # Windows's, as it is and as Python shows it.
+    r"|\b[A-Za-z]:(?:/|\\{1,2})[\w.][^\s'\"<>]*"
 )
 
 
@@ -73,24 +75,27 @@ def read_script(script: Path) -> NotebookNode:
     return notebook
 
 
-def problems(script: Path, notebook: NotebookNode | None = None) -> list[str]:
+def problems(
+    script: Path, notebook: NotebookNode | None = None, places: Collection[str] = ()
+) -> list[str]:
     """Return what is wrong with a pair, or with the outputs of a fresh `notebook` of the script.
 
     Cells that differ from the script, a code cell that did not run, an error, a path of the
-    machine, a file too large.
+    machine (one of `places`, or what looks like one), a file too large.
     """
     path = script.with_suffix(".ipynb")
     if notebook is None:
         if not path.is_file():
             return [f"{path.name}: missing; run `make notebooks`"]
         notebook = nbformat.read(path, as_version=4)
-        if path.stat().st_size > LARGEST_BYTES:
-            return [f"{path.name}: {path.stat().st_size} bytes, more than {LARGEST_BYTES}"]
     found = []
+    size = len(nbformat.writes(notebook).encode())
+    if size > LARGEST_BYTES:
+        found.append(f"{path.name}: {size} bytes, more than {LARGEST_BYTES}")
     if _cells(notebook) != _cells(read_script(script)):
         found.append(f"{path.name}: its cells are not those of {script.name}; run `make notebooks`")
     for cell in notebook.cells:
-        found += [f"{path.name}, {cell.id}: {problem}" for problem in _cell_problems(cell)]
+        found += [f"{path.name}, {cell.id}: {problem}" for problem in _cell_problems(cell, places)]
     return found
 
 
@@ -115,28 +120,38 @@ def _run(script: Path, check: bool) -> list[str]:
     stale = problems(script) if check else []
     notebook = read_script(script)
     start, start_of_processor = time.monotonic(), _processor_seconds()
-    with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(
-            notebook,
-            timeout=SECONDS_PER_CELL,
-            kernel_name="python3",
-            resources={"metadata": {"path": folder}},
-            record_timing=False,
-            coalesce_streams=True,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # errors alone
-        )
-        try:
-            client.execute()
-        except CellExecutionError as error:
-            return [*stale, f"{script.name}: {error}"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        failure = _execute(notebook, folder)
+        places = machine_places(Path(folder))
     seconds, worked = time.monotonic() - start, _processor_seconds() - start_of_processor
     # A machine that others use too takes longer; the work stays about the same.
     print(f"{script.stem}: {seconds:.0f} s, {worked:.0f} s of one core's work", flush=True)
-    found = problems(script, notebook)
+    if failure:
+        return [*stale, f"{script.name}: {failure}"]
+    found = problems(script, notebook, places)
     if not (check or found):
         nbformat.write(notebook, script.with_suffix(".ipynb"))
         found = problems(script)
     return stale + found
+
+
+def _execute(notebook: NotebookNode, folder: str) -> str:
+    """Execute a notebook in a folder with a kernel of its own; return why it could not end."""
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS_PER_CELL,
+        kernel_name="python3",
+        resources={"metadata": {"path": folder}},
+        record_timing=False,
+        coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # errors alone
+    )
+    try:
+        client.execute()
+    # A kernel that dies or does not start is a RuntimeError.
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _processor_seconds() -> float:
@@ -149,7 +164,7 @@ def _cells(notebook: NotebookNode) -> list[tuple[str, str]]:
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-def _cell_problems(cell: NotebookNode) -> Iterator[str]:
+def _cell_problems(cell: NotebookNode, places: Collection[str]) -> Iterator[str]:
     if cell.cell_type != "code":
         return
     if cell.execution_count is None:
@@ -158,18 +173,28 @@ def _cell_problems(cell: NotebookNode) -> Iterator[str]:
         if output.output_type == "error":
             yield f"ended with {output.ename}"
         for text in _texts(output):
-            for place in machine_paths(text):
+            for place in machine_paths(text, places):
                 yield f"shows a path of the machine, {place}"
 
 
-def machine_paths(text: str) -> list[str]:
-    """Return what in a text belongs to one machine: absolute paths, the user's name."""
+def machine_paths(text: str, places: Collection[str] = ()) -> list[str]:
+    """Return what in a text belongs to one machine: absolute paths, `places`, the user's name."""
     found = MACHINE_PATH.findall(text)
+    found += [place for place in places if re.search(rf"(?<!\w){re.escape(place)}(?!\w)", text)]
     user = getpass.getuser()
     # "root" is also a square root, and as a folder it is found above.
     if user != "root" and re.search(rf"\b{re.escape(user)}\b", text):
         found.append(user)
     return found
+
+
+def machine_places(*folders: Path) -> set[str]:
+    """Return these folders and those of the user, the package and Python, as a text has them."""
+    known = (*folders, Path.home(), HERE.parent, Path(sys.prefix), Path(sys.base_prefix))
+    paths = {path for folder in known for path in (folder, folder.resolve())}
+    texts = {text for path in paths for text in (str(path), path.as_posix(), repr(str(path))[1:-1])}
+    # The root, or "/usr" as Python's home, is in too many addresses.
+    return {text for text in texts if text.count("/") + text.count("\\") > 1} | {str(Path.home())}
 
 
 def _texts(output: NotebookNode) -> list[str]:

@@ -1,9 +1,11 @@
 """The committed tutorials: pairs that agree, outputs that are there, nothing of one machine.
 
-Nothing is executed here; `make notebooks` and the continuous integration do that.
+The tutorials are not executed here; `make notebooks` and the continuous integration do that.
 """
 
 import importlib.util
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,9 +88,17 @@ def test_the_pictures_for_the_readme_are_those_of_the_notebooks():
     for script in SCRIPTS:
         notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
         found |= runner.pictures(notebook)
-    assert found
+    assert set(found) == {"substructure", "mass"}
     for name, content in found.items():
         assert (REPOSITORY / "docs" / f"{name}.png").read_bytes() == content
+
+
+def test_the_readme_shows_every_picture_and_links_every_tutorial():
+    text = (REPOSITORY / "README.md").read_text()
+    for picture in (REPOSITORY / "docs").glob("*.png"):
+        assert f"](docs/{picture.name})" in text
+    for script in SCRIPTS:
+        assert f"](notebooks/{script.stem}.ipynb)" in text
 
 
 @pytest.mark.parametrize(
@@ -100,6 +110,17 @@ def test_the_pictures_for_the_readme_are_those_of_the_notebooks():
         "/Users/ada/project",
         "C:\\Users\\ada",
         "see (/work/main/x.py)",
+        "file:///home/ada/x",
+        "wrote:/tmp/abc/x",
+        "/scratch/ada/runs",
+        "/data1/lenses/model_ii",
+        "/workspace/runs/x",
+        "/srv/x",
+        "/nix/store/a",
+        "PosixPath('/builds/a/b')",
+        "C:/Users/ada/x",
+        "D:\\work\\x",
+        "WindowsPath('E:\\\\work\\\\x')",
     ],
 )
 def test_a_path_of_the_machine_is_found(text):
@@ -115,17 +136,36 @@ def test_a_path_of_the_machine_is_found(text):
         "https://example.org/home/x",
         "the root of the mean square",
         "3/3 - 5s - 2s/step",
+        "see https://example.org/home/x and s3://bucket/home/x",
+        "true/false positives, at 1/2/3 of the rate",
+        "<td>axion</td>\n<td>cdm</td>",
+        "a ratio of 3:1, loss: 0.2, (a/b)/c/d",
+        "image / x, y / arcsec",
     ],
 )
 def test_what_is_no_path_of_the_machine_passes(text):
     assert not runner.machine_paths(text)
 
 
+def test_the_folders_of_this_run_are_found_wherever_they_are(tmp_path):
+    places = runner.machine_places(tmp_path)
+    for place in (tmp_path, Path.home(), REPOSITORY, Path(sys.prefix)):
+        assert str(place) in places
+        assert str(place) in runner.machine_paths(f"<{place}>", places)
+    assert runner.machine_paths("in x-/odd", {"/odd"}) == ["/odd"]
+    assert not runner.machine_paths("in /oddity", {"/odd"})
+
+
+def write_script(folder, name, code):
+    script = folder / f"{name}.py"
+    script.write_text(f"# %% [markdown]\n# # Small\n\n# %%\n{code}\n")
+    return script
+
+
 @pytest.fixture
 def pair(tmp_path):
     """A script and its notebook, as if executed."""
-    script = tmp_path / "01_small.py"
-    script.write_text("# %% [markdown]\n# # Small\n\n# %%\nprint(1)\n")
+    script = write_script(tmp_path, "01_small", "print(1)")
     notebook = runner.read_script(script)
     notebook.cells[1].execution_count = 1
     notebook.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
@@ -167,3 +207,42 @@ def test_a_missing_notebook_and_one_too_large_are_found(pair, monkeypatch):
     script.with_suffix(".ipynb").unlink()
     (problem,) = runner.problems(script)
     assert "missing" in problem
+
+
+def test_a_fresh_notebook_that_is_too_large_is_found(pair, monkeypatch):
+    script, notebook = pair
+    monkeypatch.setattr(runner, "LARGEST_BYTES", 10)
+    (problem,) = runner.problems(script, notebook)
+    assert "more than 10" in problem
+
+
+def test_a_fresh_notebook_that_shows_where_it_ran_is_found(pair):
+    script, notebook = pair
+    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="in /x1\n")]
+    assert runner.problems(script, notebook) == []
+    (problem,) = runner.problems(script, notebook, {"/x1"})
+    assert "a path of the machine, /x1" in problem
+
+
+FAILURES = {
+    "01_late": ("import time; time.sleep(60)", "CellTimeoutError"),
+    "02_dead": ("import os; os._exit(1)", "DeadKernelError"),
+    "03_wrong": ("1 / 0", "ZeroDivisionError"),
+}
+
+
+@pytest.mark.slow
+def test_what_does_not_end_is_a_problem_and_the_next_still_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("ipykernel", reason="needs the extra `notebooks`")
+    scripts = [write_script(tmp_path, name, code) for name, (code, _) in FAILURES.items()]
+    last = write_script(tmp_path, "04_right", "print(1)")
+    monkeypatch.setattr(runner, "tutorials", lambda: [*scripts, last])
+    monkeypatch.setattr(runner, "SECONDS_PER_CELL", 3)
+    assert runner.main([]) == 1
+    told = capsys.readouterr().err
+    for name, (_, kind) in FAILURES.items():
+        assert f"{name}.py: " in told
+        assert kind in told
+    assert not any(script.with_suffix(".ipynb").exists() for script in scripts)
+    assert "04_right" not in told
+    assert runner.problems(last) == []

@@ -14,10 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from deeplens_tf.evaluation.bootstrap import Interval, bootstrap_intervals
 from deeplens_tf.evaluation.scores import (
     FloatArray,
+    bin_of,
+    calibration_error,
     classification_scores,
     coverage_scores,
     ratio,
     regression_scores,
+    report_scores,
 )
 
 Metrics = dict[str, Any]
@@ -75,20 +78,66 @@ def classification_intervals(
     seed: int,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """95 % bootstrap intervals of the figures of `classification_metrics`.
+    """95 % bootstrap intervals of every figure of `classification_metrics`.
 
-    The expected calibration error has none: it adds up absolute gaps, so resampling noise can
-    only raise it, and its percentile interval lies above the figure that it should surround.
+    That of the expected calibration error is another kind, see `calibration_interval`.
 
     Returns:
-        `macro_auc`, `accuracy` and `per_class_auc.<class>` -> `[low, high]` or None.
+        `macro_auc`, `accuracy`, `per_class_auc.<class>`, `expected_calibration_error` and
+        `classification_report.<class>.<precision|recall|f1>` -> `[low, high]` or None.
 
     Raises:
         ValueError: as `classification_metrics`.
     """
     labels, probabilities = checked_classes(labels, probabilities, class_names)
-    scores = partial(classification_scores, class_names=class_names)
-    return bootstrap_intervals(scores, (labels, probabilities), seed, resamples)
+    scores = partial(_class_scores, class_names=class_names)
+    intervals = bootstrap_intervals(scores, (labels, probabilities), seed, resamples)
+    calibration = calibration_interval(labels, probabilities, seed, resamples)
+    return intervals | {"expected_calibration_error": calibration}
+
+
+def calibration_interval(
+    labels: NDArray[np.int64], probabilities: FloatArray, seed: int, resamples: int = 1000
+) -> list[float]:
+    """95 % interval of the expected calibration error, which adds up absolute gaps.
+
+    Chance can only add to such a sum: a resample's error lies above that of the test set, as that
+    lies above the true one. The basic interval turns the resamples around the figure, low = 2 *
+    figure - high, and so takes off what they have added (Davison & Hinkley 1997, section 5.2). It
+    begins at 0 where a model without any error would reach the figure by chance in one test set
+    of twenty or more.
+
+    Args:
+        labels: shape (n,).
+        probabilities: shape (n, classes).
+        seed: of the draws.
+        resamples: number of resamples.
+
+    Returns:
+        `[low, high]`, in which the figure itself, being too high, need not lie.
+    """
+    sureness, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    error = partial(calibration_error, bins=RELIABILITY_BINS)
+    (figure,) = error(sureness, correct, np.ones((1, len(labels))))
+    draws = bootstrap_intervals(
+        lambda *arrays: {"error": error(*arrays)}, (sureness, correct), seed, resamples
+    )
+    low, high = (max(0.0, 2 * figure - edge) for edge in reversed(draws["error"]))
+    by_chance = figure <= _error_by_chance(sureness, seed, resamples)
+    return [0.0 if by_chance else float(low), float(high)]
+
+
+def _error_by_chance(sureness: FloatArray, seed: int, resamples: int) -> float:
+    """Return what the error of a calibrated model reaches in one test set of twenty.
+
+    Whether it is right is then drawn with its own probabilities; a bin's gap is nearly normal.
+    """
+    variances = np.bincount(
+        bin_of(sureness, RELIABILITY_BINS), sureness * (1 - sureness), RELIABILITY_BINS
+    )
+    draws = np.random.default_rng(seed).normal(size=(resamples, RELIABILITY_BINS))
+    errors = np.abs(draws * np.sqrt(variances)).sum(axis=1) / len(sureness)
+    return float(np.percentile(errors, 95))
 
 
 def regression_metrics(
@@ -177,7 +226,7 @@ def reliability_curve(
     """
     edges = np.linspace(0.0, 1.0, bins + 1)
     sureness = probabilities.max(axis=1)
-    index = np.digitize(sureness, edges[1:-1], right=True)
+    index = bin_of(sureness, bins)
     correct = probabilities.argmax(axis=1) == labels
     count = np.bincount(index, minlength=bins)
     return {
@@ -196,6 +245,11 @@ def expected_calibration_error(reliability: dict[str, list]) -> float:
         (count, abs(sure - right)) for count, sure, right in zip(*columns, strict=True) if count
     ]
     return sum(count * gap for count, gap in gaps) / sum(count for count, _ in gaps)
+
+
+def _class_scores(*arrays: NDArray, class_names: Sequence[str]) -> dict[str, FloatArray]:
+    scores = classification_scores(*arrays, class_names=class_names)
+    return scores | report_scores(*arrays, class_names=class_names)
 
 
 def _value_scores(*arrays: FloatArray) -> dict[str, FloatArray]:

@@ -140,13 +140,13 @@ def summary_table(metrics: Mapping[str, Any]) -> str:
 
 def _scalars(metrics: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     """Return the figures to print; those of a class under the name their interval has."""
-    scalars = []
-    for name, value in metrics.items():
-        if name == "per_class_auc":
-            scalars += [(f"{name}.{label}", area) for label, area in value.items()]
-        elif value is None or isinstance(value, float):
-            scalars.append((name, value))
-    return scalars
+    per_class = {"per_class_auc": metrics.get("per_class_auc", {})}
+    report = metrics.get("classification_report", {})
+    per_class |= {f"classification_report.{label}": row for label, row in report.items()}
+    flat = dict(metrics)
+    for name, values in per_class.items():
+        flat |= {f"{name}.{part}": value for part, value in values.items()}
+    return [(k, v) for k, v in flat.items() if v is None or isinstance(v, float)]
 
 
 def _figure(value: float | None, interval: Sequence[float] | None) -> str:

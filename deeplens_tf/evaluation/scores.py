@@ -81,6 +81,66 @@ def classification_scores(
     }
 
 
+def report_scores(
+    labels: NDArray[np.int64],
+    probabilities: FloatArray,
+    weights: FloatArray,
+    *,
+    class_names: Sequence[str],
+) -> dict[str, FloatArray]:
+    """Precision, recall and F1 of each class.
+
+    Args:
+        labels: shape (n,), class indices.
+        probabilities: shape (n, classes).
+        weights: shape (resamples, n).
+        class_names: one per column of `probabilities`.
+
+    Returns:
+        `classification_report.<class>.<precision|recall|f1>`, each of shape (resamples,).
+    """
+    numbers = np.arange(len(class_names))
+    is_class = labels[:, None] == numbers  # (n, classes)
+    is_predicted = probabilities.argmax(axis=1)[:, None] == numbers
+    parts = (is_class & is_predicted, is_class, is_predicted)
+    hits, true, predicted = (weights @ part.astype(np.float64) for part in parts)
+    columns = {  # (resamples, classes)
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, true),
+        "f1": ratio(2 * hits, true + predicted),
+    }
+    return {
+        f"classification_report.{name}.{column}": values[:, k]
+        for k, name in enumerate(class_names)
+        for column, values in columns.items()
+    }
+
+
+def calibration_error(
+    sureness: FloatArray, correct: NDArray[np.bool_], weights: FloatArray, bins: int
+) -> FloatArray:
+    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 3).
+
+    Args:
+        sureness: shape (n,), probability of the predicted class.
+        correct: shape (n,).
+        weights: shape (resamples, n).
+        bins: of equal width between 0 and 1, open below and closed above.
+
+    Returns:
+        Shape (resamples,).
+    """
+    gaps = np.zeros((len(sureness), bins))
+    gaps[np.arange(len(sureness)), bin_of(sureness, bins)] = sureness - correct
+    # The counts of a bin cancel: its share times the gap of its means is that of its sums.
+    return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+def bin_of(sureness: FloatArray, bins: int) -> NDArray[np.intp]:
+    """Return which of `bins` equal parts of 0 to 1, open below and closed above, each is in."""
+    return np.digitize(sureness, np.linspace(0.0, 1.0, bins + 1)[1:-1], right=True)
+
+
 def regression_scores(
     true_log10: FloatArray, predicted_log10: FloatArray, weights: FloatArray
 ) -> dict[str, FloatArray]:

@@ -5,15 +5,21 @@ import time
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import precision_recall_fscore_support, r2_score, roc_auc_score
 
 from deeplens_tf.evaluation import bootstrap
 from deeplens_tf.evaluation.bootstrap import bootstrap_intervals
-from deeplens_tf.evaluation.metrics import classification_intervals
+from deeplens_tf.evaluation.metrics import (
+    classification_intervals,
+    expected_calibration_error,
+    reliability_curve,
+)
 from deeplens_tf.evaluation.scores import (
     area_under_curve,
+    calibration_error,
     classification_scores,
     regression_scores,
+    report_scores,
 )
 
 
@@ -79,6 +85,29 @@ def test_the_weighted_r2_is_scikit_learns_on_the_copied_resample():
     indices, counts = drawn(50, 30, seed=1)
     ours = regression_scores(true, predicted, counts)["r2"]
     assert ours == pytest.approx([r2_score(true[row], predicted[row]) for row in indices])
+
+
+def test_the_weighted_report_is_scikit_learns_on_the_copied_resample():
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.integers(3, size=60), generator.dirichlet(np.ones(3), 60)
+    indices, counts = drawn(60, 20, seed=1)
+    ours = report_scores(labels, probabilities, counts, class_names=["a", "b", "c"])
+    predicted = probabilities.argmax(axis=1)
+    for i, row in enumerate(indices):
+        theirs = precision_recall_fscore_support(labels[row], predicted[row])
+        for column, values in zip(("precision", "recall", "f1"), theirs, strict=False):
+            found = [ours[f"classification_report.{name}.{column}"][i] for name in "abc"]
+            assert found == pytest.approx(values)
+
+
+def test_the_weighted_calibration_error_is_that_of_the_copied_resample():
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.integers(3, size=80), generator.dirichlet(np.ones(3), 80)
+    indices, counts = drawn(80, 20, seed=1)
+    correct = probabilities.argmax(axis=1) == labels
+    ours = calibration_error(probabilities.max(axis=1), correct, counts, bins=15)
+    copied = [reliability_curve(labels[row], probabilities[row]) for row in indices]
+    assert ours == pytest.approx([expected_calibration_error(curve) for curve in copied])
 
 
 def test_a_resample_that_lost_a_class_has_no_mean_area():

@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from deeplens_tf.evaluation.metrics import (
+    calibration_interval,
     classification_intervals,
     classification_metrics,
     confusion_matrix,
@@ -217,15 +218,44 @@ def test_values_that_cannot_be_scored_are_refused(arrays, words):
         regression_metrics(*arrays)
 
 
-def test_intervals_surround_the_figures_they_belong_to():
+def test_every_classification_figure_has_an_interval_around_it():
     labels, probabilities = simulated(n=1000)
     figures = classification_metrics(labels, probabilities, NAMES)
     intervals = classification_intervals(labels, probabilities, NAMES, seed=0, resamples=300)
-    flat = {"macro_auc": figures["macro_auc"], "accuracy": figures["accuracy"]}
+    names = ("macro_auc", "accuracy", "expected_calibration_error")
+    flat = {name: figures[name] for name in names}
     flat |= {f"per_class_auc.{name}": area for name, area in figures["per_class_auc"].items()}
+    flat |= {
+        f"classification_report.{name}.{column}": row[column]
+        for name, row in figures["classification_report"].items()
+        for column in ("precision", "recall", "f1")
+    }
     assert intervals.keys() == flat.keys()
     for name, (low, high) in intervals.items():
-        assert low < flat[name] < high
+        assert low < flat[name] < high, name
+
+
+def sure_predictions(generator, n, sharpening):
+    """Predictions of which the first class is right as often as it says, before sharpening."""
+    logits = 2 * generator.normal(size=(n, 3))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (chances.cumsum(axis=1) > generator.random((n, 1))).argmax(axis=1)
+    powers = chances**sharpening
+    return labels, powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("sharpening", [1.0, 1.5, 3.0])
+def test_the_interval_of_the_calibration_error_holds_the_error_of_endless_images(sharpening):
+    generator = np.random.default_rng(0)
+    endless = sure_predictions(generator, 500_000, sharpening)
+    true = classification_metrics(*endless, NAMES)["expected_calibration_error"]
+    intervals = [
+        calibration_interval(*sure_predictions(generator, 1000, sharpening), seed, resamples=200)
+        for seed in range(150)
+    ]
+    held = np.mean([low <= true <= high for low, high in intervals])
+    assert held >= 0.88  # 0.95, less the chance of 150 draws and what binning costs
+    assert np.mean([high - low for low, high in intervals]) < 0.07
 
 
 def test_every_regression_figure_has_an_interval_around_it():

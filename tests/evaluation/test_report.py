@@ -174,6 +174,8 @@ def test_the_summary_names_every_figure_with_its_interval():
     low, high = metrics["intervals_95"]["accuracy"]
     assert words["accuracy"] == ["0.7500", f"[{low:.4f},", f"{high:.4f}]"]
     assert words["per_class_auc.cdm"][0] == "0.7500"
+    assert words["classification_report.cdm.recall"][0] == "0.5000"
+    assert all(len(words) == 3 for words in words.values())  # an interval beside every figure
     assert len({line.index(".", 30) for line in lines[1:]}) == 1  # the numbers stand in a column
 
 

@@ -9,6 +9,7 @@ Knows nothing of Keras. Keras's own `BackupAndRestore` keeps neither the batch n
 writes in place; `tf.train.Checkpoint` seals nothing.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from deeplens_tf.atomic_files import flush, flush_folder, partial_path, writing
-from deeplens_tf.errors import UnusableFile
+from deeplens_tf.errors import RequestError, SurroundingsError, UnusableFile
 from deeplens_tf.json_files import read_json
 from deeplens_tf.terminal import say
 
@@ -31,7 +32,7 @@ ARRAYS = "arrays.npz"
 STATE = "state.json"
 MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d{9,})(?:-(\d+))?")
-FORMAT = 1
+FORMAT = 1  # of what is in a checkpoint; environment.json records it for the whole run
 LARGEST_STATE_BYTES = 1 << 30  # the manifest has vouched for it by then
 
 Arrays = Mapping[str, np.ndarray]
@@ -90,21 +91,35 @@ class CheckpointStore:
 
         Only the process that holds the run's lock may call this: it clears away what a killed
         one left half-written.
+
+        Raises:
+            SurroundingsError: one cannot be read, which says nothing against what is in it.
+            RequestError: one is of another format than this program writes.
         """
-        for leftover in self.folder.glob(".*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        newest = None
+        for path in self._content():
+            if path.name.startswith("."):
+                shutil.rmtree(path, ignore_errors=True)
+        # The older ones too: a damaged one must not count among those that are kept.
         for folder in self._folders():
             try:
-                return _read(folder)
+                verified = _verified(folder)
+                newest = newest or _read(verified)
             except UnusableFile as error:
                 self._damaged.add(folder)
-                say(f"{folder}: damaged, {error}; an earlier one is tried", stream=sys.stderr)
-        return None
+                instead = "the newer one is taken" if newest else "an earlier one is tried"
+                say(f"{folder}: damaged, {error}; {instead}", stream=sys.stderr)
+        return newest
 
     def _folders(self) -> list[Path]:
         """Return the folder of every checkpoint, damaged ones too, the newest first."""
-        folders = [path for path in self.folder.glob("step-*") if NAME.fullmatch(path.name)]
+        folders = [path for path in self._content() if NAME.fullmatch(path.name)]
         return sorted(folders, key=_order, reverse=True)
+
+    def _content(self) -> list[Path]:
+        # Not by `glob`, to which a folder that cannot be read is an empty one.
+        with _reading(self.folder):
+            return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def _free_name(self, step: int) -> Path:
         # Nothing is ever replaced: an epoch's last step is saved before its validation, too, and
@@ -161,16 +176,46 @@ def _describe(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest}
 
 
-def _read(folder: Path) -> Checkpoint:
-    try:
+def _verified(folder: Path) -> Path:
+    """Return a checkpoint's folder if its files are those that its manifest seals.
+
+    Raises:
+        UnusableFile: they are not.
+        SurroundingsError, RequestError: see `CheckpointStore.newest`.
+    """
+    with _reading(folder):
         for name, described in _manifest(folder).items():
             if described != _describe(folder / name):
                 raise UnusableFile(f"{name} is not what was written")
+    return folder
+
+
+def _read(folder: Path) -> Checkpoint:
+    with _reading(folder):
         state = read_json(folder / STATE, LARGEST_STATE_BYTES)
         return Checkpoint(folder, dict(_arrays(folder / ARRAYS)), state)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell a file that is damaged from one that the disk does not give out just now.
+
+    Raises:
+        UnusableFile: what is there is no checkpoint, or a file of it is missing.
+        SurroundingsError: reading failed.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UnusableFile(f"{error.strerror}: {error.filename}") from error
+    except SurroundingsError:
+        raise
     except OSError as error:
-        raise UnusableFile(f"{error.strerror or error}: {error.filename}") from error
-    except UnusableFile:
+        raise SurroundingsError(
+            f"{path}: cannot be read: {error.strerror or error}; nothing is lost, try again when "
+            "it can"
+        ) from error
+    except (UnusableFile, RequestError):
         raise
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UnusableFile(f"not what this program writes: {error}") from error
@@ -178,9 +223,14 @@ def _read(folder: Path) -> Checkpoint:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
-    files = manifest.get("files")
-    if manifest.get("format") != FORMAT or not isinstance(files, dict):
-        raise UnusableFile(f"{MANIFEST} is of another format")
+    found, files = manifest.get("format"), manifest.get("files")
+    if type(found) is int and found != FORMAT:
+        raise RequestError(
+            f"{folder}: a checkpoint of format {found}, and this version reads format {FORMAT}: "
+            "go on with the version that wrote it, or give --run-dir a new folder"
+        )
+    if found != FORMAT or not isinstance(files, dict):
+        raise UnusableFile(f"{MANIFEST} is no checkpoint's")
     if not {ARRAYS, STATE} <= files.keys() or any(Path(name).name != name for name in files):
         raise UnusableFile(f"{MANIFEST} does not list a checkpoint's files")
     return files

@@ -12,16 +12,9 @@ from deeplens_tf.config import Config, save_config
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.settings import to_plain
 from deeplens_tf.terminal import say
+from deeplens_tf.training.checkpoints import FORMAT
 from deeplens_tf.training.locks import hold, refuse_if_held
-from deeplens_tf.training.runs import (
-    CHECKPOINT_FORMAT,
-    PARTIAL,
-    RUNS,
-    Run,
-    create_run,
-    new_folder,
-    require_free,
-)
+from deeplens_tf.training.runs import PARTIAL, RUNS, Run, create_run, new_folder, require_free
 
 ELSEWHERE = "give --run-dir a new folder"
 TRAINED_ON = ("train", "validation")
@@ -65,11 +58,7 @@ def continued(stage: str, config: Config, run_dir: str | None) -> Config:
     before = run.load_config()
     optimizer = replace(config.optimizer, schedule_epochs=_horizon(before, config))
     config = replace(config, optimizer=optimizer)
-    if differing := _refused_changes(before, config):
-        raise RequestError(
-            f"{run.folder} holds a run of another configuration, by {', '.join(differing)}: "
-            f"repeat its command, or {ELSEWHERE}"
-        )
+    _require_same_run(run, before, config)
     return config
 
 
@@ -99,7 +88,8 @@ def claim_run(
         facts: what only the stage knows of its run; they must be those that it began with.
 
     Raises:
-        RequestError: the folder holds something else, or the encoder has changed.
+        RequestError: the folder holds something else, or a run of another configuration or
+            encoder.
         DataError: the images have changed.
         SurroundingsError: another process is at it, or it cannot be written to.
     """
@@ -122,7 +112,8 @@ def finish(run: Run, config: Config, product: Path) -> None:
 
 def _newest_unfinished(stage: str) -> Run:
     runs = [Run(path.parent) for path in RUNS.glob("*/config.yaml")]
-    runs = [run for run in runs if run.facts().get("stage") == stage]
+    known = {"stage": stage, "checkpoint_format": FORMAT}
+    runs = [run for run in runs if known.items() <= _plain_facts(run).items()]
     if not runs:
         raise RequestError(f"no {stage} run under {RUNS}/ to resume: start one, or give --run-dir")
     # A finished one if there is no other, which will say so.
@@ -131,14 +122,32 @@ def _newest_unfinished(stage: str) -> Run:
     )
 
 
+def _plain_facts(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.facts().items() if isinstance(value, str | int)}
+
+
 def _require_resumable(stage: str, run: Run) -> None:
     facts = run.facts()
-    if facts.get("checkpoint_format") != CHECKPOINT_FORMAT:
+    found = facts.get("checkpoint_format")
+    if found is None:
         raise RequestError(
             f"{run.folder} is already in use, by a run without checkpoints: {ELSEWHERE}"
         )
+    if found != FORMAT:
+        raise RequestError(
+            f"{run.folder} holds a run with checkpoints of format {found}, and this version reads "
+            f"format {FORMAT}: go on with the version that began it, or {ELSEWHERE}"
+        )
     if facts.get("stage") != stage:
         raise RequestError(f"{run.folder} holds a {facts.get('stage')} run: {ELSEWHERE}")
+
+
+def _require_same_run(run: Run, before: Config, config: Config) -> None:
+    if differing := _refused_changes(before, config):
+        raise RequestError(
+            f"{run.folder} holds a run of another configuration, by {', '.join(differing)}: "
+            f"repeat its command, or {ELSEWHERE}"
+        )
 
 
 def _horizon(before: Config, config: Config) -> int | None:
@@ -178,11 +187,12 @@ def _shown(value: object) -> str:
 
 def _go_on(stage: str, run: Run, config: Config, facts: Mapping[str, Any]) -> None:
     _require_resumable(stage, run)
+    before = run.load_config()
+    _require_same_run(run, before, config)  # another process may have begun it since it was read
     _require_same_origins(run, facts)
     for pattern in (f"{PARTIAL}*", f".*{PARTIAL_SUFFIX}"):
         for leftover in run.folder.glob(pattern):
             leftover.unlink()
-    before = run.load_config()
     if before == config:
         return
     run.add_facts({"finished": None})  # with more epochs to do, it no longer is
@@ -197,15 +207,24 @@ def _go_on(stage: str, run: Run, config: Config, facts: Mapping[str, Any]) -> No
 def _require_same_origins(run: Run, facts: Mapping[str, Any]) -> None:
     """Refuse to go on with images or an encoder that the run did not begin with."""
     before = run.facts()
-    was, now = (values.get("split_contents", {}) for values in (before, facts))
     for split in TRAINED_ON:
-        if was.get(split) != now.get(split):
+        if _differ(before, facts, "split_contents", split):
             raise DataError(
                 f"{run.folder} began with other images, its {split} split is not that of now: "
                 f"give it back those images, or {ELSEWHERE}"
             )
-    was, now = (values.get("encoder", {}) for values in (before, facts))
-    if was.get("sha256") != now.get("sha256"):
+        # A run of an earlier version has no record of the order.
+        if "split_orders" in before and _differ(before, facts, "split_orders", split):
+            raise DataError(
+                f"{run.folder} began with its {split} images in another order: prepare them as "
+                f"they were, or {ELSEWHERE}"
+            )
+    if _differ(before, facts, "encoder", "sha256"):
+        path = facts.get("encoder", {}).get("path")
         raise RequestError(
-            f"{run.folder} began with another encoder than {now.get('path')} is now: {ELSEWHERE}"
+            f"{run.folder} began with another encoder than {path} is now: {ELSEWHERE}"
         )
+
+
+def _differ(before: Mapping[str, Any], now: Mapping[str, Any], fact: str, key: str) -> bool:
+    return before.get(fact, {}).get(key) != now.get(fact, {}).get(key)

@@ -18,10 +18,10 @@ from deeplens_tf.atomic_files import PARTIAL_SUFFIX, write_whole
 from deeplens_tf.config import FROM_SCRATCH, Config, load_config, save_config
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.json_files import read_json
+from deeplens_tf.training.checkpoints import FORMAT
 from deeplens_tf.training.locks import LOCK
 
 RUNS = Path("runs")
-CHECKPOINT_FORMAT = 1  # of runs that can be gone on with
 PARTIAL = ".partial-"  # what a file of the run is called until it is whole
 PACKAGES = ("deeplens_tf", "tensorflow", "keras", "numpy", "scikit-learn", "lenstronomy")
 ENCODER = "encoder.keras"
@@ -119,7 +119,7 @@ def create_run(
     run = Run(Path(run_dir) if run_dir else new_folder(stage, name))
     require_free(run.folder)
     run.folder.mkdir(parents=True, exist_ok=True)
-    made = {"stage": stage, "checkpoint_format": CHECKPOINT_FORMAT}
+    made = {"stage": stage, "checkpoint_format": FORMAT}
     run.environment.unlink(missing_ok=True)  # of one that was killed right here
     run.add_facts(describe_environment() | made | dict(facts))
     save_config(config, run.config)  # the last, for it is what makes the folder a run

@@ -11,6 +11,7 @@ from deeplens_tf.augment import two_views
 from deeplens_tf.config import load_config
 from deeplens_tf.data import datasets, records
 from deeplens_tf.data.datasets import (
+    dataset_facts,
     image_batches,
     label_subset,
     labelled_batches,
@@ -42,6 +43,27 @@ def sharded_blobs(config, tmp_path, monkeypatch):
     data = open_data(cached)
     assert len(data.manifest.splits["train"].shards) == 6
     return data
+
+
+def test_a_run_records_the_images_and_the_order_that_they_are_kept_in(
+    config, blobs, sharded_blobs, tmp_path
+):
+    def facts(**changes):
+        seed = changes.pop("seed", config.seed)
+        changed = replace(config, seed=seed, data=replace(config.data, **changes))
+        found = dataset_facts(open_data(changed))
+        return found["split_contents"], found["split_orders"]
+
+    sharded = dataset_facts(sharded_blobs)  # it holds the next preparation to shards of eight, too
+    assert facts(cache=str(tmp_path / "again")) == (
+        sharded["split_contents"],
+        sharded["split_orders"],
+    )
+    assert dataset_facts(blobs)["split_contents"] == sharded["split_contents"]
+    assert dataset_facts(blobs)["split_orders"]["train"] != sharded["split_orders"]["train"]
+    one, other = (facts(seed=seed, validation_fraction=0.0) for seed in (0, 1))
+    assert one[0] == other[0]
+    assert one[1]["train"] != other[1]["train"]
 
 
 def index_of(batch):

@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from deeplens_tf.errors import SurroundingsError
-from deeplens_tf.training.checkpoints import ARRAYS, MANIFEST, STATE, CheckpointStore
+from deeplens_tf.errors import RequestError, SurroundingsError
+from deeplens_tf.training.checkpoints import ARRAYS, FORMAT, MANIFEST, STATE, CheckpointStore
 
 ARRAY_OF = {"model/00000/kernel": np.arange(6, dtype="float32").reshape(2, 3)}
 
@@ -116,6 +116,38 @@ def test_a_damaged_one_gives_way_to_the_one_before_and_is_named(store, capsys, f
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "function",
+    ["pathlib.Path.iterdir", "pathlib.Path.read_bytes", "pathlib.Path.open", "numpy.load"],
+)
+def test_a_disk_that_does_not_answer_says_nothing_against_a_checkpoint(
+    store, monkeypatch, function
+):
+    save(store, 5, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(function, refuse_reading)
+        with pytest.raises(SurroundingsError, match="cannot be read: Stale file handle; nothing"):
+            store.newest()
+    assert store.newest().state == {"step": 10}
+    save(store, 15)
+    assert names(store) == ["step-000000010", "step-000000015"]
+
+
+def refuse_reading(*_, **__):
+    raise OSError(errno.ESTALE, "Stale file handle")
+
+
+def test_one_of_another_format_is_refused_and_kept(store):
+    newest = save(store, 5, 10)
+    manifest = json.loads((newest / MANIFEST).read_text())
+    (newest / MANIFEST).write_text(json.dumps(manifest | {"format": FORMAT + 1}))
+    with pytest.raises(
+        RequestError, match=rf"{newest}: .* of format {FORMAT + 1}, .* reads format {FORMAT}: go on"
+    ):
+        store.newest()
+    assert names(store) == ["step-000000005", "step-000000010"]
+
+
 def test_a_manifest_cannot_lead_outside(store):
     forge(save(store, 5) / MANIFEST)
     assert store.newest() is None
@@ -140,6 +172,20 @@ def test_a_damaged_one_does_not_take_the_place_of_a_good_one(store):
     save(store, 7)
     assert names(store) == ["step-000000005", "step-000000007"]
     assert store.newest().state == {"step": 7}
+
+
+def test_a_damaged_one_behind_the_newest_does_not_either(store, capsys):
+    store.keep = 3
+    first = save(store, 5)
+    second = save(store, 10)
+    save(store, 15)
+    flip(second / ARRAYS)
+    assert store.newest().state == {"step": 15}
+    assert capsys.readouterr().err == (
+        f"{second}: damaged, {ARRAYS} is not what was written; the newer one is taken\n"
+    )
+    save(store, 20)
+    assert names(store) == [first.name, "step-000000015", "step-000000020"]
 
 
 def test_a_damaged_one_is_not_removed_before_the_next_is_whole(store, monkeypatch):

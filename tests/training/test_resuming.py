@@ -6,13 +6,17 @@ import os
 import pytest
 
 from deeplens_tf import finetune, pretrain
-from deeplens_tf.config import load_config
+from deeplens_tf.config import load_config, save_config
 from deeplens_tf.errors import DataError, RequestError, SurroundingsError
+from deeplens_tf.training.checkpoints import FORMAT
 from deeplens_tf.training.locks import Holder, hold
 from deeplens_tf.training.resuming import claim_run, continued, finish, is_finished, point_to_run
 from deeplens_tf.training.runs import Run
 
-FACTS = {"split_contents": {"train": "a", "validation": "b", "test": "c"}}
+FACTS = {
+    "split_contents": {"train": "a", "validation": "b", "test": "c"},
+    "split_orders": {"train": "d", "validation": "e", "test": "f"},
+}
 
 
 def config_of(*words):
@@ -72,6 +76,17 @@ def test_another_configuration_is_refused_by_the_keys_that_differ(run, words, di
     assert f"by {', '.join(differences)}: repeat its command, or give" in str(caught.value)
 
 
+def test_a_configuration_that_changes_before_the_lock_is_held_is_refused(run):
+    config = continued("pretrain", config_of(), "runs/it")
+    save_config(config_of("seed=1"), run.config)  # as of another process that came in between
+    with (
+        pytest.raises(RequestError, match="by seed 1 there, 0 asked for"),
+        claim_run("pretrain", "contrastive", config, "runs/it", FACTS),
+    ):
+        pytest.fail("claimed")
+    assert run.load_config() == config_of("seed=1")
+
+
 def test_checkpoints_may_be_kept_differently(run):
     config = continued("pretrain", config_of("checkpoint.every_steps=7"), "runs/it")
     with claim_run("pretrain", "contrastive", config, "runs/it", FACTS):
@@ -97,7 +112,7 @@ def test_more_epochs_keep_the_schedule_of_the_first_command(run, capsys):
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_other_images_are_refused(run, split):
-    other = {"split_contents": FACTS["split_contents"] | {split: "x"}}
+    other = FACTS | {"split_contents": FACTS["split_contents"] | {split: "x"}}
     with (
         pytest.raises(DataError, match=f"began with other images, its {split} split"),
         claim_run("pretrain", "contrastive", config_of(), "runs/it", other),
@@ -105,8 +120,26 @@ def test_other_images_are_refused(run, split):
         pytest.fail("claimed")
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_same_images_in_another_order_are_refused(run, split):
+    other = FACTS | {"split_orders": FACTS["split_orders"] | {split: "x"}}
+    with (
+        pytest.raises(DataError, match=f"began with its {split} images in another order"),
+        claim_run("pretrain", "contrastive", config_of(), "runs/it", other),
+    ):
+        pytest.fail("claimed")
+
+
+def test_a_run_of_before_the_order_was_recorded_goes_on(run):
+    facts = json.loads(run.environment.read_text())
+    del facts["split_orders"]
+    run.environment.write_text(json.dumps(facts))
+    with claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS):
+        pass
+
+
 def test_a_test_split_may_come_later(run):
-    other = {"split_contents": FACTS["split_contents"] | {"test": "x"}}
+    other = {fact: splits | {"test": "x"} for fact, splits in FACTS.items()}
     with claim_run("pretrain", "contrastive", config_of(), "runs/it", other):
         pass
 
@@ -128,6 +161,14 @@ def test_a_run_of_another_stage_and_one_without_checkpoints_are_left_alone(run):
         continued("finetune", config_of(), "runs/it")
     run.environment.write_text("{}")
     with pytest.raises(RequestError, match="already in use, by a run without checkpoints"):
+        continued("pretrain", config_of(), "runs/it")
+
+
+def test_a_run_with_checkpoints_of_another_format_is_left_alone(run):
+    run.add_facts({"checkpoint_format": FORMAT + 1})
+    with pytest.raises(
+        RequestError, match=f"of format {FORMAT + 1}, and this version reads format {FORMAT}: go on"
+    ):
         continued("pretrain", config_of(), "runs/it")
 
 
@@ -169,6 +210,16 @@ def test_resume_finds_the_newest_unfinished_run_of_its_stage(run, capsys):
     given = arguments()
     point_to_run(given, "pretrain", pretrain.CONFIG)
     assert given.run_dir == "runs/older"
+
+
+def test_resume_passes_over_runs_that_it_cannot_go_on_with(run):
+    for name, form in (("before", None), ("later", FORMAT + 1)):
+        with claim_run("pretrain", "pretrain", config_of(), f"runs/{name}", FACTS) as made:
+            made.add_facts({"checkpoint_format": form})
+            os.utime(made.config, (2e9, 2e9))
+    given = arguments()
+    point_to_run(given, "pretrain", pretrain.CONFIG)
+    assert given.run_dir == "runs/it"
 
 
 def test_resume_takes_the_runs_own_configuration_unless_told_otherwise(run):

@@ -1,9 +1,11 @@
 """One run folder, one writer: a lock that names the process which holds it.
 
 The lock is the operating system's (`flock`), which releases it with the process, however that
-ends. Where a file system knows no `flock`, what the file says of its holder decides alone; two
-processes that start in the same instant are then not told apart, and a holder on another
-machine counts as alive.
+ends; to have got it is proof enough that no other process has it, whomever the file names. On a
+file system that keeps `flock` to each machine (Lustre mounted with `localflock`) two machines are
+therefore not kept apart. Where there is no `flock`, what the file says of its holder decides
+alone; two processes that start in the same instant are then not told apart, and a holder on
+another machine counts as alive.
 """
 
 import contextlib
@@ -136,7 +138,7 @@ def _introduce(path: Path, descriptor: int) -> None:
     """Write who holds the lock, in the place of a holder that ended without releasing it."""
     earlier = _read(path)
     if earlier is not None:
-        say(f"lock: {path.parent} was left behind by {earlier}, which is gone")
+        say(f"lock: {path.parent} was left behind by {earlier}")
     with writing(path):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(Holder.this_process())).encode(), 0)

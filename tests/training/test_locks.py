@@ -104,11 +104,14 @@ def test_without_flock_a_holder_elsewhere_counts_as_alive(tmp_path, monkeypatch)
         hold(tmp_path).__enter__()
 
 
-def test_with_flock_a_holder_elsewhere_that_let_go_is_gone(tmp_path):
-    write_holder(tmp_path, host="node17", pid=1)
+def test_with_flock_a_job_goes_on_on_another_machine_without_a_hand(tmp_path, capsys):
+    write_holder(tmp_path, host="node17", pid=1, started="2026-01-01 00:00:00")
     refuse_if_held(tmp_path)
     with hold(tmp_path):
         pass
+    assert capsys.readouterr().out == (
+        f"lock: {tmp_path} was left behind by process 1 on node17, started 2026-01-01 00:00:00\n"
+    )
 
 
 def test_a_process_of_the_same_number_is_another_one(tmp_path, monkeypatch):

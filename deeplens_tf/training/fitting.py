@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplens_tf.atomic_files import writing
 from deeplens_tf.config import Config
-from deeplens_tf.data.datasets import BEGINNING, Position, PreparedData
+from deeplens_tf.data.datasets import BEGINNING, WHOLE, Position, PreparedData
 from deeplens_tf.data.records import verify_shards
 from deeplens_tf.errors import SurroundingsError
 from deeplens_tf.evaluation.figures import save_figure
@@ -20,7 +20,7 @@ from deeplens_tf.terminal import say
 from deeplens_tf.training.callbacks import progress_verbosity, tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.checkpoints import CheckpointStore
-from deeplens_tf.training.distribution import ALONE, Distribution
+from deeplens_tf.training.distribution import ALONE, LOST, Distribution
 from deeplens_tf.training.divergence import StopWhenDiverged
 from deeplens_tf.training.history import HistoryFile
 from deeplens_tf.training.runs import Run
@@ -165,7 +165,10 @@ def _outside_faults(data: PreparedData, run: Run) -> Iterator[None]:
         if str(run.tensorboard) in error.message:
             reason = error.message.splitlines()[0].rpartition(";")[2].strip()
             raise SurroundingsError(f"{run.tensorboard}: cannot be written: {reason}") from error
-        verify_shards(data.folder, data.manifest)
+        # Another worker that is lost says nothing against the images, and to read them all takes
+        # as long as they are large.
+        if data.share == WHOLE or not isinstance(error, LOST):
+            verify_shards(data.folder, data.manifest)
         raise
 
 

@@ -1,0 +1,122 @@
+"""How fast the parts of a pretraining are on this machine, one after the other.
+
+    python benchmarks/speed.py --threads 2
+
+Simulates lenses of Model II by the command that users run, its start included, draws views of
+images by tf.data, and takes contrastive steps with `vit_nano`, as a TensorFlow graph and compiled
+by XLA. TensorFlow and tf.data get `--threads` threads each, so that a figure says what it was
+measured with; compare figures of one run alone.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from deeplens_tf.cli import import_tensorflow
+
+SIDE = 32
+BATCH = 128
+CLASSES = ("no_sub", "cdm", "axion")
+
+
+def main() -> None:
+    """Measure and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2, help="of TensorFlow and of tf.data")
+    parser.add_argument("--images", type=int, default=1000, help="simulated, of each class")
+    parser.add_argument("--steps", type=int, default=30, help="to take the median of")
+    options = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} threads\n")
+    print("| part | images/s | beside |\n|---|---|---|")
+    _simulations(options.images, options.threads)
+    import_tensorflow()
+    _set_threads(options.threads)
+    _views(options.threads)
+    _steps(options.steps)
+
+
+def _row(part: str, rate: float, beside: str = "") -> None:
+    print(f"| {part} | {rate:.0f} | {beside} |", flush=True)
+
+
+def _simulations(images: int, jobs: int) -> None:
+    for classes in (*((name,) for name in CLASSES), CLASSES):
+        taken = _seconds(lambda classes=classes: _simulate(images, jobs, classes))
+        _row(f"simulate {', '.join(classes)}", images * len(classes) / taken, f"{jobs} processes")
+
+
+def _simulate(images: int, jobs: int, classes: tuple[str, ...]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--preset", "model_ii", "--count", str(images), "--jobs", str(jobs)]
+        words += ["--out", f"{folder}/lenses", "--classes", ",".join(classes)]
+        command = [sys.executable, "-m", "deeplens_tf.simulate", *words]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+def _set_threads(threads: int) -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _views(threads: int) -> None:
+    import tensorflow as tf
+
+    from deeplens_tf.augment import two_views
+    from deeplens_tf.config import load_config
+
+    for config in ("contrastive", "original_contrastive_noise"):
+        augment = load_config(config).augment
+        images = tf.random.stateless_uniform((BATCH, SIDE, SIDE, 1), (0, 0))
+        batches = tf.data.Dataset.range(40).map(
+            lambda i, augment=augment, images=images: two_views(
+                images, i * BATCH + tf.range(BATCH, dtype=tf.int64), 0, 0, augment
+            ),
+            num_parallel_calls=threads,
+        )
+        taken = _seconds(lambda batches=batches: [None for _ in batches])
+        _row(f"two views each by {', '.join(augment.views)}", 40 * BATCH / taken)
+
+
+def _steps(steps: int) -> None:
+    taken = {compiled: _median_step(compiled, steps) for compiled in (False, True)}
+    for compiled, name in ((False, "graph"), (True, "XLA")):
+        beside = f"{taken[False] / taken[compiled]:.2f} of the graph's"
+        _row(f"contrastive step, vit_nano, {name} (pairs)", BATCH / taken[compiled], beside)
+
+
+def _median_step(compiled: bool, steps: int) -> float:
+    import numpy as np
+
+    from deeplens_tf.config import load_config
+    from deeplens_tf.models import build_encoder
+    from deeplens_tf.models.methods import build_method
+    from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
+
+    config = load_config("contrastive")
+    encoder = build_encoder("vit_nano", (SIDE, SIDE, 1), patch_size=4)
+    model = build_method(config.pretrain, encoder, len(CLASSES), total_steps=1000)
+    optimizer = build_optimizer(config.optimizer, steps_per_epoch=100, epochs=10)
+    optimizer = with_probe_rate(optimizer, config.pretrain.probe_learning_rate)
+    model.compile(optimizer=optimizer, jit_compile=compiled)
+    images = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 1), "float32")
+    labels = np.arange(BATCH) % len(CLASSES)
+    batch = {"view_1": images, "view_2": images[::-1], "image": images, "label": labels}
+    times = sorted(_seconds(lambda: model.train_on_batch(batch)) for _ in range(steps))
+    return times[len(times) // 2]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

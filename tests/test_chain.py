@@ -1,10 +1,12 @@
 """Every method on simulated lenses, its encoder under both heads, evaluated and compared."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from deeplens_tf import compare, evaluate, finetune, pretrain, simulate
 
@@ -28,7 +30,17 @@ def lenses(tmp_path_factory):
     return folder / "lenses"
 
 
+@pytest.fixture
+def eagerly():
+    """Compute step by step: so few steps take less time than their compilation."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
     monkeypatch.chdir(lenses.parent)
@@ -60,3 +72,24 @@ def test_regression_takes_the_newest_encoder_when_told_nothing(lenses, monkeypat
     metrics = json.loads(report.read_text())
     assert metrics["n_test"] == 5
     assert np.isfinite([metrics["mae_dex"], metrics["r2"]]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("DEEPLENS_SAMPLE" not in os.environ, reason="DEEPLENS_SAMPLE names no folder")
+def test_published_images_go_through_with_the_batches_of_the_configurations(
+    tmp_path, monkeypatch, capsys
+):
+    """The published format, its pickled pairs too: 60 images a class, no test folder."""
+    monkeypatch.chdir(tmp_path)
+    sample = f"{os.environ['DEEPLENS_SAMPLE']}/Model_II"
+    once = ["--set", "train.epochs=1", "--set", "train.jit_compile=false"]
+    pretrain.main(["--config", "contrastive", "--data", sample, *once])
+    finetune.main(["--head", "classification", *once])
+    evaluate.main([])
+    assert "scoring the validation split" in capsys.readouterr().out
+    (folder,) = tmp_path.glob("runs/finetune-*/evaluation/validation")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["split"], metrics["n_test"]) == ("validation", 18)
+    predictions = pd.read_csv(folder / "predictions.csv")
+    assert predictions["file"].nunique() == len(predictions) == 18
+    assert set(predictions["label"].value_counts()) == {6}

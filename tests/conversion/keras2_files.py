@@ -66,7 +66,7 @@ def vit_top(seed, first):
 
 def resnet_layers(backbone, width, seed=0):
     """Keras's ResNet50 and, as its neighbours, the original's numbered layers on top."""
-    layers = {"resnet50": {f"{path}:0": value for path, value in backbone.items()}}
+    layers = resnet_backbone(backbone)
     sizes = [(2048, 8 * width), (8 * width, 4 * width), (4 * width, width)]
     for i, (inputs, outputs) in enumerate(sizes):
         dense, norm = f"dense_{i + 9}", batch_norm_name(i + 9)
@@ -75,6 +75,15 @@ def resnet_layers(backbone, width, seed=0):
         layers[norm] = drawn(shapes, seed + i)
         layers[f"dropout_{i + 9}"] = {}
     return layers
+
+
+def plain_resnet_layers(backbone, width):
+    """The network of the original's regression: one numbered Dense on top, no neighbours."""
+    return resnet_backbone(backbone) | {"dense_3": drawn(dense_shapes("dense_3", 2048, width), 0)}
+
+
+def resnet_backbone(backbone):
+    return {"resnet50": {f"{path}:0": value for path, value in backbone.items()}}
 
 
 def batch_norm_name(number):

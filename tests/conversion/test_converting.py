@@ -13,6 +13,7 @@ from tests.conversion.keras2_files import (
     MLP_WIDTH,
     PATCH,
     WIDTH,
+    plain_resnet_layers,
     resnet_layers,
     vit_layers,
     write,
@@ -146,15 +147,13 @@ def test_the_names_of_vit_keras_are_known(layers, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("bands", [1, 3])
 def test_a_resnet_is_rebuilt_weight_for_weight(bands, tmp_path):
-    source = build_encoder("resnet50", (64, 64, bands), top_width=4)
-    backbone = {variable.path: variable.numpy() for variable in source.backbone.weights}
+    backbone = resnet_weights(bands)
     layers = resnet_layers(backbone, width=4)
     encoder = convert(write(tmp_path / "original.h5", layers), image_size=32)
     assert encoder.image_shape == (32, 32, bands)
     assert encoder.top_width == 4
-    found = {variable.path: variable.numpy() for variable in encoder.backbone.weights}
-    for path, value in backbone.items():
-        np.testing.assert_array_equal(found[path], value)
+    assert not encoder.plain_top
+    assert_same_backbone(encoder, backbone)
     for i in range(3):
         for kind, numbered in (("dense", "dense"), ("norm", "batch_normalization")):
             stored = layers[f"{numbered}_{i + 9}"].values()
@@ -162,6 +161,31 @@ def test_a_resnet_is_rebuilt_weight_for_weight(bands, tmp_path):
                 encoder.top.get_layer(f"{kind}_{i}").get_weights(), stored, strict=True
             ):
                 np.testing.assert_array_equal(value, other)
+
+
+@pytest.mark.slow
+def test_the_regressions_resnet_has_one_layer_on_top(tmp_path):
+    backbone = resnet_weights(bands=3)
+    layers = plain_resnet_layers(backbone, width=4)
+    encoder = convert(write(tmp_path / "original.h5", layers))
+    assert encoder.plain_top
+    assert encoder.top_width == 4
+    assert_same_backbone(encoder, backbone)
+    stored = layers["dense_3"].values()
+    for value, other in zip(encoder.top.get_weights(), stored, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def resnet_weights(bands):
+    source = build_encoder("resnet50", (64, 64, bands), top_width=4)
+    return {variable.path: variable.numpy() for variable in source.backbone.weights}
+
+
+def assert_same_backbone(encoder, backbone):
+    found = {variable.path: variable.numpy() for variable in encoder.backbone.weights}
+    assert set(found) == set(backbone)
+    for path, value in backbone.items():
+        np.testing.assert_array_equal(found[path], value)
 
 
 def test_what_is_lacking_is_named(layers, refused):

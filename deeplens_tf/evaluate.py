@@ -84,7 +84,8 @@ def _newest(probe: str | None) -> Run:
     run = newest_run(product)
     if run is None:
         raise RequestError(f"no {kind} run under runs/: make one first, or give --run")
-    say(f"run: {run.folder}, the newest {kind} run")
+    unfinished = "" if run.facts().get("finished") else ", not finished: as far as it has come"
+    say(f"run: {run.folder}, the newest {kind} run{unfinished}")
     return run
 
 

@@ -19,11 +19,13 @@ from deeplens_tf.config import FROM_SCRATCH, Config, load_config, save_config
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.json_files import read_json
 from deeplens_tf.training.checkpoints import FORMAT
+from deeplens_tf.training.deciding import deciding_settings
 from deeplens_tf.training.locks import LOCK
 
 RUNS = Path("runs")
 PARTIAL = ".partial-"  # what a file of the run is called until it is whole
 PACKAGES = ("deeplens_tf", "tensorflow", "keras", "numpy", "scikit-learn", "lenstronomy")
+UNKNOWN = "unknown"  # as the method of an encoder of which no run tells
 ENCODER = "encoder.keras"
 MODEL = "model.keras"
 
@@ -162,24 +164,51 @@ def encoder_origin(path: str) -> dict[str, Any]:
 
     Args:
         path: run folder or file, or `FROM_SCRATCH`.
+
+    Returns:
+        `path`, `sha256` of the file that is loaded, and what `features_origin` tells of its run.
+
+    Raises:
+        RequestError: there is no such encoder.
     """
     if path == FROM_SCRATCH:
         return {"method": None}
-    file = Path(path) / ENCODER if Path(path).is_dir() else Path(path)
-    origin: dict[str, Any] = {"path": path, "method": "unknown"}
-    if file.is_file():
-        origin["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    run = run_of(Path(path))
-    if run is None:
-        return origin
-    config = run.load_config()
-    pretexts, epochs = list(config.augment.views), config.train.epochs
-    made = {"method": config.pretrain.method, "pretexts": pretexts, "epochs": epochs}
-    return origin | made | {"seed": config.seed}
+    from deeplens_tf.models.loading import encoder_file  # which brings Keras with it
+
+    file = encoder_file(Path(path))
+    run = run_of(file)
+    made = {"method": UNKNOWN} if run is None else features_origin(run)
+    return {"path": path, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | made
+
+
+def features_origin(run: Run) -> dict[str, Any]:
+    """Return how the encoder that a run left was made.
+
+    Returns:
+        `method` and `pretexts` of the pretraining, None and none where there was none; `epochs`,
+        `seed` and `settings` (see `deciding_settings`) of the run. Where the run is a
+        fine-tuning, `supervised` is true, for labels had a part in the features, and `before`
+        says what it began with.
+    """
+    facts, config = run.facts(), run.load_config()
+    stage = facts.get("stage")
+    if stage not in ("pretrain", "finetune"):
+        return {"method": UNKNOWN}
+    settings = deciding_settings(config, stage) | {"data": facts.get("dataset_fingerprint")}
+    made = {"epochs": config.train.epochs, "seed": config.seed, "settings": settings}
+    if stage == "pretrain":
+        return {"method": config.pretrain.method, "pretexts": list(config.augment.views)} | made
+    before = facts.get("encoder")
+    before = before if isinstance(before, dict) else {"method": UNKNOWN}
+    first = {"method": before.get("method"), "pretexts": before.get("pretexts", [])}
+    return first | made | {"supervised": True, "before": before}
 
 
 def newest_run(product: str) -> Run | None:
-    """Return the run under `runs/` whose product of that name is the newest, if there is one."""
+    """Return the run under `runs/` whose product of that name is the newest, if there is one.
+
+    It may be a fine-tuning that is still training, or was broken off; its facts lack `finished`.
+    """
     products = sorted(RUNS.glob(f"*/{product}"), key=lambda path: path.stat().st_mtime)
     return Run(products[-1].parent) if products else None
 

@@ -105,23 +105,73 @@ def test_a_folder_without_a_configuration_is_no_run(tmp_path):
         Run(tmp_path).load_config()
 
 
-def test_the_origin_of_an_encoder_is_its_digest_and_its_runs_settings(config, tmp_path):
-    run = create_run("pretrain", "c", config, str(tmp_path / "run"), {})
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def finetuning(folder, encoder, config):
+    run = create_run("finetune", "f", config, str(folder), {"encoder": encoder_origin(encoder)})
+    run.model.write_bytes(b"with a head")
+    return run
+
+
+@pytest.fixture
+def pretraining(config, tmp_path):
+    facts = {"dataset_fingerprint": "f00"}
+    run = create_run("pretrain", "c", config, str(tmp_path / "run"), facts)
     run.encoder.write_bytes(b"weights")
-    expected = {
-        "sha256": hashlib.sha256(b"weights").hexdigest(),
-        "method": "contrastive",
-        "pretexts": ["rotation"],
-        "epochs": 3,
-        "seed": 5,
-    }
-    for path in (run.folder, run.encoder):
-        assert encoder_origin(str(path)) == {"path": str(path), **expected}
+    return run
+
+
+def test_the_origin_of_an_encoder_is_its_digest_and_its_runs_settings(pretraining):
+    for path in (pretraining.folder, pretraining.encoder):
+        origin = encoder_origin(str(path))
+        settings = origin.pop("settings")
+        assert origin == {
+            "path": str(path),
+            "sha256": digest(b"weights"),
+            "method": "contrastive",
+            "pretexts": ["rotation"],
+            "epochs": 3,
+            "seed": 5,
+        }
+        assert (settings["train.epochs"], settings["data"]) == (3, "f00")
+
+
+def test_the_origin_of_a_fine_tuned_encoder_is_what_it_began_with_and_a_mark(
+    pretraining, config, tmp_path
+):
+    tuned = finetuning(tmp_path / "tuned", str(pretraining.folder), config)
+    origin = encoder_origin(str(tuned.folder))
+    assert (origin["method"], origin["pretexts"]) == ("contrastive", ["rotation"])
+    assert origin["supervised"] is True
+    assert origin["sha256"] == digest(b"with a head")
+    assert origin["before"] == encoder_origin(str(pretraining.folder))
+
+
+def test_a_network_trained_from_scratch_was_not_pretrained_by_any_method(config, tmp_path):
+    baseline = finetuning(tmp_path / "baseline", "none", config)
+    for path in (baseline.folder, baseline.model):
+        origin = encoder_origin(str(path))
+        assert (origin["method"], origin["supervised"]) == (None, True)
+        assert origin["sha256"] == digest(b"with a head")
+    baseline.model.write_bytes(b"trained again")
+    assert encoder_origin(str(baseline.folder))["sha256"] == digest(b"trained again")
 
 
 def test_the_origin_of_a_stray_file_is_its_digest_alone(tmp_path):
     (tmp_path / "stray.keras").write_bytes(b"x")
     origin = encoder_origin(str(tmp_path / "stray.keras"))
     assert origin["method"] == "unknown"
-    assert origin["sha256"] == hashlib.sha256(b"x").hexdigest()
+    assert origin["sha256"] == digest(b"x")
     assert encoder_origin("none") == {"method": None}
+
+
+def test_a_folder_that_does_not_say_what_run_it_is_has_an_unknown_method(pretraining):
+    pretraining.environment.unlink()
+    assert encoder_origin(str(pretraining.folder))["method"] == "unknown"
+
+
+def test_an_encoder_that_is_not_there_has_no_origin(tmp_path):
+    with pytest.raises(RequestError, match="no such file or run folder"):
+        encoder_origin(str(tmp_path / "none.keras"))

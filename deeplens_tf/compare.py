@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deeplens_tf.cli import StageParser, run_stage, stage_parser
+from deeplens_tf.errors import RequestError
 from deeplens_tf.terminal import say
 
 
 def parser() -> StageParser:
     """Return the stage's command line."""
-    words = stage_parser("compare", "Lay evaluated runs of one test set beside each other.")
+    words = stage_parser(
+        "compare",
+        "Lay evaluated runs of one test set beside each other: comparison.md, comparison.csv and "
+        "comparison.png, and their histories in training_curves.png. Runs that differ by their "
+        "seeds alone are averaged.",
+    )
     words.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="evaluated run folders")
     words.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     return words
@@ -18,6 +24,8 @@ def parser() -> StageParser:
 def main(words: Sequence[str]) -> None:
     """Run the stage on the command line's words."""
     arguments = parser().parse_args(words)
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise RequestError(f"--out {arguments.out}: a file is there; name a folder")
     from deeplens_tf.evaluation.comparison import (
         QUANTITIES,
         compare,
@@ -27,17 +35,22 @@ def main(words: Sequence[str]) -> None:
     )
     from deeplens_tf.evaluation.comparison_figure import comparison_figure
     from deeplens_tf.evaluation.figures import save_figure
+    from deeplens_tf.evaluation.histories import read_histories
+    from deeplens_tf.evaluation.training_curves import training_curves
 
     entries = read_entries(arguments.runs)
     table = compare(entries)
+    histories = read_histories(arguments.runs)
     head = entries[0].head
     text = markdown_table(table, head)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "comparison.md").write_text(text)
     table.to_csv(arguments.out / "comparison.csv", index=False)
     save_figure(comparison_figure(table, QUANTITIES[head]), arguments.out / "comparison.png")
+    if histories:
+        save_figure(training_curves(histories), arguments.out / "training_curves.png")
     say(*text.splitlines())
-    for name in missing_references(table):
+    for name in missing_references(entries):
         say(f"not among these runs: the {name}")
     say(f"comparison: {arguments.out}")
 

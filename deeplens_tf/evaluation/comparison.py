@@ -10,17 +10,32 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from deeplens_tf.config import Config
 from deeplens_tf.errors import RequestError
+from deeplens_tf.evaluation.provenance import (
+    architecture_of,
+    method_of,
+    named,
+    origin_seeds,
+    origin_settings,
+    pretext_of,
+    shown_settings,
+)
 from deeplens_tf.json_files import read_json
 from deeplens_tf.terminal import printable
-from deeplens_tf.training.runs import Run
+from deeplens_tf.training.deciding import deciding_settings
+from deeplens_tf.training.runs import Run, features_origin
 
 QUANTITIES = {"classification": ("macro_auc", "accuracy"), "regression": ("mae_dex", "r2")}
 KEYS = ["method", "pretext", "encoder", "readout", "labels"]
+DIFFERING = "differing"
 BASELINE = "supervised baseline"
 CONTROL = "untrained control"
 LARGEST_SCORE = 1e6
-LONGEST_NAME = 200
+DAMAGES = (
+    *(KeyError, TypeError, ValueError, AttributeError, RecursionError),
+    FileNotFoundError,
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +43,15 @@ class Entry:
     """One evaluated model: what it was and what it scored.
 
     Attributes:
-        method: of the pretraining, `BASELINE` or `CONTROL`.
+        run: the folder.
+        method: of the pretraining, `BASELINE` or `CONTROL`; with labels' part in the features.
         pretext: the views of the pretraining, "" where there was none.
         encoder: its name.
         readout: "fine-tuned", "frozen", or the kind of probe.
         labels: training labels used.
-        seed: of the run.
+        seeds: of the run, and of those that made its encoder.
+        settings: key -> value, of all else that decides the scores.
+        architecture: of the encoder, in words.
         head: "classification" or "regression".
         test_set: digest of the images scored.
         split: their split.
@@ -41,50 +59,67 @@ class Entry:
         intervals: quantity -> 95 % interval over the test images.
     """
 
+    run: str
     method: str
     pretext: str
     encoder: str
     readout: str
     labels: int
-    seed: int
+    seeds: tuple[int, ...]
+    settings: dict[str, str]
+    architecture: str
     head: str
     test_set: str
     split: str
     scores: dict[str, float]
     intervals: dict[str, list[float]]
 
+    @property
+    def label(self) -> tuple:
+        """What the table says of it first; two that were trained differently may share it."""
+        return tuple(getattr(self, key) for key in KEYS)
+
 
 def read_entries(folders: Sequence[Path]) -> list[Entry]:
     """Read every evaluation of the runs: of a fine-tuned model, or of probes and their controls.
 
+    Where the runs have one head in common, the evaluations of the other head are passed over.
+
     Raises:
         RequestError: a folder is no run, or was never evaluated.
     """
-    return [entry for folder in folders for entry in _entries(Run(folder))]
+    of_runs = [_entries(Run(folder)) for folder in folders]
+    common = set.intersection(*({entry.head for entry in entries} for entries in of_runs))
+    wanted = common if len(common) == 1 else set(QUANTITIES)
+    return [entry for entries in of_runs for entry in entries if entry.head in wanted]
 
 
 def compare(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Return one row for each way of training, runs that differ by their seed alone averaged.
+    """Return one row for each way of training, runs that differ by their seeds alone averaged.
+
+    A way of training is everything that decides a score but seeds and places: the run's
+    configuration, the data's fingerprint, and the same of the runs that made its encoder.
 
     With one seed the interval is the bootstrap's over test images; with more it is Student's,
     of the mean over seeds.
 
     Returns:
-        Columns `method`, `pretext`, `encoder`, `readout`, `labels`, `seeds` and, for each
-        quantity, its mean, `<quantity>_low` and `<quantity>_high`.
+        Columns `method`, `pretext`, `encoder`, `readout`, `labels`, `differing` (the settings, with
+        their values, by which rows that have those five in common differ), `seeds` (how many) and,
+        for each quantity, its mean, `<quantity>_low` and `<quantity>_high`.
 
     Raises:
-        RequestError: the entries were scored on different test sets, or on different quantities.
+        RequestError: the entries were scored on different test sets, or on different quantities;
+            or two are the same training, with the same seeds.
     """
     _require_one(entries, "test_set", "test sets")
     _require_one(entries, "head", "quantities")
     groups: dict[tuple, list[Entry]] = {}
     for entry in entries:
-        group = groups.setdefault(tuple(getattr(entry, key) for key in KEYS), [])
-        # The control of two runs that share a seed is one network, counted once.
-        if entry.seed not in [member.seed for member in group]:
+        group = groups.setdefault((entry.label, frozenset(entry.settings.items())), [])
+        if not _is_known(entry, group):
             group.append(entry)
-    rows = [_row(key, members) for key, members in groups.items()]
+    rows = [_row(members, _differing(members[0], entries)) for members in groups.values()]
     best_first = QUANTITIES[entries[0].head][0]
     lower_is_better = best_first == "mae_dex"
     return pd.DataFrame(rows).sort_values(best_first, ascending=lower_is_better, ignore_index=True)
@@ -92,25 +127,41 @@ def compare(entries: Sequence[Entry]) -> pd.DataFrame:
 
 def markdown_table(table: pd.DataFrame, head: str) -> str:
     """Return the table of `compare` as Markdown, each quantity with its interval."""
-    columns = [*KEYS, "seeds", *QUANTITIES[head]]
+    told = [*KEYS, *([DIFFERING] if table[DIFFERING].any() else []), "seeds"]
+    columns = [*told, *QUANTITIES[head]]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for _, row in table.iterrows():
-        plain = [str(row[key]).replace("|", "\\|") for key in [*KEYS, "seeds"]]
+        plain = [str(row[key]).replace("|", "\\|") for key in told]
         figures = [_figure(row, quantity) for quantity in QUANTITIES[head]]
         lines.append("| " + " | ".join(plain + figures) + " |")
     return "\n".join(lines) + "\n"
 
 
-def missing_references(table: pd.DataFrame) -> list[str]:
-    """Return which of the two references, baseline and control, the table lacks."""
-    return [name for name in (BASELINE, CONTROL) if name not in set(table["method"])]
+def missing_references(entries: Sequence[Entry]) -> list[str]:
+    """Return the references that the comparison lacks, in words.
+
+    A result counts beside a `BASELINE` and a `CONTROL` of its own encoder architecture and of as
+    many labels as it had.
+    """
+    trained = [entry for entry in entries if entry.method != CONTROL]
+    there = {(entry.method, entry.labels, entry.architecture) for entry in entries}
+    needed = dict.fromkeys(
+        (name, entry.labels, entry.architecture)
+        for entry in trained
+        for name in (BASELINE, CONTROL)
+    )
+    return [
+        f"{name} with {labels} labels ({architecture})"
+        for name, labels, architecture in needed
+        if (name, labels, architecture) not in there
+    ]
 
 
 def _entries(run: Run) -> list[Entry]:
     run.load_config()
     try:
         return _read_reports(run)
-    except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:
+    except DAMAGES as error:
         if isinstance(error, RequestError):
             raise
         raise RequestError(
@@ -133,41 +184,68 @@ def _read_reports(run: Run) -> list[Entry]:
 def _of_metrics(run: Run, metrics: dict[str, Any]) -> list[Entry]:
     config = run.load_config()
     common = {
-        "encoder": _text(config.encoder.name),
-        "seed": config.seed,
-        "head": _text(metrics["head"]),
-        "test_set": _text(metrics["test_set"]),
-        "split": _text(metrics["split"]),
+        "run": printable(run.folder),
+        "encoder": named(config.encoder.name),
+        "architecture": architecture_of(config),
+        "head": named(metrics["head"]),
+        "test_set": named(metrics["test_set"]),
+        "split": named(metrics["split"]),
     }
-    if "control" in metrics:
-        views = ", ".join(config.augment.views)
-        return [
-            _probed(metrics, config.pretrain.method, views, common),
-            _probed(metrics["control"], CONTROL, "", common),
-        ]
+    of_metrics = _of_probe if "control" in metrics else _of_model
+    return of_metrics(run, config, metrics, common)
+
+
+def _of_model(
+    run: Run, config: Config, metrics: dict[str, Any], common: dict[str, str]
+) -> list[Entry]:
     facts = read_json(run.folder / "environment.json")
     origin = facts["encoder"]
+    own = deciding_settings(config, "finetune") | {"data": facts.get("dataset_fingerprint")}
     return [
         Entry(
-            method=_text(origin["method"] or BASELINE),
-            pretext=", ".join(_text(name) for name in origin.get("pretexts", [])),
+            method=method_of(origin) or BASELINE,
+            pretext=pretext_of(origin),
             readout="frozen" if config.finetune.freeze else "fine-tuned",
             labels=_count(facts["labels_used"]),
+            seeds=(config.seed, *origin_seeds(origin)),
+            settings=shown_settings(own) | origin_settings(origin),
             **_scores(metrics, metrics["head"]),
             **common,
         )
     ]
 
 
-def _probed(metrics: dict[str, Any], method: str, pretext: str, common: dict[str, Any]) -> Entry:
-    return Entry(
-        method=method,
-        pretext=pretext,
-        readout=f"{_text(metrics['probe'])} probe",
-        labels=_count(metrics["n_train"]),
-        **_scores(metrics, common["head"]),
-        **common,
-    )
+def _of_probe(
+    run: Run, config: Config, metrics: dict[str, Any], common: dict[str, str]
+) -> list[Entry]:
+    origin, control = features_origin(run), metrics["control"]
+    on = {"data of the probe": metrics.get("data", {}).get("fingerprint")}
+    probed = {"readout": f"{named(metrics['probe'])} probe", "labels": _count(metrics["n_train"])}
+    network = {
+        key: value
+        for key, value in deciding_settings(config, "pretrain").items()
+        if key.startswith(("encoder.", "data."))
+    }
+    return [
+        Entry(
+            method=method_of(origin),
+            pretext=pretext_of(origin),
+            seeds=tuple(origin_seeds(origin)),
+            settings=shown_settings(on) | origin_settings(origin),
+            **_scores(metrics, common["head"]),
+            **probed,
+            **common,
+        ),
+        Entry(
+            method=CONTROL,
+            pretext="",
+            seeds=(config.seed,),
+            settings=shown_settings(on | network),
+            **_scores(control, common["head"]),
+            **probed,
+            **common,
+        ),
+    ]
 
 
 def _scores(metrics: dict[str, Any], head: str) -> dict[str, Any]:
@@ -198,12 +276,6 @@ def _count(value: Any) -> int:
     return value
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_NAME:
-        raise ValueError(f"{value!r:.40} where a name should be")
-    return printable(value)
-
-
 def _require_one(entries: Sequence[Entry], field: str, what: str) -> None:
     found = sorted({getattr(entry, field) for entry in entries})
     if len(found) > 1:
@@ -211,8 +283,35 @@ def _require_one(entries: Sequence[Entry], field: str, what: str) -> None:
         raise RequestError(f"the runs were scored on different {what} ({listed}): not comparable")
 
 
-def _row(key: tuple, members: Sequence[Entry]) -> dict[str, Any]:
-    row = dict(zip(KEYS, key, strict=True)) | {"seeds": len(members)}
+def _is_known(entry: Entry, group: Sequence[Entry]) -> bool:
+    """Tell whether a control is there already: that of two runs which share a seed is one network.
+
+    Raises:
+        RequestError: the entry is of a training that is there already.
+    """
+    for member in group:
+        if member.seeds == entry.seeds and entry.method != CONTROL:
+            raise RequestError(
+                f"{member.run} and {entry.run} are the same training, by configuration, encoder, "
+                f"data and seed: give one of them"
+            )
+    return any(member.seeds == entry.seeds for member in group)
+
+
+def _differing(entry: Entry, entries: Sequence[Entry]) -> str:
+    """Say which settings, with what values, tell an entry from others of the same label."""
+    alike = [other.settings for other in entries if other.label == entry.label]
+    keys = dict.fromkeys(key for settings in alike for key in settings)
+    return "; ".join(
+        f"{key} {entry.settings.get(key, 'none')}"
+        for key in keys
+        if len({settings.get(key) for settings in alike}) > 1
+    )
+
+
+def _row(members: Sequence[Entry], differing: str) -> dict[str, Any]:
+    row = dict(zip(KEYS, members[0].label, strict=True))
+    row |= {DIFFERING: differing, "seeds": len(members)}
     for quantity in members[0].scores:
         values = np.array([member.scores[quantity] for member in members])
         low, high = members[0].intervals[quantity] if len(members) == 1 else _student(values)

@@ -1,10 +1,13 @@
 """The picture of a comparison: one dot with its interval for each way of training."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deeplens_tf.evaluation.comparison import BASELINE, CONTROL, DIFFERING
 from deeplens_tf.evaluation.style import PALETTE, in_house_style, name_axes
 
 LABELS = {
@@ -13,7 +16,8 @@ LABELS = {
     "mae_dex": "mean absolute error / dex",
     "r2": "R²",
 }
-REFERENCES = ("supervised baseline", "untrained control")
+REFERENCES = (BASELINE, CONTROL)
+LONGEST_DIFFERENCE = 60
 
 
 @in_house_style
@@ -30,7 +34,9 @@ def comparison_figure(table: pd.DataFrame, quantities: tuple[str, ...], title: s
     """
     if table.empty:
         raise ValueError("table must have rows. Received: none")
-    figure = Figure(figsize=(4.2 * len(quantities) + 3.2, 0.45 * len(table) + 1.7))
+    lines = 3 if table[DIFFERING].any() else 2
+    size = (4.2 * len(quantities) + 3.2, (0.2 * lines + 0.05) * len(table) + 1.7)
+    figure = Figure(figsize=size)
     panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
     for axes, quantity in zip(panels, quantities, strict=True):
         _draw_quantity(axes, table, quantity)
@@ -55,4 +61,7 @@ def _draw_quantity(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
 def _name(row: pd.Series) -> str:
     pretext = f" ({row['pretext']})" if row["pretext"] else ""
     seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
-    return f"{row['method']}{pretext}\n{row['readout']}, {row['labels']} labels{seeds}"
+    lines = [f"{row['method']}{pretext}", f"{row['readout']}, {row['labels']} labels{seeds}"]
+    if row[DIFFERING]:
+        lines.append(textwrap.shorten(row[DIFFERING], LONGEST_DIFFERENCE, placeholder=" ..."))
+    return "\n".join(lines)

@@ -17,16 +17,41 @@ from deeplens_tf.evaluation.comparison import (
     missing_references,
     read_entries,
 )
+from deeplens_tf.evaluation.histories import read_histories
+from deeplens_tf.evaluation.training_curves import training_curves
+
+PRETRAINED = {
+    "method": "contrastive",
+    "pretexts": ["flip"],
+    "epochs": 20,
+    "seed": 0,
+    "settings": {"train.epochs": 20, "data": "f" * 64},
+}
 
 
-def write_run(folder, auc, *, method="contrastive", seed=0, test_set="a" * 64, split="test"):
+def write_run(
+    folder,
+    auc,
+    *words,
+    origin=PRETRAINED,
+    seed=0,
+    labels=90,
+    test_set="a" * 64,
+    split="test",
+    data="d" * 64,
+):
+    """A fine-tuning run with its evaluation; `words` change its configuration."""
     folder.mkdir()
-    save_config(load_config("defaults", [f"seed={seed}"]), folder / "config.yaml")
-    origin = {"method": method, "pretexts": ["flip"] if method else []}
-    facts = {"encoder": origin, "labels_used": 90}
+    save_config(load_config("defaults", [f"seed={seed}", *words]), folder / "config.yaml")
+    facts = {"stage": "finetune", "encoder": origin, "labels_used": labels}
+    facts["dataset_fingerprint"] = data
     (folder / "environment.json").write_text(json.dumps(facts))
     write_metrics(folder, split, {**scored(auc), "split": split, "test_set": test_set})
     return folder
+
+
+def write_baseline(folder, auc, *words, **changes):
+    return write_run(folder, auc, *words, origin={"method": None}, **changes)
 
 
 def scored(auc, head="classification"):
@@ -41,14 +66,26 @@ def write_metrics(folder, name, metrics):
     (report / "metrics.json").write_text(json.dumps(metrics))
 
 
-def write_probed_run(folder, auc, control_auc):
-    write_run(folder, auc)
-    probed = {"probe": "logistic", "n_train": 5400}
-    metrics = {**scored(auc), **probed, "split": "test", "test_set": "a" * 64}
-    metrics["control"] = {**scored(control_auc), **probed}
-    write_metrics(folder, "test-probe", metrics)
-    (folder / "evaluation" / "test" / "metrics.json").unlink()
+def write_probed_run(folder, auc, control_auc, *words, stage="pretrain", head="classification"):
+    """A run, of pretraining unless said otherwise, with a probe of its encoder."""
+    folder.mkdir()
+    save_config(load_config("defaults", words), folder / "config.yaml")
+    facts = {"stage": stage, "encoder": {"method": None}, "dataset_fingerprint": "d" * 64}
+    (folder / "environment.json").write_text(json.dumps(facts))
+    write_probe(folder, auc, control_auc, head)
     return folder
+
+
+def write_probe(folder, auc, control_auc, head="classification"):
+    probed = {"probe": "logistic", "n_train": 5400}
+    metrics = {**scored(auc, head), **probed, "split": "test", "test_set": "a" * 64}
+    metrics["control"] = {**scored(control_auc, head), **probed}
+    metrics["data"] = {"path": "data", "fingerprint": "d" * 64}
+    write_metrics(folder, f"test-probe-{head}-linear", metrics)
+
+
+def compared(*runs):
+    return compare(read_entries(runs))
 
 
 def test_one_seed_keeps_the_interval_over_test_images(tmp_path):
@@ -69,18 +106,129 @@ def test_seeds_are_averaged_with_students_interval(tmp_path):
     )
 
 
-def test_the_best_comes_first_and_references_are_named(tmp_path):
-    baseline = write_run(tmp_path / "baseline", 0.97, method=None)
-    table = compare(read_entries([write_run(tmp_path / "run", 0.9), baseline]))
+def test_seeds_of_the_pretraining_are_averaged_too(tmp_path):
+    runs = [
+        write_run(tmp_path / str(seed), 0.9, origin={**PRETRAINED, "seed": seed})
+        for seed in range(2)
+    ]
+    assert list(compared(*runs)["seeds"]) == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["encoder.patch_size=4"], ["encoder.patch_size null", "encoder.patch_size 4"]),
+        (
+            ["optimizer.learning_rate=0.01"],
+            ["optimizer.learning_rate 0.001", "optimizer.learning_rate 0.01"],
+        ),
+    ],
+)
+def test_baselines_that_were_trained_differently_are_two_rows_that_say_so(tmp_path, words, told):
+    runs = [
+        write_baseline(tmp_path / "first", 0.9),
+        write_baseline(tmp_path / "other", 0.8, *words),
+    ]
+    table = compared(*runs)
+    assert list(table["macro_auc"]) == [0.9, 0.8]
+    assert list(table["seeds"]) == [1, 1]
+    assert list(table["differing"]) == told
+    text = markdown_table(table, "classification")
+    assert "| labels | differing | seeds |" in text
+    assert all(words in text for words in told)
+
+
+def test_baselines_of_other_training_images_are_two_rows(tmp_path):
+    runs = [write_baseline(tmp_path / name, 0.9, data=name * 64) for name in "ab"]
+    assert list(compared(*runs)["differing"]) == ["data aaaaaaaaaaaa", "data bbbbbbbbbbbb"]
+
+
+def test_encoders_that_were_pretrained_differently_are_two_rows(tmp_path):
+    longer = {**PRETRAINED, "settings": {**PRETRAINED["settings"], "train.epochs": 99}}
+    runs = [write_run(tmp_path / "a", 0.9), write_run(tmp_path / "b", 0.8, origin=longer)]
+    told = ["encoder's train.epochs 20", "encoder's train.epochs 99"]
+    assert list(compared(*runs)["differing"]) == told
+
+
+def test_encoders_of_unknown_origin_are_told_apart_by_their_content(tmp_path):
+    runs = [
+        write_run(tmp_path / name, 0.9, origin={"method": "unknown", "sha256": name * 64})
+        for name in "ab"
+    ]
+    assert list(compared(*runs)["differing"]) == [f"encoder's sha256 {name * 12}" for name in "ab"]
+
+
+def test_where_a_run_lies_and_what_decides_nothing_makes_no_row(tmp_path):
+    runs = [
+        write_run(tmp_path / "a", 0.9, "data.path=here", "checkpoint.keep=1"),
+        write_run(tmp_path / "b", 0.9, "data.path=there", "finetune.encoder=x", seed=1),
+    ]
+    assert list(compared(*runs)["seeds"]) == [2]
+
+
+def test_a_training_that_comes_twice_is_refused_by_name(tmp_path):
+    runs = [write_baseline(tmp_path / name, auc) for name, auc in (("a", 0.9), ("b", 0.8))]
+    with pytest.raises(RequestError, match=r"a and .*b are the same training"):
+        compared(*runs)
+    with pytest.raises(RequestError, match="are the same training"):
+        compared(runs[0], runs[0])
+
+
+def test_the_control_of_two_pretrainings_is_one_network(tmp_path):
+    runs = [
+        write_probed_run(tmp_path / method, auc, 0.94, f"pretrain.method={method}")
+        for method, auc in (("byol", 0.7), ("simsiam", 0.8))
+    ]
+    assert list(compared(*runs)["method"]) == [CONTROL, "simsiam", "byol"]
+    other = write_probed_run(tmp_path / "patch", 0.6, 0.91, "encoder.patch_size=4")
+    table = compared(*runs, other)
+    assert list(table["differing"][table["method"] == CONTROL]) == [
+        "encoder.patch_size null",
+        "encoder.patch_size 4",
+    ]
+
+
+def test_the_best_comes_first(tmp_path):
+    baseline = write_baseline(tmp_path / "baseline", 0.97)
+    table = compared(write_run(tmp_path / "run", 0.9), baseline)
     assert list(table["method"]) == [BASELINE, "contrastive"]
-    assert missing_references(table) == [CONTROL]
+
+
+def test_a_reference_counts_with_the_same_labels_and_network_alone(tmp_path):
+    run = write_run(tmp_path / "run", 0.9, "encoder.patch_size=4")
+    wanted = "with 90 labels (vit_nano, patch_size 4, 64 pixels)"
+    both = [f"{BASELINE} {wanted}", f"{CONTROL} {wanted}"]
+    more = write_baseline(tmp_path / "more", 0.9, "encoder.patch_size=4", labels=900)
+    patch = write_baseline(tmp_path / "patch", 0.9, "encoder.patch_size=8")
+    assert missing_references(read_entries([run])) == both
+    assert missing_references(read_entries([run, more, patch]))[:2] == both
+    right = write_baseline(tmp_path / "right", 0.9, "encoder.patch_size=4")
+    assert missing_references(read_entries([run, right])) == both[1:]
 
 
 def test_a_probe_brings_its_control(tmp_path):
-    table = compare(read_entries([write_probed_run(tmp_path / "run", 0.7, 0.94)]))
+    table = compared(write_probed_run(tmp_path / "run", 0.7, 0.94))
     assert list(table["method"]) == [CONTROL, "contrastive"]
     assert list(table["macro_auc"]) == [0.94, 0.7]
     assert set(table["readout"]) == {"logistic probe"}
+
+
+def test_features_that_labels_had_a_part_in_are_called_so(tmp_path):
+    table = compared(write_probed_run(tmp_path / "run", 0.97, 0.94, stage="finetune"))
+    assert list(table["method"]) == ["supervised", CONTROL]
+    supervised = {**PRETRAINED, "method": None, "supervised": True}
+    twice = write_run(tmp_path / "twice", 0.9, origin=supervised)
+    after = write_run(tmp_path / "after", 0.8, origin={**PRETRAINED, "supervised": True})
+    assert list(compared(twice, after)["method"]) == ["supervised", "contrastive + supervised"]
+
+
+def test_of_runs_with_one_head_in_common_that_head_is_compared(tmp_path):
+    both = write_probed_run(tmp_path / "both", 0.7, 0.9)
+    write_probe(both, 0.5, 0.6, "regression")
+    tuned = write_run(tmp_path / "tuned", 0.95)
+    assert list(compared(both, tuned)["macro_auc"]) == [0.95, 0.9, 0.7]
+    with pytest.raises(RequestError, match="different quantities"):
+        compared(both)
 
 
 def test_different_test_sets_are_refused(tmp_path):
@@ -103,12 +251,54 @@ def test_what_is_no_evaluated_run_is_refused(tmp_path):
         read_entries([tmp_path])
 
 
-def test_the_stage_writes_table_and_picture(tmp_path, capsys):
-    runs = [write_run(tmp_path / str(i), 0.9 + i / 100, seed=i) for i in range(2)]
+def write_history(run, losses):
+    rows = "".join(f"{epoch},{loss}\n" for epoch, loss in enumerate(losses))
+    (run / "history.csv").write_text("epoch,loss\n" + rows)
+
+
+def test_the_stage_writes_table_and_pictures(tmp_path, capsys, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "deeplens_tf.evaluation.training_curves.training_curves",
+        lambda histories: drawn.update(histories) or training_curves(histories),
+    )
+    runs = [write_run(tmp_path / f"run{i}", 0.9 + i / 100, seed=i) for i in range(3)]
+    for run in runs[:2]:
+        write_history(run, [2.0, 1.0])
     main([*map(str, runs), "--out", str(tmp_path / "out")])
     table = (tmp_path / "out" / "comparison.md").read_text()
-    assert table == markdown_table(compare(read_entries(runs)), "classification")
-    assert "| contrastive | flip | vit_nano | fine-tuned | 90 | 2 | 0.905 [" in table
-    assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert table == markdown_table(compared(*runs), "classification")
+    assert "| contrastive | flip | vit_nano | fine-tuned | 90 | 3 | 0.910 [" in table
+    for picture in ("comparison.png", "training_curves.png"):
+        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
+    assert list(drawn) == ["run0", "run1"]
+    assert list(drawn["run1"]["loss"]) == [2.0, 1.0]
     assert len((tmp_path / "out" / "comparison.csv").read_text().splitlines()) == 2
-    assert f"not among these runs: the {BASELINE}" in capsys.readouterr().out
+    assert f"not among these runs: the {BASELINE} with 90" in capsys.readouterr().out
+
+
+def test_a_file_in_the_place_of_the_results_is_refused(tmp_path):
+    run = write_run(tmp_path / "run", 0.9)
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(RequestError, match=r"--out .*out: a file is there; name a folder"):
+        main([str(run), "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n0,high\n", "a,b\n1,2\n", "\0"])
+def test_a_history_that_is_none_is_refused(tmp_path, text):
+    run = write_run(tmp_path / "run", 0.9)
+    (run / "history.csv").write_text(text)
+    with pytest.raises(RequestError, match=r"history\.csv: not the history of a run"):
+        read_histories([run])
+
+
+def test_runs_of_one_name_are_drawn_under_their_paths(tmp_path):
+    runs = []
+    for parent in ("a", "b"):
+        (tmp_path / parent).mkdir()
+        runs.append(write_run(tmp_path / parent / "run", 0.9))
+        write_history(runs[-1], [1.0, 1e300])
+    histories = read_histories(runs)
+    assert list(histories) == [str(run) for run in runs]
+    assert np.isnan(histories[str(runs[0])]["loss"][1])

@@ -185,7 +185,7 @@ def _draw_bar(axes: Axes, picture: NDArray[np.float64], pixel_scale_arcsec: floa
     height, width = picture.shape[:2]
     left, bottom, length = 0.05 * width, 0.05 * height, 1 / pixel_scale_arcsec
     axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=2)
-    axes.text(left + length / 2, 1.8 * bottom, "1 arcsec", color="white", fontsize=8, ha="center")
+    axes.text(left, 1.8 * bottom, "1 arcsec", color="white", fontsize=8)
 
 
 def _size(pictures: Sequence[NDArray[np.float64]]) -> str:

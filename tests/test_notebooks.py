@@ -66,9 +66,18 @@ def test_each_opens_with_what_it_teaches_and_costs(notebook):
     assert opening.startswith("# ")
     assert "**What you learn.**" in opening
     assert "**What it costs.**" in opening
-    assert any(
-        "SETTINGS = {" in cell.source and "Full size" in cell.source for cell in notebook.cells[:4]
-    )
+
+
+def test_the_full_size_settings_are_those_of_the_small_run_and_only_need_a_hash_removed(notebook):
+    (source,) = [c.source for c in notebook.cells[:4] if c.source.startswith("SETTINGS = {")]
+    small, full = source.split("# Full size", 1)
+    uncommented = "\n".join(line.removeprefix("# ") for line in full.splitlines()[1:])
+    found = [{}, {}]
+    for text, names in zip((small, uncommented), found, strict=True):
+        exec(text, names)
+    small, full = (names["SETTINGS"] for names in found)
+    assert list(full) == list(small)
+    assert all(full[key] >= small[key] for key in small)
 
 
 def test_cells_are_short(notebook):

@@ -13,13 +13,15 @@ LEAST_BYTES_A_WEIGHT = 2
 
 ENCODERS = {"VisionTransformer", "ResNet50"}
 OURS = ENCODERS | {"DownstreamModel", "MassHead"}
+POLICY = "DTypePolicy"
 KERAS = {
     ("keras.layers", "Dense"),
     ("keras.initializers", "GlorotUniform"),
     ("keras.initializers", "Zeros"),
-    ("keras", "DTypePolicy"),
+    ("keras", POLICY),
 }
-DTYPES = {"float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
+# A number of a network takes 4 bytes at the most, twice what the file must bring of it.
+DTYPES = {"float32", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 
 ORIGINAL_TOP = (512, 256)  # widths of the layers on the original's class token
 RESNET50_WEIGHTS = 23_500_000  # of its convolutions, whatever stands on top
@@ -67,7 +69,7 @@ def _check_part(part: dict[str, Any]) -> None:
         raise UnusableFile(f"asks for {_name(part)}, which no model of deeplens_tf has")
     if part.get("compile_config"):
         raise UnusableFile("asks for a part to be compiled")
-    dtype = part.get("dtype")
+    dtype = _config(part).get("name") if part.get("class_name") == POLICY else part.get("dtype")
     if isinstance(dtype, str) and dtype not in DTYPES:
         raise UnusableFile(f"asks for numbers of the kind {dtype:.40}")
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import struct
 import zipfile
 
 import h5py
@@ -18,12 +19,42 @@ def members_of(path):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def packed(members, method=zipfile.ZIP_STORED):
+def packed(members):
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
+    with zipfile.ZipFile(stream, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return stream.getvalue()
+
+
+def with_packed(members, name, data):
+    """The file with one member other than it was, and packed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for key, value in {**members, name: data}.items():
+            method = zipfile.ZIP_DEFLATED if key == name else zipfile.ZIP_STORED
+            archive.writestr(key, value, method)
+    return stream.getvalue()
+
+
+def claiming(data, name, size):
+    """The archive whose table of contents says that a member takes and holds so many bytes."""
+    data = bytearray(data)
+    entry = data.rindex(name.encode()) - 46
+    struct.pack_into("<2L", data, entry + 20, size, size)
+    return bytes(data)
+
+
+def write_hollow(path, members, size):
+    """Weights of any size that take no space on the disk, in an archive that holds together."""
+    whole = claiming(packed({**members, WEIGHTS: b""}), WEIGHTS, size)
+    start = whole.index(b"PK\1\2")
+    end = bytearray(whole[start:])
+    struct.pack_into("<L", end, len(end) - 6, start + size)
+    with path.open("wb") as stream:
+        stream.write(whole[:start])
+        stream.seek(start + size)
+        stream.write(end)
 
 
 def with_recipe(members, change):
@@ -136,12 +167,24 @@ MODELS = {
         "holds ../x, config.json, model.weights.h5, not one model",
     ),
     "a packed recipe of 50 MB": (
-        lambda m: packed({**m, "config.json": b" " * 50 * 2**20}, zipfile.ZIP_DEFLATED),
-        "config.json would unpack to 52428800 bytes",
+        lambda m: with_packed(m, "config.json", b" " * 50 * 2**20),
+        "config.json is packed, which Keras does not do",
     ),
-    "packed weights of 100 MB": (
-        lambda m: packed({**m, WEIGHTS: bytes(100 * 2**20)}, zipfile.ZIP_DEFLATED),
-        "model.weights.h5 would unpack to",
+    "packed weights of 10 MB": (
+        lambda m: with_packed(m, WEIGHTS, bytes(10 * 2**20)),
+        "model.weights.h5 is packed, which Keras does not do",
+    ),
+    "packed weights that say they are not": (
+        lambda m: claiming(with_packed(m, WEIGHTS, bytes(2**20)), WEIGHTS, 2**20),
+        "model.weights.h5 is packed, which Keras does not do",
+    ),
+    "weights of more bytes than the file": (
+        lambda m: claiming(packed(m), WEIGHTS, 700 * 2**20),
+        "model.weights.h5 of 734003200 bytes in",
+    ),
+    "an unpacked recipe of 50 MB": (
+        lambda m: packed({**m, "config.json": b" " * 50 * 2**20}),
+        "a config.json of 52428800 bytes",
     ),
     "a recipe that is no JSON": (lambda m: packed({**m, "config.json": b"{"}), "is not JSON"),
     "a recipe nested without end": (
@@ -192,6 +235,11 @@ MODELS = {
         "asks for a network of 2.4e+13 weights",
     ),
     "a gigantic image": (lambda m: with_encoder(m, image_shape=[10**9, 8, 1]), "a size of 10000"),
+    "numbers of eight bytes": (lambda m: with_encoder(m, dtype="float64"), "the kind float64"),
+    "a policy of eight bytes": (
+        lambda m: with_encoder(m, dtype=keras_object("DTypePolicy", "keras", name="float64")),
+        "the kind float64",
+    ),
     "a million blocks": (lambda m: with_encoder(m, depth=10**6), "asks for 1000000 blocks"),
     "a width that is no number": (lambda m: with_encoder(m, width="96"), "asks for a size of '96'"),
     "a gigantic head": (
@@ -225,6 +273,14 @@ MODELS = {
     ),
     "weights that hold themselves": (
         lambda m: with_weights(m, lambda f: f.update(x=f["/"])),
+        "not a tree of at most 50000 objects",
+    ),
+    "weights nested without end": (
+        lambda m: with_weights(m, lambda f: f.create_group("x/" * 40)),
+        "not a tree of at most 50000 objects",
+    ),
+    "weights of a name without end": (
+        lambda m: with_weights(m, lambda f: f.create_group("x" * 60_000)),
         "not a tree of at most 50000 objects",
     ),
     "truncated weights": (

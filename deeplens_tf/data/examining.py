@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from deeplens_tf.data.manifest import Manifest, Shard, Split
-from deeplens_tf.data.records import parse_example, read_index
+from deeplens_tf.data.records import MAX_BEYOND_IMAGE, image_bytes_of, parse_example, read_index
 from deeplens_tf.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_BEYOND_IMAGE = 64 << 10  # bytes of a record that are not its image: names, label, mass
 BATCH_BYTES = 16 << 20
 
 # A record: its length, a checksum of that, the bytes, a checksum of those.
@@ -36,7 +35,7 @@ def examine(folder: Path, manifest: Manifest) -> None:
     Raises:
         DataError: naming what is not as this package writes it.
     """
-    image_bytes = 4 * int(np.prod(manifest.image_shape, dtype=object))
+    image_bytes = image_bytes_of(manifest)
     for split in manifest.splits.values():
         for shard in split.shards:
             _check_lengths(folder / shard.file, shard, image_bytes)
@@ -46,11 +45,15 @@ def examine(folder: Path, manifest: Manifest) -> None:
 
 def _check_lengths(path: Path, shard: Shard, image_bytes: int) -> None:
     """Look at the lengths alone: TensorFlow takes whatever memory a record says it needs."""
+    found = 0
     with path.open("rb") as stream:
-        lengths = list(_lengths(stream, path.stat().st_size))
-    fit = all(0 <= length - image_bytes <= MAX_BEYOND_IMAGE for length in lengths)
-    if not fit or len(lengths) != shard.count:
-        raise DataError(f"{path}: not the {shard.count} records of images that it should hold")
+        for length in _lengths(stream, path.stat().st_size):
+            found += 1
+            # At the first that does not fit: the rest may go on for as long as the file does.
+            if found > shard.count or not 0 <= length - image_bytes <= MAX_BEYOND_IMAGE:
+                raise DataError(f"{path}: not the {shard.count} records that it should hold")
+    if found < shard.count:
+        raise DataError(f"{path}: {found} records, not the {shard.count} that it should hold")
 
 
 def _lengths(stream: BinaryIO, size: int) -> Iterator[int]:

@@ -114,6 +114,9 @@ def _parse(values: Mapping[str, Any]) -> Manifest:
     _require("train" in splits and set(splits) <= set(SPLITS), "splits are not train, ...")
     # Every class has an image, so there is never more of a network than of data to train it.
     _require(all(splits["train"].per_class.values()), "a class without training images")
+    # A shard that is named often would be read as often.
+    names = [shard.file for split in splits.values() for shard in split.shards]
+    _require(len(set(names)) == len(names), "a shard that is named twice")
     low, high = values["value_range"]
     _require((low, high) == (0, 1), "value_range is not 0 to 1")
     settings = _mapping(values["settings"], "settings")

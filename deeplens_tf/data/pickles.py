@@ -8,6 +8,7 @@ that NumPy itself sees a shape or a type only after `npy.py` has checked it agai
 import io
 import pickle
 import pickletools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
@@ -15,8 +16,16 @@ from deeplens_tf.errors import UnusableFile
 
 MAX_OPCODES = 512
 MAX_MEMO = 256  # the unpickler takes memory for the highest slot that a pickle names
+MAX_TEXT = 256  # bytes: names and types; as text a byte may take four
+MAX_FRAME = 1 << 20  # the unpickler reads a frame into a place of its own; an image stands outside
 
-_PUTS = {"BINPUT", "LONG_BINPUT"}
+_LARGEST_NUMBERS = {"BINPUT": MAX_MEMO, "LONG_BINPUT": MAX_MEMO, "FRAME": MAX_FRAME}
+_LENGTH_BYTES = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
 # fmt: off
 _OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
@@ -57,15 +66,52 @@ def unpickle_pair(data: bytes) -> tuple[PickledArray, float | PickledArray]:
 
 def _check_opcodes(data: bytes) -> None:
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if opcode.name not in _OPCODES:
-                raise UnusableFile(f"a pickle with the operation {opcode.name}, which is not read")
-            if count > MAX_OPCODES or (opcode.name in _PUTS and argument > MAX_MEMO):
+        for count, (name, argument) in enumerate(_operations(data)):
+            if name not in _OPCODES:
+                raise UnusableFile(f"a pickle with the operation {name}, which is not read")
+            if count > MAX_OPCODES or _is_large(name, argument):
                 raise UnusableFile("a pickle far more intricate than [image, mass_ev]")
     except UnusableFile:
         raise
     except Exception as error:
         raise UnusableFile("a truncated or damaged pickle") from error
+
+
+def _operations(data: bytes) -> Iterator[tuple[str, memoryview]]:
+    """Yield each operation with its argument as it lies there.
+
+    `pickletools.genops` would make a text or bytes of it first, of any length.
+    """
+    name, end = "", 0
+    while name != "STOP":
+        opcode = pickletools.code2op[chr(data[end])]
+        name, (start, end) = opcode.name, _extent(data, end + 1, opcode.arg)
+        if end > len(data):
+            raise ValueError("an argument beyond the end")
+        yield name, memoryview(data)[start:end]
+
+
+def _extent(
+    data: bytes, place: int, kind: pickletools.ArgumentDescriptor | None
+) -> tuple[int, int]:
+    """Return where an operation's argument, without its length, begins and ends."""
+    if kind is None:
+        return place, place
+    if kind.n == pickletools.UP_TO_NEWLINE:
+        end = place
+        for _ in range(2 if kind.name.endswith("pair") else 1):
+            end = data.index(b"\n", end, end + MAX_TEXT) + 1
+        return place, end
+    if kind.n >= 0:
+        return place, place + kind.n
+    start = place + _LENGTH_BYTES[kind.n]
+    return start, start + int.from_bytes(data[place:start], "little")
+
+
+def _is_large(name: str, argument: memoryview) -> bool:
+    if name in _LARGEST_NUMBERS:
+        return int.from_bytes(argument, "little") > _LARGEST_NUMBERS[name]
+    return name != "BINBYTES" and len(argument) > MAX_TEXT
 
 
 class _Record:

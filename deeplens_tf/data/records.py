@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 MAX_SHARD_BYTES = 64 << 20
 MAX_SHARD_EXAMPLES = 2048
+MAX_BEYOND_IMAGE = 64 << 10  # bytes of a record that are not its image: names, label, mass
+RECORD_FRAME_BYTES = 16  # TFRecord's own: a length, and the checksums of it and of the record
 MAX_ROW_BYTES = 4500  # of the index: a path has at most 4096
+REPAIR = "prepare the images again"
 INDEX_COLUMNS = ["index", "file", "label", "mass_ev"]
 
 
@@ -219,7 +222,7 @@ def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
             raise
         raise DataError(f"{path}: cannot be read: {error}") from error
     if len(index) != count or index["index"].tolist() != list(range(count)):
-        raise DataError(f"{path}: not the table of {count} images; prepare the images again")
+        raise DataError(f"{path}: not the table of {count} images; {REPAIR}")
     return index
 
 
@@ -242,13 +245,30 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
     Raises:
         DataError: naming the first shard that is missing or changed.
     """
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            path = folder / shard.file
-            if not path.is_file():
-                raise DataError(f"{path}: missing; prepare the images again")
-            if _sha256(path) != shard.sha256:
-                raise DataError(f"{path}: changed since it was written; prepare the images again")
+    image_bytes = image_bytes_of(manifest)
+    for shard in (shard for split in manifest.splits.values() for shard in split.shards):
+        path = folder / shard.file
+        if not path.is_file():
+            raise DataError(f"{path}: missing; {REPAIR}")
+        # Before it is read: a file may claim terabytes that take no space.
+        if not _may_hold(path.stat().st_size, shard.count, image_bytes):
+            reason = f"its size is not that of {shard.count} images"
+            raise DataError(f"{path}: changed since it was written, {reason}; {REPAIR}")
+        if _sha256(path) != shard.sha256:
+            raise DataError(f"{path}: changed since it was written; {REPAIR}")
+
+
+def image_bytes_of(manifest: Manifest) -> int:
+    """Return how many bytes an image takes in a record."""
+    return 4 * math.prod(manifest.image_shape)
+
+
+def _may_hold(size: int, count: int, image_bytes: int) -> bool:
+    """Tell whether a shard of so many bytes can be one of so many images, as they are written."""
+    largest = image_bytes + MAX_BEYOND_IMAGE
+    most = min(count * largest, max(MAX_SHARD_BYTES, largest))
+    frames = count * RECORD_FRAME_BYTES
+    return count <= MAX_SHARD_EXAMPLES and count * image_bytes <= size - frames <= most
 
 
 def _parse_mass(text: str) -> float:

@@ -55,6 +55,13 @@ def text(value):
 SHELL = f"touch {SENTINEL}"
 EVAL = Calls(builtins.eval, TOUCH)
 
+
+def long_text(size):
+    """A pickle of one text, all of it ASCII but one letter that makes Python keep it as UCS-4."""
+    letter = "\N{MILKY WAY}".encode()
+    return pickled(b"\x80\3X" + struct.pack("<I", size) + letter.rjust(size, b"a") + b".")
+
+
 NPY = {
     "an empty file": (b"", "empty file"),
     "a page of text": (b"<html>\n", "text, not a NumPy array"),
@@ -96,6 +103,12 @@ NPY = {
     "a pickle of an extension": (pickled(b"\x80\x02\x82\x01."), "EXT1"),
     "a pickle of 8 EB": (pickled(b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f."), "truncated or damaged"),
     "a pickle with a far memo": (pickled(b"\x80\x03Nr\xff\xff\xff\x0f."), "far more intricate"),
+    "a pickle of a text of 130 MB": (lambda: long_text(130 * 10**6), "far more intricate"),
+    "a pickle of a name of 1 MB": (pickled(b"\x80\3c" + b"a" * 2**20 + b"\n\n."), "damaged pickle"),
+    "a pickle of one frame": (
+        pickled(b"\x80\4\x95" + struct.pack("<Q", 2**21) + bytes(2**21)),
+        "far more intricate",
+    ),
     "a pickle without end": (pickled(b"\x80\x03" + b"(" * 10**6 + b"."), "far more intricate"),
 }
 

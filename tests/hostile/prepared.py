@@ -48,6 +48,28 @@ def _rest(given):
     return given["label"], given["mass_ev"], given["file"]
 
 
+def hollow_shard(folder, count=1000):
+    """A shard of zeros, which is one of as many records of no length; its digest is true."""
+    size = count * (4 * 16 * 16 + 16)
+    os.truncate(folder / SHARD, 0)
+    os.truncate(folder / SHARD, size)
+
+    def change(values):
+        shard = values["splits"]["train"]["shards"][0]
+        shard.update(count=count, sha256=hashlib.sha256(bytes(size)).hexdigest())
+        values["splits"]["train"].update(count=count, per_class={"a": count - 3, "b": 3})
+
+    change_manifest(folder, change)
+
+
+def name_twice(folder):
+    def change(values):
+        train = values["splits"]["train"]
+        train.update(shards=2 * train["shards"], count=12, per_class={"a": 6, "b": 6})
+
+    change_manifest(folder, change)
+
+
 def flip_a_bit(folder):
     data = bytearray((folder / SHARD).read_bytes())
     data[len(data) // 2] ^= 1
@@ -68,7 +90,8 @@ def masked_checksum(data):
 def record_of(length):
     """A record that says of itself, with a true checksum, that it is as long as that."""
     head = struct.pack("<Q", length)
-    return head + struct.pack("<I", masked_checksum(head)) + bytes(100)
+    whole = head + struct.pack("<I", masked_checksum(head))
+    return whole.ljust(6 * (4 * 16 * 16 + 16), b"\0")
 
 
 def index_of(folder):
@@ -117,10 +140,22 @@ PREPARED = {
         "missing; prepare",
     ),
     "a shard elsewhere": (in_shard(file="../../etc/passwd"), "a shard's file name"),
-    "a shard of no records": (lambda f: set_shard(f, b""), "not the 6 records"),
+    "a shard of no records": (lambda f: set_shard(f, b""), "its size is not that of 6"),
     "a shard of anything": (lambda f: set_shard(f, bytes(range(256)) * 40), "not the 6 records"),
     "a record of 1 EB": (lambda f: set_shard(f, record_of(2**60)), "not the 6 records"),
     "a record of negative length": (lambda f: set_shard(f, record_of(2**64 - 1)), "not the 6 rec"),
+    "a shard of nothing": (hollow_shard, "not the 1000 records"),
+    "a shard of 2 TB": (lambda f: os.truncate(f / SHARD, 2 * 10**12), "its size is not that of 6"),
+    "a shard of 100,000 images": (lambda f: hollow_shard(f, 10**5), "its size is not that of"),
+    "a shard that is named twice": (name_twice, "a shard that is named twice"),
+    "a record too many": (
+        lambda f: set_shard(f, (f / SHARD).read_bytes() + record_of(0)[:16]),
+        "not the 6 records",
+    ),
+    "a record too few": (
+        lambda f: set_shard(f, record_of(6 * (4 * 16 * 16 + 16) - 16)),
+        "1 records, not the 6",
+    ),
     "images of another shape": (
         lambda f: set_examples(f, image=np.zeros((17, 16, 1), np.float32)),
         "damaged train split",
@@ -144,7 +179,7 @@ PREPARED = {
         in_train(per_class={"a": 6, "b": 0}),
         "a class without training images",
     ),
-    "images of 4 EB": (in_manifest(image_shape=[16, 16, 2**39]), "not the 6 records"),
+    "images of 4 EB": (in_manifest(image_shape=[16, 16, 2**39]), "its size is not that of 6"),
     "images of a negative size": (in_manifest(image_shape=[-16, -16, 1]), "image_shape is not"),
     "a manifest of 20 MB": (
         lambda f: manifest_of('{"format": "deeplens_tf prepared images"}' + " " * 20 * 2**20)(f),

@@ -1,4 +1,4 @@
-"""The area under the ROC curve, as the original's metric and as scikit-learn have it."""
+"""Accuracy, and the area under the ROC curve as the original's metric and scikit-learn have it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARPNESS = (0.5, 2.0, 8.0, 40.0)
 
 
 def area_cases(generator: np.random.Generator) -> Arrays:
-    """Return labels and probabilities from hesitant to certain, and their areas."""
+    """Return labels and probabilities from hesitant to certain, areas and accuracy."""
     arrays: Arrays = {}
     for i, sharpness in enumerate(SHARPNESS):
         labels = generator.integers(0, CLASSES, IMAGES)
@@ -25,6 +25,7 @@ def area_cases(generator: np.random.Generator) -> Arrays:
         arrays |= {
             f"{i}/labels": labels,
             f"{i}/probabilities": probabilities,
+            f"{i}/accuracy": _accuracy(one_hot, probabilities),
             f"{i}/keras_micro": _area(one_hot, probabilities),
             f"{i}/keras_macro": _area(one_hot, probabilities, multi_label=True, num_labels=CLASSES),
             f"{i}/exact_micro": roc_auc_score(one_hot, probabilities, average="micro"),
@@ -35,5 +36,11 @@ def area_cases(generator: np.random.Generator) -> Arrays:
 
 def _area(one_hot: np.ndarray, probabilities: np.ndarray, **options: object) -> float:
     metric = tf.keras.metrics.AUC(**options)
+    metric.update_state(one_hot, probabilities)
+    return float(metric.result())
+
+
+def _accuracy(one_hot: np.ndarray, probabilities: np.ndarray) -> float:
+    metric = tf.keras.metrics.CategoricalAccuracy()
     metric.update_state(one_hot, probabilities)
     return float(metric.result())

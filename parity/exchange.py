@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+Value = TypeVar("Value")  # an array, or a variable that holds one
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -28,6 +30,6 @@ def below(arrays: Mapping[str, np.ndarray], folder: str) -> Arrays:
     return {name[len(start) :]: arrays[name] for name in arrays if name.startswith(start)}
 
 
-def named(folder: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
+def named(folder: str, values: Mapping[str, Value]) -> dict[str, Value]:
     """Put `folder/` before every name: the inverse of `below`."""
-    return {f"{folder}/{name}": np.asarray(array) for name, array in arrays.items()}
+    return {f"{folder}/{name}": value for name, value in values.items()}

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -20,12 +21,14 @@ import tensorflow as tf
 from parity import resnet, vision_transformer
 from parity.activations import gelu_cases
 from parity.areas import area_cases
+from parity.dropout import dropout_cases
 from parity.exchange import Arrays, read, write
 from parity.heads import head_cases
-from parity.losses import loss_cases
+from parity.losses import accuracy_cases, loss_cases
 from parity.rotations import rotation_cases
 from parity.steps import adam_steps, byol_steps
-from parity.training import bootstrap, contrastive
+from parity.training import bootstrap, contrastive, oblong_features, regression
+from parity.variables import Variables
 
 SEED = 2024
 IMAGE_SHAPE = (64, 64, 3)
@@ -35,10 +38,14 @@ FROM_SEED: dict[str, Callable[[np.random.Generator], Arrays]] = {
     "gelu": gelu_cases,
     "rotation": rotation_cases,
     "losses": loss_cases,
+    "accuracy": accuracy_cases,
+    "dropout": dropout_cases,
     "heads": head_cases,
     "areas": area_cases,
 }
-Model = Callable[[Mapping[str, np.ndarray], Path], Arrays]
+Given = Mapping[str, np.ndarray]
+Model = Callable[[Given, Path], Arrays]
+Encoder = tuple[tf.keras.Model, Variables]
 
 
 def main(folder: Path) -> None:
@@ -57,7 +64,7 @@ def main(folder: Path) -> None:
     (out / "versions.json").write_text(json.dumps({p: metadata.version(p) for p in PACKAGES}))
 
 
-def _both_precisions(name: str, model: Model, given: Mapping[str, np.ndarray], out: Path) -> None:
+def _both_precisions(name: str, model: Model, given: Given, out: Path) -> None:
     for precision in ("float32", "float64"):
         begun = time.monotonic()
         tf.keras.backend.clear_session()
@@ -67,36 +74,66 @@ def _both_precisions(name: str, model: Model, given: Mapping[str, np.ndarray], o
         print(f"{name}, {precision}: {time.monotonic() - begun:.0f} s", flush=True)
 
 
-def _vit(given: Mapping[str, np.ndarray], out: Path) -> Arrays:
-    encoder = vision_transformer.vision_transformer(IMAGE_SHAPE, dropout=0.0)
-    return _contrastive(encoder, vision_transformer.variables(encoder), given, out / "vit.h5")
+def _vit(given: Given, out: Path) -> Arrays:
+    encoder, of_encoder = _vit_encoder(IMAGE_SHAPE)
+    arrays = contrastive(encoder, of_encoder, given)
+    return arrays | _of_encoder(encoder, _vit_encoder, given, out / "vit.h5")
 
 
-def _resnet(given: Mapping[str, np.ndarray], out: Path) -> Arrays:
-    encoder = resnet.resnet50(IMAGE_SHAPE, 256, dropout=False)
-    return _contrastive(encoder, resnet.variables(encoder), given, out / "resnet.h5")
+def _vit_encoder(shape: tuple[int, ...]) -> Encoder:
+    encoder = vision_transformer.vision_transformer(shape, dropout=0.0)
+    return encoder, vision_transformer.variables(encoder)
 
 
-def _contrastive(
-    encoder: tf.keras.Model,
-    variables: dict[str, tf.Variable],
-    given: Mapping[str, np.ndarray],
-    weights: Path,
+def _resnet(given: Given, out: Path) -> Arrays:
+    build = partial(_resnet_encoder, width=256)
+    encoder, of_encoder = build(IMAGE_SHAPE)
+    arrays = contrastive(encoder, of_encoder, given)
+    return arrays | _of_encoder(encoder, build, given, out / "resnet.h5")
+
+
+def _byol(given: Given, out: Path) -> Arrays:
+    build = partial(_resnet_encoder, width=128)
+    (online, of_online), (target, of_target) = build(IMAGE_SHAPE), build(IMAGE_SHAPE)
+    arrays = bootstrap((online, target), (of_online, of_target), given)
+    return arrays | _of_encoder(online, build, given, out / "byol.h5")
+
+
+def _regression(given: Given, out: Path) -> Arrays:
+    build = partial(_resnet_encoder, width=128, plain=True)
+    encoder, of_encoder = build(IMAGE_SHAPE)
+    arrays = regression(encoder, of_encoder, given)
+    return arrays | _of_encoder(encoder, build, given, out / "regression.h5")
+
+
+def _resnet_encoder(shape: tuple[int, ...], width: int, plain: bool = False) -> Encoder:
+    encoder = resnet.resnet50(shape, width, dropout=False, plain=plain)
+    return encoder, resnet.variables(encoder)
+
+
+def _of_encoder(
+    encoder: tf.keras.Model, build: Callable[..., Encoder], given: Given, path: Path
 ) -> Arrays:
-    arrays = contrastive(encoder, variables, given)
-    if tf.keras.backend.floatx() == "float32":
-        # After the step's forward passes: its moving statistics are those in `arrays`.
-        encoder.save_weights(weights)
-        arrays["features_of_file"] = encoder(given["batch/1"], training=False).numpy()
-    return arrays
+    """In float32, save the weights and return the features of what was saved, and of oblong images.
+
+    After the step's forward passes: the file's moving statistics are those of `moved`.
+    """
+    if tf.keras.backend.floatx() != "float32":
+        return {}
+    encoder.save_weights(path)
+    other, of_other = build(given["oblong/images"].shape[1:])
+    return {
+        "features_of_file": encoder(given["batch/1"], training=False).numpy(),
+        "oblong": oblong_features(other, of_other, given),
+    }
 
 
-def _byol(given: Mapping[str, np.ndarray], out: Path) -> Arrays:
-    pair = tuple(resnet.resnet50(IMAGE_SHAPE, 128, dropout=False) for _ in range(2))
-    return bootstrap(pair, tuple(resnet.variables(encoder) for encoder in pair), given)
-
-
-MODELS: dict[str, Model] = {"vit": _vit, "resnet": _resnet, "byol": _byol}
+MODELS: dict[str, Model] = {
+    "vit": _vit,
+    "resnet": _resnet,
+    "byol": _byol,
+    "regression": _regression,
+}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

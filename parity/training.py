@@ -1,4 +1,4 @@
-"""Loss and gradients of the self-supervised models, from given weights and a given batch."""
+"""Features, loss and gradients of whole models, from given weights and a given batch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.keras import layers
 
-from parity.exchange import Arrays, named
-from parity.losses import byol, info_nce
-from parity.variables import Variables, below, gradients, of_layer, place
+from parity.exchange import Arrays, below, named
+from parity.losses import byol, info_nce, partners_found
+from parity.variables import (
+    Variables,
+    gradients,
+    moving_statistics,
+    of_layer,
+    place,
+    spreads,
+)
 
 Given = Mapping[str, np.ndarray]
 
@@ -55,10 +62,11 @@ def head_variables(head: tf.keras.Sequential) -> Variables:
 
 
 def contrastive(encoder: tf.keras.Model, of_encoder: Variables, given: Given) -> Arrays:
-    """Return features, loss, gradients, moving statistics and the probe's step."""
-    views = [tf.cast(given[f"batch/{view}"], encoder.compute_dtype) for view in (1, 2)]
+    """Return features, losses, gradients, moving statistics and the probe's step."""
+    views = _views(given, encoder)
     projector = projection_head(encoder.output_shape[-1], 256)
-    variables = below("encoder", of_encoder) | below("projector", head_variables(projector))
+    variables = named("encoder", of_encoder) | named("projector", head_variables(projector))
+    initial = spreads(variables)
     place(variables, _weights(given, ("encoder", "projector")))
     features = encoder(views[0], training=False)
     with tf.GradientTape() as tape:
@@ -67,9 +75,12 @@ def contrastive(encoder: tf.keras.Model, of_encoder: Variables, given: Given) ->
         loss = tf.reduce_mean(losses)
     return {
         "features": features.numpy(),
-        "losses": losses.numpy(),
+        "loss/each": losses.numpy(),
+        "loss/mean": loss.numpy(),
+        "accuracy": partners_found(*pair),
+        **named("initial", initial),
         **named("gradient", gradients(tape, loss, variables)),
-        **named("moved", _statistics(variables)),
+        **named("moved", moving_statistics(variables)),
         **named("probe", _probe_step(encoder, views[0], given)),
     }
 
@@ -103,34 +114,76 @@ def bootstrap(
     of_encoders: tuple[Variables, Variables],
     given: Given,
 ) -> Arrays:
-    """Return BYOL's loss and the gradients of the online network."""
+    """Return BYOL's features, loss, gradients of the online network and moving statistics."""
     online, target = encoders
-    views = [tf.cast(given[f"batch/{view}"], online.compute_dtype) for view in (1, 2)]
+    views = _views(given, online)
     width = online.output_shape[-1]
     heads = {name: batch_norm_head(width) for name in ("projector", "target_projector")}
     heads["predictor"] = batch_norm_head(32)
-    variables = below("encoder", of_encoders[0])
+    variables = named("encoder", of_encoders[0])
     for name in ("projector", "predictor"):
-        variables |= below(name, head_variables(heads[name]))
+        variables |= named(name, head_variables(heads[name]))
+    slow = named("target_encoder", of_encoders[1])
+    slow |= named("target_projector", head_variables(heads["target_projector"]))
+    initial = spreads(variables)
     place(variables, _weights(given, ("encoder", "projector", "predictor")))
-    slow = below("target_encoder", of_encoders[1])
-    slow |= below("target_projector", head_variables(heads["target_projector"]))
     place(slow, _weights(given, ("target_encoder", "target_projector")))
+    features = online(views[0], training=False)
     goals = [heads["target_projector"](target(v, training=True), training=True) for v in views]
     with tf.GradientTape() as tape:
         seen = [heads["projector"](online(v, training=True), training=True) for v in views]
         guesses = [heads["predictor"](part, training=True) for part in seen]
         crossed = tf.concat([goals[1], goals[0]], axis=0)
         loss = byol(tf.concat(guesses, axis=0), crossed)
-    return {"loss": loss.numpy(), **named("gradient", gradients(tape, loss, variables))}
-
-
-def _weights(given: Given, folders: Iterable[str]) -> Arrays:
-    starts = tuple(f"weights/{folder}/" for folder in folders)
+    pairs = zip(tf.concat(guesses, axis=0), crossed)  # noqa: B905, Python 3.9 lacks `strict`
     return {
-        name[len("weights/") :]: array for name, array in given.items() if name.startswith(starts)
+        "features": features.numpy(),
+        "loss/each": [byol(guess[None], goal[None]).numpy() for guess, goal in pairs],
+        "loss/mean": loss.numpy(),
+        **named("initial", initial),
+        **named("gradient", gradients(tape, loss, variables)),
+        **named("moved", moving_statistics(variables | slow)),
     }
 
 
-def _statistics(variables: Variables) -> Arrays:
-    return {name: value.numpy() for name, value in variables.items() if "/moving_" in name}
+def regression(encoder: tf.keras.Model, of_encoder: Variables, given: Given) -> Arrays:
+    """Return features, loss, gradients and moving statistics of the regression of log10 mass."""
+    images, _ = _views(given, encoder)
+    head = layers.Dense(1)
+    head.build((None, encoder.output_shape[-1]))
+    variables = named("encoder", of_encoder) | of_layer("head/dense", head)
+    initial = spreads(variables)
+    place(variables, _weights(given, ("encoder", "head")))
+    features = encoder(images, training=False)
+    with tf.GradientTape() as tape:
+        losses = tf.keras.losses.mean_squared_error(
+            given["batch/mass"][:, None], head(encoder(images, training=True))
+        )
+        loss = tf.reduce_mean(losses)
+    return {
+        "features": features.numpy(),
+        "loss/each": losses.numpy(),
+        "loss/mean": loss.numpy(),
+        **named("initial", initial),
+        **named("gradient", gradients(tape, loss, variables)),
+        **named("moved", moving_statistics(variables)),
+    }
+
+
+def oblong_features(encoder: tf.keras.Model, of_encoder: Variables, given: Given) -> np.ndarray:
+    """Return an encoder's features of images, and of a batch, of another size."""
+    other = below(given, "oblong/weights")  # what depends on the image's size: positions
+    place(of_encoder, below(given, "weights/encoder") | other)
+    images = tf.cast(given["oblong/images"], encoder.compute_dtype)
+    return encoder(images, training=False).numpy()
+
+
+def _views(given: Given, encoder: tf.keras.Model) -> list[tf.Tensor]:
+    return [tf.cast(given[f"batch/{view}"], encoder.compute_dtype) for view in (1, 2)]
+
+
+def _weights(given: Given, parts: Iterable[str]) -> Arrays:
+    weights: Arrays = {}
+    for part in parts:
+        weights |= named(part, below(given, f"weights/{part}"))
+    return weights

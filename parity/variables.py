@@ -20,11 +20,6 @@ def of_layer(name: str, layer: tf.keras.layers.Layer) -> Variables:
     }
 
 
-def below(folder: str, variables: Variables) -> Variables:
-    """Put `folder/` before every name."""
-    return {f"{folder}/{name}": variable for name, variable in variables.items()}
-
-
 def place(variables: Variables, given: Mapping[str, np.ndarray]) -> None:
     """Give each variable its value; both sides must have the same names.
 
@@ -38,6 +33,16 @@ def place(variables: Variables, given: Mapping[str, np.ndarray]) -> None:
         raise ValueError(f"names differ: {sorted(set(variables) ^ set(given))}")
     for name, variable in variables.items():
         variable.assign(given[name].reshape(variable.shape))
+
+
+def spreads(variables: Variables) -> Arrays:
+    """Return the root mean square of each variable: of fresh ones, how they are drawn."""
+    return {name: np.sqrt(np.mean(value.numpy() ** 2)) for name, value in variables.items()}
+
+
+def moving_statistics(variables: Variables) -> Arrays:
+    """Return what the BatchNorms among the layers have seen so far."""
+    return {name: value.numpy() for name, value in variables.items() if "/moving_" in name}
 
 
 def gradients(tape: tf.GradientTape, loss: tf.Tensor, variables: Variables) -> Arrays:

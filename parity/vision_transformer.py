@@ -6,10 +6,12 @@ import tensorflow as tf
 import tensorflow_addons as tfa
 from tensorflow.keras import layers
 
+from parity.exchange import named
 from parity.variables import Variables, of_layer
 
 PATCH, WIDTH, DEPTH, HEADS, MLP_WIDTH = 32, 768, 12, 12, 3072
 EPSILON = 1e-6
+SPREAD = 0.06  # of the positions at the start
 
 
 class ClassToken(layers.Layer):
@@ -30,7 +32,8 @@ class Positions(layers.Layer):
 
     def build(self, shape: tf.TensorShape) -> None:
         """Allocate the positions."""
-        self.positions = self.add_weight("pos_embedding", (1, *shape[1:]))
+        drawn = tf.keras.initializers.RandomNormal(stddev=SPREAD)
+        self.positions = self.add_weight("pos_embedding", (1, *shape[1:]), initializer=drawn)
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
         """Return the tokens with their positions."""
@@ -132,8 +135,7 @@ def variables(encoder: tf.keras.Model) -> Variables:
     found["embedding/positions"] = body.get_layer("Transformer/posembed_input").positions
     for i in range(DEPTH):
         block = body.get_layer(f"Transformer/encoderblock_{i}")
-        for name, layer in _parts(block).items():
-            found |= of_layer(f"block_{i}/{name}", layer)
+        found |= named(f"block_{i}", block_variables(block))
     found |= of_layer("norm", body.get_layer("Transformer/encoder_norm"))
     found |= of_layer("top/representation", body.get_layer("pre_logits"))
     weighted = [layer for layer in top.layers if layer.weights]
@@ -142,9 +144,10 @@ def variables(encoder: tf.keras.Model) -> Variables:
     return found
 
 
-def _parts(block: Block) -> dict[str, layers.Layer]:
+def block_variables(block: Block) -> Variables:
+    """Return a block's variables by the names that the given weights have."""
     attention, mlp = block.attention, block.mlp.layers
-    return {
+    parts = {
         "attention/query": attention.query,
         "attention/key": attention.key,
         "attention/value": attention.value,
@@ -154,3 +157,7 @@ def _parts(block: Block) -> dict[str, layers.Layer]:
         "mlp_in": mlp[0],
         "mlp_out": mlp[3],
     }
+    found: Variables = {}
+    for name, layer in parts.items():
+        found |= of_layer(name, layer)
+    return found

@@ -7,7 +7,15 @@ import keras
 import numpy as np
 
 from parity.exchange import named, write
-from tests.parity.ours import MODELS, batch, byol_small, randomise, trainable_of, variables_of
+from tests.parity.ours import (
+    MODELS,
+    batch,
+    byol_small,
+    oblong,
+    randomise,
+    trainable_of,
+    variables_of,
+)
 
 SEED = 7
 STEPS = 3
@@ -20,7 +28,8 @@ def main(folder):
         keras.utils.set_random_seed(SEED)
         model = randomise(make(), SEED)
         weights = {path: variable.numpy() for path, variable in variables_of(model).items()}
-        write(folder / f"{name}.npz", named("weights", weights) | named("batch", batch(SEED)))
+        arrays = named("weights", weights) | named("batch", batch(SEED))
+        write(folder / f"{name}.npz", arrays | named("oblong", oblong(name, SEED)))
     write(folder / "step.npz", step(np.random.default_rng(SEED)))
 
 

@@ -1,30 +1,55 @@
 """The package's models as the parity tests compare them: known weights, and no dropout."""
 
+import contextlib
+import io
+from types import SimpleNamespace
+
 import keras
 import numpy as np
+import pandas as pd
 
-from deeplens_tf.models import BYOLModel, ContrastiveModel, build_encoder
+from deeplens_tf.config import load_config
+from deeplens_tf.models import BYOLModel, ContrastiveModel, DownstreamModel, build_encoder
 from deeplens_tf.models.heads import batch_norm_mlp, linear_probe, projection_head
+from deeplens_tf.training.tasks import build_task
 from tests.models.tiny import tiny_original
 
+CLASSES = ("axion", "cdm", "no_sub")
 IMAGE_SHAPE = (64, 64, 3)
 BATCH = 8
+# Neither square nor as many: rows and columns cannot be exchanged unnoticed.
+OBLONG_SHAPE, OBLONG_BATCH = (96, 64, 3), 3
 
 
-def contrastive_vit():
-    encoder = build_encoder("vit_b32_original", IMAGE_SHAPE, dropout=0.0)
-    return ContrastiveModel(without_dropout(encoder), projection_head(256), 0.1, linear_probe(3))
+ENCODERS = {
+    "vit": ("vit_b32_original", {"dropout": 0.0}),
+    "resnet": ("resnet50", {"top_width": 256}),
+    "byol": ("resnet50", {"top_width": 128}),
+    "regression": ("resnet50", {"top_width": 128, "plain_top": True}),
+}
 
 
-def contrastive_resnet():
-    encoder = build_encoder("resnet50", IMAGE_SHAPE, top_width=256)
-    return ContrastiveModel(without_dropout(encoder), projection_head(256), 0.1, linear_probe(3))
+def encoder_of(name, image_shape=IMAGE_SHAPE):
+    """Return a model's encoder, without dropout: two stacks never draw the same numbers."""
+    kind, options = ENCODERS[name]
+    return without_dropout(build_encoder(kind, image_shape, **options))
+
+
+def contrastive(name):
+    return ContrastiveModel(encoder_of(name), projection_head(256), 0.1, linear_probe(3))
 
 
 def byol_resnet():
-    encoder = without_dropout(build_encoder("resnet50", IMAGE_SHAPE, top_width=128))
-    model = BYOLModel(encoder, byol_head("projector"), byol_head("predictor"), beta=0.99)
+    encoder, heads = encoder_of("byol"), (byol_head("projector"), byol_head("predictor"))
+    model = BYOLModel(encoder, *heads, beta=0.99)
     without_dropout(model.target_encoder)
+    return model
+
+
+def regression_resnet():
+    task = regression_task()
+    model = DownstreamModel(encoder_of("regression"), task.head)
+    model.compile(loss=task.loss)
     return model
 
 
@@ -38,15 +63,41 @@ def byol_head(name):
 
 
 def without_dropout(encoder):
-    """Two stacks never draw the same numbers."""
     for layer in encoder.top.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     return encoder
 
 
-PARTS = ("encoder", "projector", "predictor", "probe", "target_encoder", "target_projector")
-MODELS = {"vit": contrastive_vit, "resnet": contrastive_resnet, "byol": byol_resnet}
+def classification_task():
+    """What fine-tuning on the classes trains: head, target, loss and metrics."""
+    data = SimpleNamespace(classes=CLASSES)
+    return build_task(load_config("original_baseline").finetune, data)
+
+
+def regression_task():
+    """What fine-tuning on the axion's mass trains, as the original's configuration has it."""
+    index = pd.DataFrame({"label": [0, 0], "mass_ev": [1e-24, 1e-22]})
+    data = SimpleNamespace(classes=CLASSES, seed=0, index=lambda split: index)
+    with contextlib.redirect_stdout(io.StringIO()):  # it says how many images carry a mass
+        return build_task(load_config("original_regression").finetune, data)
+
+
+PARTS = (
+    "encoder",
+    "projector",
+    "predictor",
+    "probe",
+    "head",
+    "target_encoder",
+    "target_projector",
+)
+MODELS = {
+    "vit": lambda: contrastive("vit"),
+    "resnet": lambda: contrastive("resnet"),
+    "byol": byol_resnet,
+    "regression": regression_resnet,
+}
 
 
 def variables_of(model):
@@ -57,6 +108,11 @@ def variables_of(model):
         if getattr(model, part, None) is not None
         for variable in getattr(model, part).weights
     }
+
+
+def encoder_variables(encoder):
+    """An encoder's variables, named as when it is a part of a model."""
+    return variables_of(SimpleNamespace(encoder=encoder))
 
 
 def _within(part, layer, path):
@@ -95,5 +151,19 @@ def batch(seed):
     blocks = generator.random((2, BATCH, 8, 8, 3))
     first = np.kron(blocks[0], np.ones((1, 8, 8, 1)))
     second = 0.6 * first + 0.4 * np.kron(blocks[1], np.ones((1, 8, 8, 1)))
-    labels = generator.integers(0, 3, BATCH)
-    return {"1": first.astype("float32"), "2": second.astype("float32"), "label": labels}
+    labels, masses = generator.integers(0, 3, BATCH), generator.uniform(-24, -22, BATCH)
+    views = {"1": first.astype("float32"), "2": second.astype("float32")}
+    return {**views, "label": labels, "mass": masses.astype("float32")}
+
+
+def oblong(name, seed):
+    """Images of another shape, and the weights that depend on it."""
+    generator = np.random.default_rng(seed)
+    rows, columns, bands = OBLONG_SHAPE
+    blocks = generator.random((OBLONG_BATCH, rows // 8, columns // 8, bands))
+    arrays = {"images": np.kron(blocks, np.ones((1, 8, 8, 1))).astype("float32")}
+    if name == "vit":
+        tokens = 1 + (rows // 32) * (columns // 32)
+        positions = generator.normal(0, 0.06, (1, tokens, 768))
+        arrays["weights/embedding/positions"] = positions.astype("float32")
+    return arrays

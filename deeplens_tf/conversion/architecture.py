@@ -7,6 +7,7 @@ from typing import Any
 
 from deeplens_tf.conversion.file_names import CLASS_TOKEN, POSITIONS
 from deeplens_tf.errors import RequestError
+from deeplens_tf.models.recipes import MOST_BLOCKS
 
 RESNET_IMAGE_SIZE = 64  # the original's images; the weights do not depend on it
 WIDTH_OF_A_HEAD = 64
@@ -67,6 +68,8 @@ def _vit(shapes: Shapes, image_size: int | None, heads: int | None) -> Architect
     # Before a network of these sizes is built, the file must have shown that it can fill it.
     if depth * width * (4 * width + 2 * mlp_width) > sum(prod(shape) for shape in shapes.values()):
         raise RequestError(f"too few numbers for {depth} blocks of width {width}")
+    if depth > MOST_BLOCKS:
+        raise RequestError(f"{depth} blocks: at most {MOST_BLOCKS} are converted")
     options = {
         "patch_size": patch,
         "width": width,

@@ -1,12 +1,13 @@
 """A file of Keras 2 weights to an encoder of this package, or the reason why not."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
 
-from deeplens_tf.conversion.architecture import Architecture, find_architecture
-from deeplens_tf.conversion.encoder_slots import Slots, encoder_slots
+from deeplens_tf.conversion.architecture import Architecture, Shapes, find_architecture
+from deeplens_tf.conversion.encoder_slots import encoder_slots
 from deeplens_tf.conversion.file_names import name_slots
 from deeplens_tf.conversion.weight_files import open_weights, read_array
 from deeplens_tf.errors import RequestError
@@ -30,12 +31,12 @@ def convert(path: Path, image_size: int | None = None, heads: int | None = None)
         try:
             named = name_slots(stored)
             shapes = {slot: stored[name].shape for slot, name in named.items()}
-            encoder = _build(find_architecture(shapes, image_size, heads))
-            slots = encoder_slots(encoder)
-            _require_same(slots, shapes, named)
+            found = find_architecture(shapes, image_size, heads)
+            _require_same(_shapes_of(found), shapes, named)
+            encoder = _build(found)
         except RequestError as error:
             raise RequestError(f"{path}: {error}") from error
-        for slot, target in slots.items():
+        for slot, target in encoder_slots(encoder).items():
             values = read_array(path, stored[named[slot]])
             target.variable.assign(values.reshape(target.variable.shape))
     return encoder
@@ -45,16 +46,30 @@ def _build(found: Architecture) -> keras.Model:
     return build_encoder(found.name, found.image_shape, **found.options)
 
 
-def _require_same(
-    slots: Slots, shapes: Mapping[str, tuple[int, ...]], named: Mapping[str, str]
-) -> None:
+def _shapes_of(found: Architecture) -> Shapes:
+    """Return the shape of every slot of an encoder without taking memory for one.
+
+    In a stateless scope variables have a shape and no value. Keras gives them one when the next
+    such scope of the same thread ends: this thread has no other.
+    """
+
+    def plan() -> Shapes:
+        with keras.StatelessScope(initialize_variables=False):
+            slots = encoder_slots(_build(found))
+        return {slot: target.shape for slot, target in slots.items()}
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(plan).result()
+
+
+def _require_same(wanted: Shapes, shapes: Shapes, named: Mapping[str, str]) -> None:
     """Refuse a file that does not hold exactly the encoder's arrays, and say what differs."""
-    lacking = [slot for slot in slots if slot not in shapes]
-    unknown = [named[slot] for slot in shapes if slot not in slots]
+    lacking = [slot for slot in wanted if slot not in shapes]
+    unknown = [named[slot] for slot in shapes if slot not in wanted]
     misshapen = [
-        f"{named[slot]} is {shapes[slot]} instead of {slots[slot].shape}"
-        for slot in slots
-        if slot in shapes and tuple(shapes[slot]) != slots[slot].shape
+        f"{named[slot]} is {shapes[slot]} instead of {wanted[slot]}"
+        for slot in wanted
+        if slot in shapes and tuple(shapes[slot]) != wanted[slot]
     ]
     parts = [("it lacks", lacking), ("it holds besides", unknown), ("", misshapen)]
     reasons = [f"{words} {_some(names)}".strip() for words, names in parts if names]

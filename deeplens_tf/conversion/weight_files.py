@@ -1,11 +1,12 @@
 """Reading the `.h5` files of Keras 2's `save_weights`, which may come from strangers.
 
 Only HDF5's tree of arrays is read: no pickle, no configuration of a model, no link to another
-file, no filter. An array counts only if the file really holds its bytes, so that what is read
-can take no more memory than the file takes space.
+file, no filter. All arrays together are no larger than the file, so that what is read can take no
+more memory than the file takes space.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.errors import RequestError
+from deeplens_tf.models.model_files import MAX_BYTES
 
 MOST_ARRAYS = 10_000
+MOST_OBJECTS = 50_000  # groups and arrays
+DEEPEST = 32  # of groups within groups
+LONGEST_NAME = 1000
 Stored = dict[str, h5py.Dataset]
 
 
@@ -34,6 +39,8 @@ def open_weights(path: Path) -> Iterator[Stored]:
     """
     if not path.is_file():
         raise RequestError(f"{path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise RequestError(f"{path}: larger than {MAX_BYTES} bytes")
     with path.open("rb"):  # a file that may not be read is no fault of its content
         pass
     with _damage_as_request(path):
@@ -79,8 +86,12 @@ def _weights_of(path: Path, file: h5py.File) -> h5py.Group:
 
 def _arrays(path: Path, group: h5py.Group) -> Stored:
     found: Stored = {}
+    seen = itertools.count(1)
 
     def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        # Raised from within, before HDF5 goes deeper or further.
+        if name.count("/") > DEEPEST or len(name) > LONGEST_NAME or next(seen) > MOST_OBJECTS:
+            raise RequestError(f"{path}: not a tree of at most {MOST_OBJECTS} groups and arrays")
         if isinstance(item, h5py.Dataset):
             _require_plain(f"{path}: {name}", item)
             found[name] = item
@@ -88,12 +99,16 @@ def _arrays(path: Path, group: h5py.Group) -> Stored:
             raise RequestError(f"{path}: more than {MOST_ARRAYS} arrays")
 
     group.visititems(keep)  # follows neither soft links nor links to other files
+    held = sum(array.nbytes for array in found.values())
+    if held > path.stat().st_size:
+        raise RequestError(f"{path}: arrays of {held} bytes, more than the file has")
     return found
 
 
 def _require_plain(where: str, array: h5py.Dataset) -> None:
-    if array.dtype.kind != "f":
-        raise RequestError(f"{where} holds {array.dtype}, not floating-point numbers")
+    # Half-precision numbers would take twice the file's space once they are read.
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+        raise RequestError(f"{where} holds {array.dtype}, not floating-point numbers of 4 or 8 bytes")
     if array.external or array.is_virtual:
         raise RequestError(f"{where} lies in another file")
     if array.id.get_create_plist().get_nfilters():

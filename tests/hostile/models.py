@@ -132,6 +132,52 @@ def old_weights(change):
     return stream.getvalue()
 
 
+def deep_transformer(file, depth=257):
+    """As many arrays as say how large each of the blocks is."""
+    file["embedding/kernel:0"] = np.ones((8, 8, 1, 1), "f4")
+    file["pos_embedding:0"] = np.ones((1, 5, 1), "f4")
+    for i in range(depth):
+        file[f"encoderblock_{i}/Dense_0/kernel:0"] = np.ones((1, 1), "f4")
+        file[f"encoderblock_{i}/Dense_1/kernel:0"] = np.ones((1, 10), "f4")
+
+
+def in_one_place(count=9):
+    """Arrays of 400 kB that all claim the place of the first."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.attrs["layer_names"] = np.array([b"dense"])
+        arrays = [file.create_dataset(f"{i}", data=np.ones(7000 + i, "f4")) for i in range(count)]
+        places = [(array.id.get_offset(), array.nbytes) for array in arrays]
+        first = file.create_dataset("x", data=np.ones(10**5, "f4")).id.get_offset()
+    data = stream.getvalue()
+    for i, place in enumerate(places):
+        data = data.replace(struct.pack("<2Q", *place), struct.pack("<2Q", first, 4 * 10**5))
+        data = data.replace(struct.pack("<Q", 7000 + i), struct.pack("<Q", 10**5))
+    return data
+
+
+def write_hollow_weights(path, width=4096, mlp_width=16384):
+    """Keras 2's weights of 800 MB that take no space on the disk: a part of a transformer."""
+    block = "encoderblock_0"
+    shapes = {
+        "embedding/kernel:0": (8, 8, 1, width),
+        "posembed_input/pos_embedding:0": (1, 5, width),
+        f"{block}/Dense_0/kernel:0": (width, mlp_width),
+        f"{block}/Dense_1/kernel:0": (mlp_width, width),
+        f"{block}/query/kernel:0": (4 * width, width),
+    }
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array([b"model"])
+        for name, shape in shapes.items():
+            group = file.require_group(name.rpartition("/")[0])
+            space = h5py.h5s.create_simple(shape)
+            leaf = name.rpartition("/")[2].encode()
+            h5py.h5d.create(group.id, leaf, h5py.h5t.IEEE_F32LE, space, plan)
+
+
 # Name -> (how a file of Keras 2's weights is made, what the line says).
 OLD_WEIGHTS = {
     "text": (lambda: b"weights", "not an HDF5 file"),
@@ -148,6 +194,23 @@ OLD_WEIGHTS = {
     "an array of four TB": (
         lambda: old_weights(lambda f: f.create_dataset("x", (10**12,), "f4")),
         "the file holds less",
+    ),
+    "arrays in one place": (in_one_place, "arrays of 4000000 bytes, more than the file has"),
+    "groups without end": (
+        lambda: old_weights(lambda f: f.create_group("x/" * 1000)),
+        "not a tree of at most 50000 groups and arrays",
+    ),
+    "a name without end": (
+        lambda: old_weights(lambda f: f.update({"dense_" + "9" * 5000: np.ones(3, "f4")})),
+        "not a tree of at most 50000 groups and arrays",
+    ),
+    "half-precision numbers": (
+        lambda: old_weights(lambda f: f.update(x=np.ones(3, "f2"))),
+        "holds float16",
+    ),
+    "257 blocks": (
+        lambda: old_weights(deep_transformer),
+        "257 blocks: at most 256 are converted",
     ),
     "a name to obey": (
         lambda: old_weights(lambda f: f.update({"\x1b[2J": np.ones(3)})),

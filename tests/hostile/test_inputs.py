@@ -23,7 +23,13 @@ import pytest
 from deeplens_tf.cli import import_tensorflow, run_stage
 from deeplens_tf.config import load_config, save_config
 from tests.hostile.arrays import NPY, NPZ, SENTINEL, good_image
-from tests.hostile.models import MODELS, OLD_WEIGHTS, members_of, write_hollow
+from tests.hostile.models import (
+    MODELS,
+    OLD_WEIGHTS,
+    members_of,
+    write_hollow,
+    write_hollow_weights,
+)
 from tests.hostile.prepared import PREPARED
 from tests.hostile.texts import CONFIGS, DAMAGED, REPORTS, facts, scored
 
@@ -196,7 +202,20 @@ def weights_case(name, content, line):
     def make(good):
         Path("x.h5").write_bytes(content())
 
-    return Case(f"h5: {name}", make, "convert x.h5 --to x.keras", 2, line)
+    return Case(f"h5: {name}", make, CONVERT, 2, line)
+
+
+CONVERT = "convert x.h5 --to x.keras"
+HOLLOW_WEIGHTS = [
+    Case(
+        "h5: hollow weights of 800 MB",
+        lambda good: write_hollow_weights("x.h5"),
+        CONVERT,
+        2,
+        "it lacks embedding/bias",
+    ),
+    Case("h5: 2 TB", lambda good: sparse(Path("x.h5"), 2 * 10**12), CONVERT, 2, "larger than"),
+]
 
 
 def write_run(good):
@@ -298,6 +317,7 @@ CASES = [
     *(model_case(name, *rest) for name, rest in MODELS.items()),
     Case("keras: hollow weights of 450 MB", hollow_model, EVALUATE, 2, "Bad CRC-32"),
     *(weights_case(name, *rest) for name, rest in OLD_WEIGHTS.items()),
+    *HOLLOW_WEIGHTS,
     *(prepared_case(name, *rest) for name, rest in PREPARED.items()),
     *(report_case(name, *rest) for name, rest in REPORTS.items()),
     *REPORT_FILES,

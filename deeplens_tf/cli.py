@@ -7,13 +7,14 @@ import argparse
 import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from deeplens_tf.errors import DeeplensError, RequestError
 from deeplens_tf.terminal import say, shortened
@@ -131,7 +132,20 @@ def run_stage(main: Callable[[Sequence[str]], None]) -> NoReturn:
     """
     signal.signal(signal.SIGTERM, _terminate)
     words = sys.argv[1:]
-    sys.exit(_exit_code(main, words, debug="--debug" in words))
+    try:
+        code = _exit_code(main, words, debug="--debug" in words)
+    except BrokenPipeError:
+        if not (_is_unread(sys.stdout) or _is_unread(sys.stderr)):  # a pipe of the stage's own
+            raise
+        code = 128 + signal.SIGPIPE  # the usual, quiet end, as in front of `head`
+    sys.exit(code)
+
+
+def _is_unread(output: TextIO) -> bool:
+    """Tell whether an output goes to a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(output, 0)  # told of errors alone
+    return bool(poll.poll(0))
 
 
 def _exit_code(
@@ -140,10 +154,16 @@ def _exit_code(
     try:
         _require_text(words)
         main(words)
+        print(end="", flush=True)  # what was held back may fail too
     except DeeplensError as error:
         return _report(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         return _report("stopped by SIGINT", 128 + signal.SIGINT, debug)
+    except SystemExit:  # after --help
+        print(end="", flush=True)
+        raise
+    except MemoryError as error:
+        return _report(f"out of memory: {error}".rstrip(": "), 4, debug)
     except OSError as error:
         if error.errno not in REFUSALS | NO_PLACES:
             raise

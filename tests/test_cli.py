@@ -1,9 +1,11 @@
 """How a stage ends: exit codes, one line on stderr, and nothing heavy before it must be."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,19 +31,22 @@ finally:
 """
 
 
+STAGE = """
+import errno
+from deeplens_tf.cli import run_stage
+from deeplens_tf.errors import *
+def main(words):
+    {}
+run_stage(main)
+"""
+
+
 @pytest.fixture
 def end_by(run_python):
     """Run a stage whose main does what it is told; return how the process ended."""
 
     def end(statement, *words):
-        script = (
-            "import errno\n"
-            "from deeplens_tf.cli import run_stage\n"
-            "from deeplens_tf.errors import *\n"
-            f"def main(words):\n    {statement}\n"
-            "run_stage(main)\n"
-        )
-        return run_python("-c", script, *words)
+        return run_python("-c", STAGE.format(statement), *words)
 
     return end
 
@@ -69,6 +74,9 @@ def spy_on(run_python):
             "deeplens_tf: No space left: shard\n",
         ),
         ("raise PermissionError(errno.EACCES, 'Denied')", 4, "deeplens_tf: Denied: unknown file\n"),
+        ("raise MemoryError", 4, "deeplens_tf: out of memory\n"),
+        ("raise MemoryError('8 GiB')", 4, "deeplens_tf: out of memory: 8 GiB\n"),
+        ("raise BrokenPipeError(errno.EPIPE, 'Broken pipe')", 1, None),  # not of the output
         ("raise KeyboardInterrupt", 130, "deeplens_tf: stopped by SIGINT\n"),
         ("1 / 0", 1, None),
         ("raise ValueError('ours')", 1, None),
@@ -82,6 +90,48 @@ def test_an_end_has_its_exit_code_and_at_most_one_line(end_by, statement, code, 
         assert ended.stderr.startswith("Traceback")
     else:
         assert ended.stderr == line
+
+
+@pytest.mark.parametrize(
+    "statement", ["print('x' * 100_000)", "print('held back')", "print('help'); raise SystemExit"]
+)
+def test_an_output_that_nobody_reads_ends_it_quietly(statement):
+    with unread_pipe() as pipe:
+        ended = end_into(statement, pipe, subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_an_error_that_nobody_reads_ends_it_quietly():
+    with unread_pipe() as pipe:
+        assert end_into("raise RequestError('wrong')", pipe, pipe).returncode == 141
+
+
+def test_an_output_on_a_full_disk_is_the_surroundings_fault():
+    with Path("/dev/full").open("w") as full:
+        ended = end_into("print(words)", full, subprocess.PIPE)
+    assert ended.returncode == 4
+    assert ended.stderr == "deeplens_tf: No space left on device: unknown file\n"
+
+
+@contextlib.contextmanager
+def unread_pipe():
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+def end_into(statement, out, err):
+    """Run a stage whose main does what it is told, with outputs of the test's own."""
+    return subprocess.run(
+        [sys.executable, "-c", STAGE.format(statement)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=out,
+        stderr=err,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_debug_shows_the_traceback_before_the_line(end_by):

@@ -96,6 +96,9 @@ def all_keys(kind: type, where: str = "") -> list[str]:
 
 def unknown_key(key: str, known: list[str]) -> str:
     """Return the message for a key that does not exist, naming the nearest one that does."""
+    if key in known:  # a dot leads into a section on the command line, and in a file it does not
+        nested = key.replace(".", ": {") + ": ..." + "}" * key.count(".")
+        return f"unknown configuration key '{key}': in a file it is written {nested}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
     guess = (same_leaf or near or [""])[0]

@@ -147,6 +147,13 @@ def test_an_unknown_key_names_the_nearest(key, guess):
     assert message == f"unknown configuration key {key}: did you mean {guess}?"
 
 
+def test_a_dotted_key_in_a_file_is_told_how_it_is_written():
+    with pytest.raises(
+        RequestError, match=r"'wheel.radius': in a file .* wheel: \{radius: \.\.\.}$"
+    ):
+        to_settings(Car, {**GOOD, "wheel.radius": 1.0})
+
+
 def test_an_unknown_key_like_none_lists_what_there_is():
     message = unknown_key("zzzzzz", all_keys(Wheel))
     assert message == "unknown configuration key zzzzzz: known keys: radius, spokes"

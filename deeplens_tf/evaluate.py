@@ -32,7 +32,8 @@ def parser() -> StageParser:
     words.add_argument(
         "--probe",
         choices=["linear", "knn"],
-        help="probe the run's frozen encoder, and the same network untrained beside it",
+        help="probe the run's frozen encoder, and the same network untrained beside it, with the "
+        "share of the labels that --set finetune.fraction=F names",
     )
     words.add_argument(
         "--head",
@@ -40,7 +41,12 @@ def parser() -> StageParser:
         default="classification",
         help="what the probe predicts; a fine-tuned run knows its own",
     )
-    words.add_argument("--data", metavar="PATH", help="score on these images, not the run's own")
+    words.add_argument(
+        "--data",
+        metavar="PATH",
+        help="score on these images, not the run's own; the report, which names them, replaces "
+        "the one of the same split",
+    )
     add_set_option(words)
     return words
 

@@ -101,7 +101,8 @@ def test_fine_tuning_keeps_the_epoch_best_on_validation(finetuned):
 
 
 @pytest.mark.slow
-def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys):
+def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys, monkeypatch):
+    monkeypatch.setattr("deeplens_tf.evaluation.scoring.BATCH_SIZE", 4)  # 21 images: 5 and a bit
     evaluate.main(["--run", str(finetuned.folder)])
     folder = finetuned.folder / "evaluation" / "test"
     assert f"report: {folder}" in capsys.readouterr().out
@@ -250,6 +251,22 @@ def test_the_options_of_fine_tuning_reach_the_configuration(tmp_path, monkeypatc
         resolved("--fraction", "2")
     with pytest.raises(RequestError, match=r"finetune\.fraction must be a number, not 'half'"):
         resolved("--fraction", "half")
+
+
+@pytest.mark.parametrize(
+    ("finished", "told"),
+    [({"epochs": 1}, ""), (None, ", not finished: as far as it has come")],
+)
+def test_the_newest_model_is_named_and_whether_it_is_finished(
+    tmp_path, monkeypatch, capsys, finished, told
+):
+    monkeypatch.chdir(tmp_path)
+    config = load_config("finetune", ["data.path=nowhere"])
+    run = create_run("finetune", "it", config, "runs/it", {"finished": finished})
+    run.model.write_bytes(b"")
+    with pytest.raises(RequestError, match="nowhere"):
+        evaluate.main([])
+    assert capsys.readouterr().out == f"run: runs/it, the newest fine-tuning run{told}\n"
 
 
 def test_evaluating_a_run_without_a_model_says_so(tmp_path):

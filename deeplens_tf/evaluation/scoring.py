@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
 from deeplens_tf.data.datasets import PreparedData, has_mass, image_batches, open_data
@@ -31,6 +33,7 @@ from deeplens_tf.evaluation.report import (
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.models.loading import load_downstream
 from deeplens_tf.terminal import say
+from deeplens_tf.training.callbacks import bar_verbosity
 from deeplens_tf.training.runs import Run
 
 BATCH_SIZE = 256
@@ -41,6 +44,8 @@ Report = tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]
 def evaluate(run: Run, config: Config) -> tuple[Path, dict[str, Any]]:
     """Score the run's model on the test split, or without one on the validation split.
 
+    The report replaces an earlier one of that split, be it of other data; it names its own.
+
     Args:
         run: a fine-tuning run.
         config: the run's configuration, with the data to score on.
@@ -49,7 +54,8 @@ def evaluate(run: Run, config: Config) -> tuple[Path, dict[str, Any]]:
         The report's folder and the metrics in it.
 
     Raises:
-        RequestError: the run holds no model, or one that does not fit the data.
+        RequestError: the run holds no model, one that does not fit the data, or one whose
+            outputs are not finite.
         DataError: the images cannot be used.
     """
     model = load_downstream(run.model)
@@ -57,16 +63,18 @@ def evaluate(run: Run, config: Config) -> tuple[Path, dict[str, Any]]:
     _require_fit(model, data)
     split = split_to_score(data)
     score = _score_classes if model.class_names else _score_masses
-    metrics, predictions, figures = score(model, data, split, config.seed)
-    content = data.manifest.splits[split].content
-    metrics = {"split": split, "test_set": content, "head": model.head_name, **metrics}
+    metrics, predictions, figures = score(model, run.model, data, split, config.seed)
+    scored_on = scored_images(config, data, split)
+    metrics = {"split": split, "head": model.head_name, **scored_on, **metrics}
     return write_report(run.folder, metrics, predictions, figures), metrics
 
 
-def _score_classes(model: DownstreamModel, data: PreparedData, split: str, seed: int) -> Report:
+def _score_classes(
+    model: DownstreamModel, file: Path, data: PreparedData, split: str, seed: int
+) -> Report:
     index = data.index(split)
     labels, classes = index["label"].to_numpy(), data.classes
-    probabilities = model.predict(image_batches(data, split, BATCH_SIZE), verbose=0)
+    probabilities = predict(model, image_batches(data, split, BATCH_SIZE), file)
     metrics = classification_metrics(labels, probabilities, classes)
     intervals = classification_intervals(labels, probabilities, classes, seed)
     figures = {
@@ -78,13 +86,15 @@ def _score_classes(model: DownstreamModel, data: PreparedData, split: str, seed:
     return metrics | {"intervals_95": intervals}, predictions, figures
 
 
-def _score_masses(model: DownstreamModel, data: PreparedData, split: str, seed: int) -> Report:
+def _score_masses(
+    model: DownstreamModel, file: Path, data: PreparedData, split: str, seed: int
+) -> Report:
     index = data.index(split)
     keep = has_mass(index)
     if not keep.any():
         raise RequestError(f"{data.folder}: no image of the {split} split carries a mass")
     index = index[keep]
-    output = model.predict(image_batches(data, split, BATCH_SIZE, keep), verbose=0)
+    output = predict(model, image_batches(data, split, BATCH_SIZE, keep), file)
     true, predicted = np.log10(index["mass_ev"].to_numpy()), output[:, 0]
     std = output[:, 1] if model.head.gaussian else None
     metrics = regression_metrics(true, predicted, std)
@@ -93,6 +103,38 @@ def _score_masses(model: DownstreamModel, data: PreparedData, split: str, seed: 
     predictions = regression_predictions(index["file"], true, predicted, std)
     skipped = {"n_skipped_without_mass": int((~keep).sum())}
     return metrics | skipped | {"intervals_95": intervals}, predictions, figures
+
+
+def predict(model: keras.Model, batches: tf.data.Dataset, file: Path) -> NDArray[np.float32]:
+    """Return what a model makes of every image, with a bar on a terminal.
+
+    Args:
+        model: images -> outputs.
+        batches: of images, (batch, height, width, bands).
+        file: that the model was read from.
+
+    Returns:
+        Shape (images, outputs).
+
+    Raises:
+        RequestError: an output is not finite.
+    """
+    outputs = np.asarray(model.predict(batches, verbose=bar_verbosity()), np.float32)
+    broken = ~np.isfinite(outputs).all(axis=1)
+    if broken.any():
+        raise RequestError(
+            f"{file}: its outputs for {broken.sum()} of {len(broken)} images are not finite, its "
+            "training has diverged: train it again with a smaller optimizer.learning_rate"
+        )
+    return outputs
+
+
+def scored_images(config: Config, data: PreparedData, split: str) -> dict[str, Any]:
+    """Return what a report says of the images it is about: their digest, and where they lay."""
+    return {
+        "test_set": data.manifest.splits[split].content,
+        "data": {"path": config.data.path, "fingerprint": data.manifest.fingerprint},
+    }
 
 
 def split_to_score(data: PreparedData) -> str:

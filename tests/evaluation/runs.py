@@ -1,0 +1,41 @@
+"""Run folders with networks that were never trained, to be evaluated."""
+
+import keras
+import numpy as np
+
+from deeplens_tf.data.datasets import open_data
+from deeplens_tf.models import DownstreamModel
+from deeplens_tf.models.heads import MassHead, classification_head
+from deeplens_tf.training.runs import create_run
+from tests.models.tiny import tiny_vit
+
+
+def finetuned(folder, config, weights_seed=1):
+    """A fine-tuning run whose network has random weights, on the images of the configuration."""
+    data = open_data(config)
+    keras.utils.set_random_seed(weights_seed)
+    encoder = tiny_vit(image_shape=data.image_shape)
+    if config.finetune.head == "classification":
+        model = DownstreamModel(encoder, classification_head(len(data.classes)), data.classes)
+    else:
+        model = DownstreamModel(encoder, MassHead(-23.0, 0.5))
+    facts = {"encoder": {"method": None}, "dataset_fingerprint": data.manifest.fingerprint}
+    run = create_run("finetune", "it", config, str(folder), facts)
+    model.save(run.model)
+    return run
+
+
+def break_weights(run):
+    """Put what is no number among the weights of the run's encoder."""
+    model = keras.saving.load_model(run.model)
+    variable = model.encoder.trainable_variables[0]
+    variable.assign(np.full(variable.shape, np.nan))
+    model.save(run.model)
+
+
+def write_masses(folder, name, count, seed=0):
+    """Give the first images of a class folder masses between 1e-24 and 1e-22 eV."""
+    masses = 10 ** np.random.default_rng(seed).uniform(-24, -22, count)
+    files = sorted(path.name for path in (folder / name).glob("*.npy"))
+    rows = [f"{file},{mass!r}" for file, mass in zip(files, masses.tolist(), strict=True)]
+    (folder / name / "masses.csv").write_text("\n".join(["file,mass_ev", *rows]) + "\n")

@@ -42,9 +42,9 @@ class Calls:
         return self.call
 
 
-def pair_with(thing, protocol=4):
+def pair_with(thing, protocol=4, image=None):
     pair = np.empty(2, object)
-    pair[0], pair[1] = good_image(), thing
+    pair[0], pair[1] = good_image() if image is None else image, thing
     return pickle.dumps(pair, protocol)
 
 

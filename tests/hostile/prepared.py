@@ -94,6 +94,22 @@ def record_of(length):
     return whole.ljust(6 * (4 * 16 * 16 + 16), b"\0")
 
 
+def framed(record):
+    """A record as TensorFlow writes it: its length and its bytes, each with a true checksum."""
+    head = struct.pack("<Q", len(record))
+    sums = [struct.pack("<I", masked_checksum(part)) for part in (head, record)]
+    return head + sums[0] + record + sums[1]
+
+
+def records_of(shard):
+    records = []
+    while shard:
+        length = struct.unpack_from("<Q", shard)[0]
+        records.append(shard[12 : 12 + length])
+        shard = shard[16 + length :]
+    return records
+
+
 def index_of(folder):
     return folder / "train-index.csv"
 

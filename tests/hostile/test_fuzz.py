@@ -1,9 +1,14 @@
 """Readers on damaged and invented input: a result or the one error that each may raise."""
 
 import contextlib
+import functools
 import io
+import itertools
 import json
-import pickle
+import operator
+import pickletools
+import shutil
+import struct
 
 import h5py
 import numpy as np
@@ -13,23 +18,30 @@ from hypothesis import strategies as st
 
 from deeplens_tf.config import load_config
 from deeplens_tf.conversion.weight_files import open_weights, read_array
+from deeplens_tf.data import pickles
+from deeplens_tf.data.examining import examine
 from deeplens_tf.data.files import read_image
+from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.masses import read_masses
+from deeplens_tf.data.records import Example, read_index, verify_shards, write_split
 from deeplens_tf.errors import DataError, RequestError, UnusableFile
 from deeplens_tf.evaluation.comparison import compare, markdown_table, read_entries
-from deeplens_tf.models.model_files import check_weights
+from deeplens_tf.models.model_files import check_model_file, check_weights
+from deeplens_tf.models.recipes import check_recipe
 from deeplens_tf.simulation.record import claim_folder
 from deeplens_tf.simulation.request import SimulationRequest
 from deeplens_tf.terminal import printable
 from deeplens_tf.yaml_text import parse_yaml
-from tests.hostile.arrays import good_image, npy_bytes, pair_with, pickled, zipped
+from tests.hostile.arrays import good_image, npy_bytes, pair_with, pickled, text, zipped
+from tests.hostile.models import WEIGHTS, keras_object, members_of, packed
+from tests.hostile.prepared import SHARD, framed, records_of, set_shard
 from tests.hostile.test_inputs import write_evaluated_run
 from tests.hostile.texts import FACTS, LAUGHS, SCORED
 
-SMALL = good_image(shape=(8, 8))
+SMALL = good_image(shape=(8, 8)).astype("f2")
 CORPUS = {
     "npy": npy_bytes(SMALL),
-    "pair.npy": pickled(pair_with(np.float64(1e-23))),
+    "pair.npy": pickled(pair_with(np.float64(1e-23), image=SMALL)),
     "npz": zipped(("image.npy", npy_bytes(SMALL)), ("mass_ev.npy", npy_bytes(np.float64(1e-23)))),
 }
 JSON = st.recursive(
@@ -56,17 +68,20 @@ def damaged(draw, data):
     return bytes(data)
 
 
+def each_byte_wrong(data):
+    """The same bytes again and again, each byte in turn changed: no bit set, all, another."""
+    for place in range(len(data)):
+        for value in {0, 255, data[place] ^ 1} - {data[place]}:
+            yield data[:place] + bytes([value]) + data[place + 1 :]
+
+
 @pytest.mark.parametrize("kind", CORPUS)
 def test_every_byte_of_an_image_may_be_wrong(kind, tmp_path):
-    """Each byte in turn: no bit of it set, all, another."""
     path = tmp_path / f"x.{kind.split('.')[-1]}"
-    for place in range(min(len(CORPUS[kind]), 400)):
-        for value in (0, 255, CORPUS[kind][place] ^ 1):
-            data = bytearray(CORPUS[kind])
-            data[place] = value
-            path.write_bytes(data)
-            with contextlib.suppress(UnusableFile):
-                assert read_image(path)[0].size in (64, 256)
+    for data in each_byte_wrong(CORPUS[kind]):
+        path.write_bytes(data)
+        with contextlib.suppress(UnusableFile):
+            assert read_image(path)[0].size == 64
 
 
 @pytest.mark.parametrize("kind", CORPUS)
@@ -81,12 +96,54 @@ def test_a_damaged_image_is_read_or_refused(kind, tmp_path, data):
         assert np.isfinite(image).all()
 
 
-@given(body=st.binary(max_size=60))
-@QUICK
-def test_an_invented_pickle_is_refused(body, tmp_path):
-    (tmp_path / "x.npy").write_bytes(pickled(pickle.PROTO + b"\4" + body))
-    with pytest.raises(UnusableFile):
-        read_image(tmp_path / "x.npy")
+def operations(body):
+    """A pickle cut into its operations, each with its argument."""
+    places = [place for _, _, place in pickletools.genops(body)] + [len(body)]
+    return [body[start:end] for start, end in itertools.pairwise(places)]
+
+
+# Protocol 3 has no frames, whose lengths would be wrong after any change.
+PAIR = operations(pair_with(np.float64(1e-23), protocol=3, image=SMALL))
+NAMES = [*pickles._Unpickler.allowed, ("os", "system"), ("numpy", "load"), ("builtins", "eval")]
+OPERATION = (
+    st.sampled_from(PAIR)
+    | st.sampled_from([b"0", b"N", b"t", b"(", b"]", b")", b"\x85", b"R", b"b", b"e", b"\x94"])
+    | st.sampled_from([f"c{module}\n{name}\n".encode() for module, name in NAMES])
+    | st.integers(-(2**31), 2**31 - 1).map(lambda number: b"J" + struct.pack("<i", number))
+    | st.integers(0, 255).map(lambda slot: b"h" + bytes([slot]))
+    | st.text(max_size=9).map(text)
+    | st.binary(max_size=9).map(lambda value: b"C" + bytes([len(value)]) + value)
+)
+
+
+@st.composite
+def rearranged(draw):
+    """The pickle of a good pair with a few operations exchanged, left out or put in."""
+    body = list(PAIR)
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(1, len(body) - 1))
+        body[place : place + draw(st.integers(0, 2))] = draw(st.lists(OPERATION, max_size=2))
+    return b"".join(body)
+
+
+def test_a_pickle_of_any_operations_is_read_or_refused(tmp_path):
+    ends = set()
+
+    @given(body=rearranged())
+    @settings(QUICK, max_examples=400)
+    def read(body):
+        (tmp_path / "x.npy").write_bytes(pickled(body))
+        try:
+            ends.add(read_image(tmp_path / "x.npy")[0].shape)
+        except UnusableFile as error:
+            ends.add(str(error))
+
+    read()
+    # All walls are reached, and some get past them all.
+    assert (8, 8, 1) in ends
+    assert "a pickle that is not [image, mass_ev]" in ends
+    assert any("which is not allowed" in str(end) for end in ends)
+    assert any("which is not read" in str(end) for end in ends)
 
 
 @given(text=st.binary(max_size=300) | damaged(LAUGHS.encode()) | st.text(max_size=99))
@@ -153,14 +210,153 @@ def test_a_damaged_file_of_weights_is_read_or_refused(data, tmp_path):
         assert all(read_array(path, array).nbytes < 10_000 for array in stored.values())
 
 
+def small_weights(libver=None):
+    stream = io.BytesIO()
+    with h5py.File(stream, "w", libver=libver) as file:
+        file["head/vars/0"] = np.ones((3, 2), "f4")
+    return stream.getvalue()
+
+
 @given(data=st.data())
 @QUICK
 def test_damaged_weights_of_a_model_are_taken_or_refused(data):
-    stream = io.BytesIO()
-    with h5py.File(stream, "w") as file:
-        file["head/vars/0"] = np.ones((3, 2), "f4")
+    weights = data.draw(damaged(small_weights()))
     with contextlib.suppress(UnusableFile):
-        check_weights(data.draw(damaged(stream.getvalue())))
+        check_weights(io.BytesIO(weights), len(weights))
+
+
+def small_recipe():
+    """Of a network of 28 numbers at the least, so that the weights above will do."""
+    options = {"image_shape": [1, 1, 1], "patch_size": 1, "width": 2, "depth": 1, "heads": 1}
+    options |= {"mlp_width": 1, "name": "x", "dtype": keras_object("DTypePolicy", "keras")}
+    return keras_object("VisionTransformer", "x", "deeplens_tf>VisionTransformer", **options)
+
+
+def small_model():
+    recipe = json.dumps(small_recipe()).encode()
+    return packed({"metadata.json": b"{}", "config.json": recipe, WEIGHTS: small_weights("latest")})
+
+
+def test_every_byte_of_a_model_may_be_wrong(tmp_path):
+    """Of what is in its members none can pass; of its headers, what does not matter."""
+    path, good = tmp_path / "x.keras", small_model()
+    path.write_bytes(good)
+    check_model_file(path)
+    members = members_of(path)
+    for data in each_byte_wrong(good):
+        path.write_bytes(data)
+        with contextlib.suppress(UnusableFile):
+            check_model_file(path)
+            assert members_of(path) == members
+
+
+@given(data=st.data())
+@QUICK
+def test_a_damaged_model_is_taken_or_refused(data, tmp_path):
+    (tmp_path / "x.keras").write_bytes(data.draw(damaged(small_model())))
+    with contextlib.suppress(UnusableFile):
+        check_model_file(tmp_path / "x.keras")
+
+
+def places_in(values, path=()):
+    """Where something is in a nested structure: every key and index, outermost first."""
+    keys = values if isinstance(values, dict) else range(len(values))
+    for key in keys:
+        yield (*path, key)
+        if isinstance(values[key], dict | list):
+            yield from places_in(values[key], (*path, key))
+
+
+@st.composite
+def exchanged(draw, values):
+    """A nested structure with something else in one place."""
+    values = json.loads(json.dumps(values))
+    *path, last = draw(st.sampled_from(list(places_in(values))))
+    functools.reduce(operator.getitem, path, values)[last] = draw(JSON | st.integers(1, 2**40))
+    return values
+
+
+def small_downstream():
+    head = keras_object("Dense", name="head", units=2, activation="softmax")
+    options = {"encoder": small_recipe(), "head": head, "classes": ["a", "b"]}
+    return keras_object("DownstreamModel", "x", "deeplens_tf>DownstreamModel", **options)
+
+
+@given(recipe=exchanged(small_recipe()) | exchanged(small_downstream()) | JSON)
+@settings(QUICK, max_examples=300)
+def test_any_recipe_is_taken_or_refused(recipe):
+    with contextlib.suppress(UnusableFile):
+        check_recipe(recipe, 10**6)
+
+
+def test_the_small_recipes_are_good():
+    check_recipe(small_recipe(), 10**6)
+    check_recipe(small_downstream(), 10**6)
+
+
+# A prepared folder: whatever is wrong, its digests are true.
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(0)
+    examples = [
+        Example(rng.random((8, 8, 1), "f4"), i % 2, 1e-23 if i else np.nan, f"a/{i}.npy")
+        for i in range(4)
+    ]
+    split = write_split(folder, "train", examples, ("a", "b"))
+    facts = {"image_size": 8, "fit": "crop"}
+    Manifest(("a", "b"), (8, 8, 1), {"train": split}, "0" * 64, facts).save(folder)
+    return folder
+
+
+def looked_at(folder):
+    manifest = Manifest.load(folder)
+    verify_shards(folder, manifest)
+    examine(folder, manifest)
+    return manifest
+
+
+def test_the_prepared_folder_is_good(prepared):
+    assert looked_at(prepared).splits["train"].count == 4
+
+
+@given(data=st.data())
+@QUICK
+def test_any_manifest_is_taken_or_refused(data, prepared, tmp_path):
+    values = json.loads((prepared / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(data.draw(exchanged(values))))
+    with contextlib.suppress(DataError):
+        manifest = Manifest.load(tmp_path)
+        assert all(shard.file.endswith(".tfrecord") for shard in manifest.splits["train"].shards)
+
+
+@given(data=st.data())
+@QUICK
+def test_any_index_is_read_or_refused(data, prepared, tmp_path):
+    index = (prepared / "train-index.csv").read_bytes()
+    (tmp_path / "train-index.csv").write_bytes(data.draw(damaged(index) | st.binary(max_size=99)))
+    with contextlib.suppress(DataError):
+        assert read_index(tmp_path, "train", 4)["index"].tolist() == [0, 1, 2, 3]
+
+
+@given(data=st.data())
+@settings(QUICK, max_examples=60)
+def test_any_shard_is_read_or_refused(data, prepared, tmp_path):
+    """Its bytes are damaged, or a record's are and the checksums are true again."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    whole = (prepared / SHARD).read_bytes()
+    if data.draw(st.booleans()):
+        whole = data.draw(damaged(whole))
+    else:
+        records = records_of(whole)
+        place = data.draw(st.integers(0, 3))
+        records[place] = data.draw(damaged(records[place]))
+        whole = b"".join(map(framed, records))
+    set_shard(tmp_path, whole)
+    with contextlib.suppress(DataError):
+        looked_at(tmp_path)
 
 
 @given(text=st.text())

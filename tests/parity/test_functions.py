@@ -105,7 +105,7 @@ def test_contrastive_accuracy(reference, differences):
 
 
 def test_dropout(reference, differences):
-    """Of 6,000 draws the mean spread is known to 0.3 %; any of the three dropouts makes 5 %."""
+    """Of 6,000 draws the mean spread is known to 0.3 %; leaving one dropout out makes 5 %."""
     arrays, at_once, draws = reference("dropout"), 2_000, 6_000
     tokens = np.repeat(arrays["tokens"][None], at_once, axis=0)
     keras.utils.set_random_seed(0)

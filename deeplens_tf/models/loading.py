@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from deeplens_tf.errors import RequestError
+from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.models.model_files import check_model_file
 from deeplens_tf.models.resnet import ResNet50
@@ -66,8 +66,17 @@ def _load(path: Path) -> keras.Model:
         raise RequestError(f"{path}: no such file")
     try:
         check_model_file(path)
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        _require_built(model)
+        return model
     # Keras raises almost any kind for a file that is not what it expects.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST_REASON]
         raise RequestError(f"{path}: not a model that can be loaded safely: {reason}") from error
+
+
+def _require_built(model: keras.Model) -> None:
+    """Refuse a network without variables: Keras leaves out their values, and draws others later."""
+    encoder = model.encoder if isinstance(model, DownstreamModel) else model
+    if not encoder.built:
+        raise UnusableFile("its recipe does not build the encoder, so its weights are not read")

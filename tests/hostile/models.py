@@ -313,6 +313,10 @@ MODELS = {
         lambda m: with_recipe(m, lambda r: r["config"]["head"]["config"].update(lora_rank=10**9)),
         "asks for a network of 9.6e+10 weights",
     ),
+    "an encoder that is not built": (
+        lambda m: with_recipe(m, lambda r: r["config"]["encoder"].pop("build_config")),
+        "does not build the encoder, so its weights are not read",
+    ),
     "a network of another shape": (other_width, "not a model that can be loaded safely"),
     "a link out of the weights": (
         lambda m: with_weights(m, lambda f: f.update(x=h5py.ExternalLink("/etc/passwd", "/"))),

@@ -44,12 +44,12 @@ def peak_of(*words):
         check=False,
     )
     assert "PEAK " in ended.stdout, ended.stderr
-    return int(ended.stdout.rsplit("PEAK ", 1)[1]) * 1024, ended.returncode
+    return int(ended.stdout.rsplit("PEAK ", 1)[1]) * 1024, ended.returncode, ended.stderr
 
 
 @pytest.fixture(scope="module")
 def bare():
-    peak, code = peak_of()
+    peak, code, _ = peak_of()
     assert code == 0
     return peak
 
@@ -61,14 +61,14 @@ def largest_image(folder):
     text = header("(4096, 4096)", "'<i8'")
     with zipfile.ZipFile(folder / "images/x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("image.npy", npy(text, data))
-    return ["prepare", "images", "--out", "out", "--strict"], 0
+    return ["prepare", "images", "--out", "out", "--strict"], 0, ""
 
 
 def widest_report(folder):
     """JSON of the size that is read, in the form that takes most memory."""
     empties = ",".join(["{}"] * 1_300_000)
     write_evaluated_run(json.dumps({"x": 0})[:-1] + f', "y": [{empties}]}}', facts())
-    return ["compare", "run", "--out", "out"], 2
+    return ["compare", "run", "--out", "out"], 2, "evaluated by another version or damaged"
 
 
 def longest_table(folder):
@@ -77,11 +77,11 @@ def longest_table(folder):
     np.save(folder / "images/x.npy", np.random.default_rng(0).random((16, 16)))
     rows = "".join(f"{i:x},1\n" for i in range(2_000_000))
     (folder / "images/masses.csv").write_text("file,mass_ev\n" + rows)
-    return ["prepare", "images", "--out", "out", "--strict"], 3
+    return ["prepare", "images", "--out", "out", "--strict"], 3, "x.npy: no mass in masses.csv"
 
 
 def thickest_model(folder):
-    """A file of 40 MB whose weights are those it declares, of a network of none of them."""
+    """A file of 40 MB that declares as many weights as its network has, in another shape."""
     import h5py
 
     from tests.hostile.models import WEIGHTS, keras_object, packed
@@ -91,20 +91,26 @@ def thickest_model(folder):
     options = {"image_shape": [16, 16, 1], "patch_size": 8, "width": 1800, "heads": 1}
     options |= {"depth": 1, "mlp_width": 1800, "name": "x", "trainable": True}
     encoder = keras_object("VisionTransformer", "x", "deeplens_tf>VisionTransformer", **options)
+    encoder["build_config"] = {"input_shape": [None, 16, 16, 1]}
     members = {"config.json": json.dumps(encoder).encode(), "metadata.json": b"{}"}
     (folder / "run").mkdir()
     content = packed({**members, WEIGHTS: (folder / "w.h5").read_bytes()})
     (folder / "run/model.keras").write_bytes(content)
     (folder / "run/config.yaml").write_text("seed: 0\n")
     (folder / "images").mkdir()
-    return ["evaluate", "--run", "run", "--data", "images"], 2
+    return (
+        ["evaluate", "--run", "run", "--data", "images"],
+        2,
+        "not a model that can be loaded safely",
+    )
 
 
 @pytest.mark.parametrize("make", [largest_image, widest_report, longest_table, thickest_model])
 def test_the_peak_stays_within_the_promise(make, bare, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words, expected = make(tmp_path)
-    peak, code = peak_of(*words)
+    words, expected, line = make(tmp_path)
+    peak, code, said = peak_of(*words)
     assert code == expected
+    assert line in said
     assert peak - bare < MOST_BYTES
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 - bare < MOST_BYTES

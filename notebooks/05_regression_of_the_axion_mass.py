@@ -12,7 +12,7 @@
 # **What you learn.** To predict a number with its uncertainty; to read predicted against true;
 # where the prediction fails, and what the images have to do with it.
 #
-# **What it costs.** About two minutes on two cores.
+# **What it costs.** Two to three minutes on two cores.
 
 # %%
 # %matplotlib inline

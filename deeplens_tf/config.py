@@ -147,6 +147,7 @@ class PretrainConfig:
     temperature: Positive
     projection_width: Count
     probe_learning_rate: Positive
+    probe_every_epochs: Count | None
     byol: ByolConfig
     twin: TwinConfig
     simsiam: SimsiamConfig

@@ -17,13 +17,17 @@ from deeplens_tf.data.datasets import (
 )
 from deeplens_tf.evaluation.figures import save_figure
 from deeplens_tf.evaluation.image_grids import inpainting_grid
+from deeplens_tf.evaluation.probing import untrained
+from deeplens_tf.evaluation.watch import watch
 from deeplens_tf.models import InpaintingModel, build_encoder
 from deeplens_tf.models.methods import build_method
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
+from deeplens_tf.terminal import say
 from deeplens_tf.training.callbacks import CollapseWarning, save_model
 from deeplens_tf.training.distribution import Distribution, open_distribution
 from deeplens_tf.training.fitting import Course, fit, start
 from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
+from deeplens_tf.training.probed_history import ProbedHistory
 from deeplens_tf.training.resuming import finish, is_finished
 from deeplens_tf.training.runs import Run
 from deeplens_tf.training.workers import claimed_run, common_config
@@ -68,11 +72,25 @@ def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Dist
 
 
 def _train(course: Course, config: Config, run: Run) -> None:
-    fit(course, config, run, [CollapseWarning()])
+    fit(course, config, run, [CollapseWarning(), *_probes(course, config, run)])
     save_model(course.model.encoder, run.encoder)
     if isinstance(course.model, InpaintingModel):
         _draw_inpainting(course.model, course.validation or course.batches(BEGINNING), run)
     finish(run, config, run.encoder)
+
+
+def _probes(course: Course, config: Config, run: Run) -> list[ProbedHistory]:
+    """Return the callback that probes the encoder, where it is asked for and there are labels."""
+    every, chief = config.pretrain.probe_every_epochs, course.distribution.is_chief
+    if every is None:
+        return []
+    probes = watch(course.data, config)
+    if not probes.heads:
+        if chief:
+            say("probes: none, for they need labels or masses in training and validation split")
+        return []
+    control = untrained(config, course.data)
+    return [ProbedHistory(run.history, every, control, probes.names, probes.scores, chief)]
 
 
 def _course(

@@ -1,5 +1,8 @@
 """Pretraining end to end: each method from a folder of images to an encoder that loads."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -9,8 +12,15 @@ from deeplens_tf import load_encoder
 from deeplens_tf.config import load_config
 from deeplens_tf.data.datasets import open_data, pretraining_batches
 from deeplens_tf.errors import RequestError
+from deeplens_tf.evaluation import probing
+from deeplens_tf.evaluation.probing import untrained
 from deeplens_tf.models.vit import VARIANTS
+from deeplens_tf.training import pretraining
+from deeplens_tf.training.distribution import ALONE
+from deeplens_tf.training.fitting import start
 from deeplens_tf.training.pretraining import pretrain
+from deeplens_tf.training.probed_history import ProbedHistory
+from deeplens_tf.training.runs import Run
 from tests.models.pretexts import METHODS
 
 OWN_METRICS = {"inpainting": {"masked_mse", "masked_ssim"}}
@@ -61,6 +71,75 @@ def test_inpainting_refuses_a_network_without_patches(configured, tmp_path):
     with pytest.raises(RequestError, match="drops patches, and resnet50 has none: set encoder"):
         pretrain(config, "inpainting", str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+class Stop(Exception):
+    """Stands in for a SIGKILL."""
+
+
+def break_off(patch, epochs):
+    """Let trainings break off at the end of so many epochs, before that is saved."""
+    write = ProbedHistory.on_epoch_end
+
+    def write_and_stop(self, epoch, logs=None):
+        write(self, epoch, logs)
+        if epoch + 1 == epochs:
+            raise Stop
+
+    patch.setattr(ProbedHistory, "on_epoch_end", write_and_stop)
+
+
+PROBED = ("pretrain.probe_every_epochs=1", "checkpoint.every_steps=1")
+
+
+@pytest.mark.slow
+def test_probes_stand_beside_the_control_and_change_nothing_else(configured, tmp_path, monkeypatch):
+    config = configured("contrastive", *PROBED)
+    run = pretrain(config, "it", str(tmp_path / "run"))
+    plain = pretrain(configured("contrastive"), "it", str(tmp_path / "plain"))
+    history, others = pd.read_csv(run.history), pd.read_csv(plain.history)
+    columns = [
+        f"val_{kind}_macro_auc{whose}" for kind in ("logistic", "knn") for whose in ("", "_control")
+    ]
+    assert set(history) - set(others) == set(columns)
+    pd.testing.assert_frame_equal(history[list(others)], others)
+    assert history[columns].notna().all(axis=None)
+
+    # As the command line has it, on the validation split; the last epoch's encoder is the run's.
+    monkeypatch.setattr(probing, "split_to_score", lambda data: "validation")
+    for kind, name in (("linear", "logistic"), ("knn", "knn")):
+        metrics = probing.evaluate_probe(run, config, "classification", kind)[1]
+        column = f"val_{name}_macro_auc"
+        assert history[column].iloc[-1] == pytest.approx(metrics["macro_auc"], abs=1e-6)
+        control = pytest.approx(metrics["control"]["macro_auc"], abs=1e-6)
+        assert list(history[f"{column}_control"]) == [control, control]
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        break_off(patch, 2)
+        pretrain(config, "it", str(tmp_path / "again"))
+    again = pretrain(config, "it", str(tmp_path / "again"))
+    assert again.history.read_bytes() == run.history.read_bytes()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_control_is_the_network_that_the_run_began_with(configured, method):
+    config = configured(method)
+    start(config)
+    data = open_data(config)
+    begun = pretraining._compiled_model(config, data, 3, ALONE).encoder
+    for ours, theirs in zip(
+        untrained(config, data).get_weights(), begun.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_without_labels_nothing_is_probed_and_that_is_said(configured, blobs_folder, capsys):
+    config = configured("contrastive", *PROBED)
+    data = replace(config.data, path=str(blobs_folder / "axion"))
+    config = replace(config, data=data)
+    course = SimpleNamespace(data=open_data(config), distribution=ALONE)
+    assert pretraining._probes(course, config, Run(blobs_folder)) == []
+    assert capsys.readouterr().out.count("probes: none") == 1
 
 
 def orders(data, config, batch_size, epochs, seed=0):

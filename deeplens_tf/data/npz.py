@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from deeplens_tf.archives import check_directory
-from deeplens_tf.data.npy import MAX_ARRAY_BYTES, byte_text, read_npy
+from deeplens_tf.data.npy import MAX_ARRAY_BYTES, MAX_HEADER_BYTES, byte_text, read_npy
 from deeplens_tf.errors import UnusableFile
 
 MAX_RATIO = 100  # of unpacked to packed bytes, for members that would take real memory
 SMALL_BYTES = 10 * 10**6
+MAX_NUMBER_BYTES = 2 * MAX_HEADER_BYTES
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _PAIR = ["image.npy", "mass_ev.npy"]
@@ -41,6 +42,9 @@ def _read_members(archive: zipfile.ZipFile) -> tuple[np.ndarray, float | None]:
     _check_names([member.filename for member in archive.infolist()])
     if len(members) == 1:
         return _read_member(archive, *members.values()), None
+    # Before the image is read: two of the largest arrays at once are more than is promised.
+    if members["mass_ev.npy"].file_size > MAX_NUMBER_BYTES:
+        raise UnusableFile("a mass_ev that is not one number")
     image = _read_member(archive, members["image.npy"])
     mass = _read_member(archive, members["mass_ev.npy"])
     if mass.size != 1:

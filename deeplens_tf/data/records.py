@@ -216,6 +216,7 @@ def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
     try:
         if path.stat().st_size > MAX_ROW_BYTES * (count + 1):
             raise DataError(f"{path}: too large for the table of {count} images")
+        _check_rows(path)
         index = _parse_index(path, count + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
@@ -224,6 +225,14 @@ def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
     if len(index) != count or index["index"].tolist() != list(range(count)):
         raise DataError(f"{path}: not the table of {count} images; {REPAIR}")
     return index
+
+
+def _check_rows(path: Path) -> None:
+    """Refuse a line without end, such as the gap of a sparse file: it would be read as one name."""
+    with path.open("rb") as stream:
+        while line := stream.readline(2 * MAX_ROW_BYTES):  # quotation marks are written twice
+            if len(line) == 2 * MAX_ROW_BYTES:
+                raise DataError(f"{path}: a line without end; {REPAIR}")
 
 
 def _parse_index(path: Path, rows: int) -> "pd.DataFrame":

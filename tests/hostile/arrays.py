@@ -167,6 +167,10 @@ NPZ = {
         lambda: zipped(*((f"{i}.npy", IMAGE) for i in range(100))),
         "an archive of 100 members",
     ),
+    "a mass that is no number": (
+        lambda: zipped(("image.npy", IMAGE), ("mass_ev.npy", bytes(10**4))),
+        "a mass_ev that is not one number",
+    ),
     "an encrypted member": (encrypted, "a damaged archive"),
     "a pickle within": (
         lambda: zipped(("image.npy", pickled(pickle.dumps(EVAL, 4)))),

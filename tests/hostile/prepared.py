@@ -184,6 +184,10 @@ PREPARED = {
     "a mass below nothing": (lambda f: set_examples(f, mass_ev=-1.0), "a mass that is no positive"),
     "labels exchanged in the index": (swap_labels, "its index tells of other images"),
     "a truncated index": (cut_index, "not the table of 6 images"),
+    "an index of one line": (
+        lambda f: index_of(f).write_text("index,file" + "x" * 20_000),
+        "a line without end",
+    ),
     "no index": (lambda f: index_of(f).unlink(), "cannot be read"),
     "an index of 1 TB": (lambda f: os.truncate(index_of(f), 10**12), "too large for the table"),
     "an index that is a pipe": (

@@ -32,9 +32,10 @@ import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 # %%
-SETTINGS = {"images_per_class": 60, "masses": 2000, "seed": 0}
+SETTINGS = {"images_per_class": 60, "masses": 2000, "checked": 60, "image_size": 32, "seed": 0}
 # Full size, that of the published data:
-# SETTINGS = {"images_per_class": 30_000, "masses": 30_000, "seed": 0}
+# SETTINGS = {"images_per_class": 30_000, "masses": 30_000, "checked": 1000, "image_size": 32,
+#             "seed": 0}
 
 # %% [markdown]
 # ## The physics in two paragraphs
@@ -45,14 +46,15 @@ SETTINGS = {"images_per_class": 60, "masses": 2000, "seed": 0}
 #
 # $$\vec\beta = \vec\theta - \vec\alpha(\vec\theta).$$
 #
-# For a source behind the very centre of a lens of mass $M$ the solution is a circle, the Einstein
-# ring, of radius
+# For a source behind the very centre of a round lens the solution is a circle, the Einstein ring.
+# With the mass $M$ inside of it, its radius is
 #
-# $$\theta_E = \sqrt{\frac{4GM}{c^2}\,\frac{D_S - D_L}{D_L\,D_S}},$$
+# $$\theta_E = \sqrt{\frac{4GM}{c^2}\,\frac{D_{LS}}{D_L\,D_S}},$$
 #
-# with the distances $D_L$ to the lens and $D_S$ to the source. Our lens is an isothermal ellipsoid
-# of $10^{12}\,M_\odot$ at redshift 0.5 in a weak external shear, the source a small galaxy at
-# redshift 1, up to 0.35 arcsec off the centre in each direction. So we see arcs, not a full ring.
+# with the angular-diameter distances $D_L$ to the lens, $D_S$ to the source and $D_{LS}$ from one
+# to the other. Our lens is an isothermal ellipsoid of $10^{12}\,M_\odot$ at redshift 0.5 in a weak
+# external shear, the source a small galaxy at redshift 1, up to 0.35 arcsec off the centre in each
+# direction. Near the centre it is seen as a ring of uneven brightness, farther off as two arcs.
 #
 # Dark matter decides what lies in the halo besides the smooth ellipsoid. The three classes are
 # **`no_sub`**, nothing; **`cdm`**, 25 subhalos of cold dark matter with masses drawn from
@@ -61,6 +63,32 @@ SETTINGS = {"images_per_class": 60, "masses": 2000, "seed": 0}
 # the centre that reaches as far as the particle's de Broglie wavelength to both sides:
 #
 # $$\lambda = \frac{0.06}{2\,m}\cdot 10^{-22}\ \text{arcsec}\qquad (m \text{ in eV}).$$
+
+# %%
+from astropy import constants, units
+from astropy.cosmology import FlatLambdaCDM
+
+from deeplens_tf.simulation.priors import einstein_radius_arcsec
+from deeplens_tf.simulation.render import deflection_scale
+
+sky = FlatLambdaCDM(H0=70, Om0=0.3, Ob0=0.05)
+to_lens, to_source = sky.angular_diameter_distance([0.5, 1.0])
+# Space is flat: comoving distances may be subtracted.
+between = (sky.comoving_distance(1.0) - sky.comoving_distance(0.5)) / (1 + 1.0)
+length = 4 * constants.G * 1e12 * constants.M_sun / constants.c**2
+by_formula = np.sqrt((length * between / (to_lens * to_source)).to_value("")) * units.rad
+by_deeplense = einstein_radius_arcsec(1e12)
+scale = deflection_scale("model_ii")
+ring_arcsec = scale * by_deeplense
+Markdown(
+    f"For our lens the formula gives **{by_formula.to_value('arcsec'):.3f} arcsec**. DeepLenseSim, "
+    f"which made the published images, puts *luminosity* distances into it and $D_S - D_L$ in "
+    f"place of $D_{{LS}}$; that gives **{by_deeplense:.3f} arcsec**, and we repeat it so that our "
+    f"images match the published ones. In Models II and III it also takes all deflections for "
+    f"those of a source at redshift 2.5, and as the source is at 1 they are multiplied by the "
+    f"ratio of $D_{{LS}}/D_S$ for the two, **{scale:.3f}**: the ring that we see has a radius of "
+    f"**{ring_arcsec:.2f} arcsec**."
+)
 
 # %% [markdown]
 # ## One lens of each class
@@ -80,12 +108,14 @@ request = SimulationRequest(
     out=Path("data/lenses"),
     seed=SETTINGS["seed"],
 )
+pixel_arcsec = float(instrument_for("model_ii", 0).simulation.pixel_scale)
 lenses = [request.lens(name, i) for i in range(2) for name in CLASSES]
 image_grid(
     [render_image(lens) for lens in lenses],
     [lens.class_name for lens in lenses],
     columns=3,
     title="Simulated lenses, Model II (Euclid VIS)",
+    pixel_scale_arcsec=pixel_arcsec,
 )
 
 # %% [markdown]
@@ -100,7 +130,6 @@ image_grid(
 # %% tags=["picture-substructure"]
 from deeplens_tf.evaluation.tutorial_figures import substructure_figure
 
-pixel_arcsec = float(instrument_for("model_ii", 0).simulation.pixel_scale)
 one_of_each = [request.lens(name, 0) for name in CLASSES]
 substructure_figure(
     [render_image(lens) for lens in one_of_each],
@@ -112,24 +141,22 @@ substructure_figure(
 
 # %% [markdown]
 # Above the image, below the image minus its smooth twin, in per cent of the image's brightest
-# pixel. Mind that each has a scale of its own, and that $y$ points upwards here, while the
-# pictures before have their first row on top. How large is the residual in many lenses?
-
+# pixel. Mind that each has a scale of its own. How large is the residual in many lenses? Its root
+# mean square depends on how much empty sky one counts in; we take the central part of the image,
+# the one that the tutorials' networks are given.
 
 # %%
-def residual_rms_percent(lens):
-    """Root mean square over the pixels of what substructure does, in % of the maximum."""
-    image = render_image(lens)
-    return 100 * np.sqrt(np.mean((image - render_smooth(lens)) ** 2)) / image.max()
+from deeplens_tf.evaluation.tutorial_figures import residual_rms_percent
 
-
-CHECKED = 60
-residuals = {
-    name: np.median([residual_rms_percent(request.lens(name, i)) for i in range(CHECKED)])
-    for name in CLASSES
-}
+side, checked = SETTINGS["image_size"], SETTINGS["checked"]
+residuals = {}
+for name in CLASSES:
+    drawn = [request.lens(name, i) for i in range(checked)]
+    pairs = [(render_image(lens), render_smooth(lens)) for lens in drawn]
+    residuals[name] = np.median([residual_rms_percent(*pair, side) for pair in pairs])
 Markdown(
-    f"Median over {CHECKED} lenses of the residual's rms, in % of the maximum: "
+    f"Median over {checked} lenses of the residual's rms in the central {side} by {side} pixels, "
+    f"in % of the maximum: "
     + ", ".join(f"`{name}` **{value:.2f}**" for name, value in residuals.items())
     + "."
 )
@@ -182,24 +209,24 @@ Markdown(
 
 # %%
 from deeplens_tf.evaluation.tutorial_figures import vortex_figure
-from deeplens_tf.simulation.priors import einstein_radius_arcsec, vortex_length_arcsec
-from deeplens_tf.simulation.render import deflection_scale
+from deeplens_tf.simulation.priors import vortex_length_arcsec
 
-ring_arcsec = einstein_radius_arcsec(1e12) * deflection_scale("model_ii")
 grid_ev = np.logspace(-24, -22, 50)
-vortex_figure(
-    grid_ev, vortex_length_arcsec(grid_ev), {"one pixel": pixel_arcsec, "the ring": ring_arcsec}
-)
+limits = {"half a pixel": pixel_arcsec / 2, "the ring's radius": ring_arcsec}
+vortex_figure(grid_ev, vortex_length_arcsec(grid_ev), limits)
 
 # %%
-below_pixel = np.mean(2 * vortex_length_arcsec(masses_ev) < pixel_arcsec)
-beyond_ring = np.mean(vortex_length_arcsec(masses_ev) > ring_arcsec)
+lengths_arcsec = vortex_length_arcsec(masses_ev)
+below_pixel = np.mean(lengths_arcsec < limits["half a pixel"])
+beyond_ring = np.mean(lengths_arcsec > limits["the ring's radius"])
+pixel_ev, ring_ev = (vortex_length_arcsec(1.0) / length for length in limits.values())
 Markdown(
-    f"**{below_pixel:.0%}** of the axions are so heavy that the whole vortex, from end to end, is "
-    f"shorter than a pixel: they look like a point in the centre, whatever their mass. "
-    f"**{beyond_ring:.0%}** are so light that it reaches beyond the ring of "
-    f"{ring_arcsec:.2f} arcsec, where there is less and less light to bend. Both ends of the range "
-    f"should therefore be harder than its middle; tutorial 5 looks whether it is so."
+    f"Above **{pixel_ev:.1e} eV** are **{below_pixel:.0%}** of the axions. There half of the "
+    f"vortex is shorter than half a pixel, the whole, from end to end, shorter than a pixel: it "
+    f"acts almost like a point in the centre, whatever the mass. Below **{ring_ev:.1e} eV** are "
+    f"**{beyond_ring:.0%}**, whose vortex reaches beyond the ring, where there is less and less "
+    f"light to bend. So one expects both ends of the range to be harder than its middle; "
+    f"tutorial 5 looks whether it is so."
 )
 
 # %% [markdown]
@@ -224,24 +251,25 @@ from deeplens_tf.prepare import summary
 
 prepared = Path("data/lenses_32")
 manifest = prepare_folder(
-    outcome.folder, prepared, image_size=32, fit="crop", validation_fraction=0.1, seed=0
+    outcome.folder, prepared, image_size=side, fit="crop", validation_fraction=0.1, seed=0
 )
 print(summary(manifest, prepared))
 
 # %% [markdown]
 # `fit="crop"` keeps the central 32 of the 64 pixels. The lens fills just these, so the crop loses
 # only empty sky; with patches of 4 pixels it costs a Vision Transformer as much as the whole image
-# in patches of 8, and each patch sees four times finer. `fit="resize"` would shrink the picture
-# instead and blur what we are after.
+# in patches of 8, and each patch covers a quarter of the area. `fit="resize"` would shrink the
+# picture instead, to pixels of twice the side, and blur what we are after.
 
 # %%
 from deeplens_tf.data.files import conform, read_image
 
 image, mass_ev = read_image(request.image_path("cdm", 0))
 image_grid(
-    [image, conform(image, 32, "crop"), conform(image, 32, "resize")],
+    [image, conform(image, side, "crop"), conform(image, side, "resize")],
     ["as simulated", "crop", "resize"],
-    title="One lens, brought to 32 pixels in two ways",
+    title="One lens, cropped and resized",
+    pixel_scale_arcsec=[pixel_arcsec, pixel_arcsec, pixel_arcsec * len(image) / side],
 )
 
 # %% [markdown]
@@ -264,7 +292,8 @@ def show_views(*pretexts):
     data = open_data(config)
     batches = pretraining_batches(data, "train", config.augment, batch_size=3, epochs=None)
     views = [next(iter(batches))[key].numpy() for key in ("image", "view_1", "view_2")]
-    return views_grid(*views, title=f"Pretext: {', '.join(pretexts)}")
+    title = f"Pretext: {', '.join(pretexts)}"
+    return views_grid(*views, title, pixel_scale_arcsec=pixel_arcsec)
 
 
 show_views("flip", "rotation")
@@ -282,10 +311,10 @@ show_views("gaussian_noise")
 noise = load_config("contrastive").augment.gaussian_noise.stddev
 Markdown(
     f"That noise is **{100 * noise:.0f} %** of the maximum in every pixel. The trace of `cdm` "
-    f"substructure had an rms of {residuals['cdm']:.2f} %: the noise is "
-    f"**{100 * noise / residuals['cdm']:.0f} times** larger. A network that learns to look "
-    f"through it learns to look through the substructure as well. What a pretext hides, the "
-    f"features will not hold; so the choice of the pretext is a statement about physics."
+    f"substructure had in these pixels an rms of {residuals['cdm']:.2f} %: the noise is "
+    f"**{100 * noise / residuals['cdm']:.1f} times** larger. A network that is asked for the same "
+    f"features with and without it is pushed to pass over changes of that size, and those that "
+    f"substructure makes are smaller. So the choice of the pretext is a statement about physics."
 )
 
 # %% [markdown]

@@ -13,7 +13,7 @@
 # arrays with a folder for each class, a folder without labels, and an `axion` folder in the format
 # of the published data; and where to look for the files that could not be used.
 #
-# **What it costs.** One to two minutes on two cores. The images are made up here, so nothing needs
+# **What it costs.** About a minute on two cores. The images are made up here, so nothing needs
 # to be downloaded. All rules are in [data/README.md](../data/README.md).
 
 # %%
@@ -22,6 +22,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown
 
 from deeplens_tf.cli import import_tensorflow
@@ -30,9 +31,9 @@ import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 # %%
-SETTINGS = {"images_per_class": 120, "epochs": 3, "seed": 0}
-# Full size: your own images, 30 epochs. The defaults of `data.image_size` and `encoder` suit
-# images of 64 pixels and more.
+SETTINGS = {"images_per_class": 120, "epochs": 3, "published_per_class": 30, "seed": 0}
+# Full size, if these were yours (`data.image_size=64` and the encoder's defaults then do better):
+# SETTINGS = {"images_per_class": 5000, "epochs": 30, "published_per_class": 5000, "seed": 0}
 
 # %% [markdown]
 # ## 1. A folder for each class
@@ -124,6 +125,8 @@ from deeplens_tf.evaluation.scoring import evaluate
 from deeplens_tf.training.finetuning import finetune
 from deeplens_tf.training.pretraining import pretrain
 
+# %%
+# %%capture log
 encoder_run = pretrain(config, "mine", "runs/pretrained")
 tuning = load_config("finetune", [*words, f"finetune.encoder={encoder_run.folder}"], str(prepared))
 run = finetune(tuning, "mine", "runs/finetuned")
@@ -159,12 +162,18 @@ for i in range(2 * SETTINGS["images_per_class"]):
 prepared = Path("prepared/unlabelled")
 print(summary(prepare_folder(unlabelled, prepared, **options), prepared))
 
+# %%
+# %%capture log
 words = ["data.image_size=32", "train.epochs=1", "train.batch_size=32"]
 config = load_config("contrastive", words, data=str(prepared))
 unlabelled_run = pretrain(config, "unlabelled", "runs/unlabelled")
 
+# %%
+for name, epoch_run in {"with labels": encoder_run, "without": unlabelled_run}.items():
+    print(f"{name}:", *[k for k in pd.read_csv(epoch_run.history) if not k.startswith("val_")])
+
 # %% [markdown]
-# There are no labels, so there is no probe in that line. The encoder turns images into features,
+# There are no labels, so the second run had no probe. The encoder turns images into features,
 # which you may use for anything: to search, to sort, to group.
 
 # %%
@@ -206,10 +215,11 @@ from deeplens_tf.simulation.render import render_image
 from deeplens_tf.simulation.request import SimulationRequest
 
 published = Path("Model_II")
-request = SimulationRequest("model_ii", 30, published)
+count = SETTINGS["published_per_class"]
+request = SimulationRequest("model_ii", count, published)
 for name in ("axion", "no_sub"):
     (published / name).mkdir(parents=True)
-    for i in range(30):
+    for i in range(count):
         lens = request.lens(name, i)
         content = render_image(lens)
         if name == "axion":

@@ -123,7 +123,7 @@ parity-python:  ## say which Python `parity` takes; fails only where there is no
 	  -r requirements-parity.txt
 	@touch $@
 
-notebooks: $(ENVIRONMENT)  ## execute the tutorials and rewrite their outputs (20 minutes)
+notebooks: $(ENVIRONMENT)  ## execute the tutorials and rewrite their outputs (10 minutes)
 	$(RUN_PYTHON) notebooks/run.py $(ARGS)
 	$(RUN_PYTHON) notebooks/run.py --pictures docs
 

@@ -63,7 +63,10 @@ def evaluate_probe(run: Run, config: Config, head: Head, kind: Kind) -> tuple[Pa
     common = {"split": split, "head": head, **scored_images(config, data, split)}
     common |= {"labels_used": metrics["n_train"], "fraction": config.finetune.fraction}
     report = common | metrics | {"control": common | control}
-    return write_report(run.folder, report, folder_name=f"{split}-probe-{head}-{kind}"), report
+    # Probes with few labels and with all of them belong in one table.
+    few = "" if config.finetune.fraction == 1 else f"-{config.finetune.fraction:g}"
+    name = f"{split}-probe-{head}-{kind}{few}"
+    return write_report(run.folder, report, folder_name=name), report
 
 
 def untrained(config: Config, data: PreparedData) -> keras.Model:

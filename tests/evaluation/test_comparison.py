@@ -174,6 +174,34 @@ def test_a_training_that_comes_twice_is_refused_by_name(tmp_path):
         compared(runs[0], runs[0])
 
 
+def nested(depth):
+    value = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        [],
+        "contrastive",
+        {},
+        {**PRETRAINED, "seed": "0"},
+        {**PRETRAINED, "settings": ["a"]},
+        {**PRETRAINED, "settings": {"a": {"b": 1}}},
+        {**PRETRAINED, "settings": {"a": "x" * 1000}},
+        {**PRETRAINED, "settings": {"a": nested(900)}},
+        {**PRETRAINED, "pretexts": 5},
+        {**PRETRAINED, "before": {"method": "x", "settings": 5}},
+    ],
+)
+def test_an_origin_that_is_none_is_refused(tmp_path, origin):
+    run = write_run(tmp_path / "run", 0.9, origin=origin)
+    with pytest.raises(RequestError, match="evaluated by another version or damaged"):
+        read_entries([run])
+
+
 def test_the_control_of_two_pretrainings_is_one_network(tmp_path):
     runs = [
         write_probed_run(tmp_path / method, auc, 0.94, f"pretrain.method={method}")

@@ -55,6 +55,8 @@ def test_encoder_and_control_are_probed_with_the_labels_of_a_fine_tuning(
             assert found[key] == pytest.approx(expected[key], abs=1e-4)
     # Else the comparison would hold for any network.
     assert metrics["reliability"] != metrics["control"]["reliability"]
+    few = "" if fraction == 1 else "-0.4"
+    assert folder.name == f"test-probe-classification-{kind}{few}"
     written = json.loads((folder / "metrics.json").read_text())
     assert (written["labels_used"], written["fraction"]) == (labels, fraction)
     assert written["control"]["n_train"] == labels

@@ -147,7 +147,9 @@ class Checkpointer(keras.callbacks.Callback):
         by_steps = self._is_due_by_steps()
         if step % self.distribution.ask_every:
             return by_steps, False
-        by_clock, told = self.distribution.any(self._is_due_by_clock(), self.stop.requested)
+        # The chief's clock, since only the chief knows how long a save takes.
+        due = self.distribution.is_chief and self._is_due_by_clock()
+        by_clock, told = self.distribution.any(due, self.stop.requested)
         return by_steps or by_clock, told
 
     def _is_due_by_steps(self) -> bool:
@@ -163,12 +165,17 @@ class Checkpointer(keras.callbacks.Callback):
     def _leave(self) -> None:
         if self._saved[0] != self.position:
             self._save()
-        raise self.stop.stopped(self._saved[1])
+        # A worker that ends takes the others with it, and the chief may still be writing.
+        self.distribution.wait_for_all()
+        raise self.stop.stopped(self._saved[1] if self.distribution.is_chief else "on worker 0")
 
     def _save(self) -> None:
         began = time.monotonic()
-        step = self._total(self.position)
-        folder = self.store.save(step, self._arrays(), self._state(), self.products)
+        # On every worker, for a variable may be spread over all of them; only the chief writes.
+        arrays, folder = self._arrays(), None
+        if self.distribution.is_chief:
+            step = self._total(self.position)
+            folder = self.store.save(step, arrays, self._state(), self.products)
         self._saved, self._saved_time = (self.position, folder), time.monotonic()
         self._save_s = self._saved_time - began
 

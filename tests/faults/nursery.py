@@ -42,12 +42,16 @@ class Child:
         """Return the exit code, or minus the signal that ended it."""
         return self.nursery.ask({"wait": self.pid})
 
+    @property
+    def state(self):
+        """The kernel's letter for what it does: T if halted, Z if it ended, not yet waited for."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
     def wait_for(self, condition, seconds=240):
         """Wait until `condition()` is true; fail if the process ends before, or never does."""
         end = time.monotonic() + seconds
         while not condition():
-            stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-            assert stat != "Z", f"ended too early: {self.err}"
+            assert self.state != "Z", f"ended too early: {self.err}"
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.005)
 

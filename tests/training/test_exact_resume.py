@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf.config import CheckpointConfig, load_config
-from deeplens_tf.data.datasets import labelled_batches, open_data
+from deeplens_tf.data.datasets import Share, labelled_batches, open_data
 from deeplens_tf.errors import RequestError, Stopped
+from deeplens_tf.training import fitting
 from deeplens_tf.training.callbacks import SaveBest
 from deeplens_tf.training.fitting import Course, fit
 from deeplens_tf.training.model_state import arrays_of
@@ -227,3 +228,22 @@ def test_the_checkpoint_of_another_model_is_refused_by_the_variables_that_differ
         match=r"another model: model/.*/kernel float32\(256, 8\) instead of float32\(256, 3\)",
     ):
         fit(replace(course, model=model), config, Run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("workers", "error", "looked"),
+    [
+        (2, tf.errors.UnavailableError, False),
+        (2, tf.errors.DataLossError, True),
+        (1, tf.errors.CancelledError, True),
+    ],
+)
+def test_a_lost_worker_is_no_reason_to_look_at_the_images(
+    data, tmp_path, monkeypatch, workers, error, looked
+):
+    seen = []
+    monkeypatch.setattr(fitting, "verify_shards", lambda folder, manifest: seen.append(folder))
+    shared = replace(data, share=Share(0, workers))
+    with pytest.raises(error), fitting._outside_faults(shared, Run(tmp_path)):
+        raise error(None, None, "gone")
+    assert seen == ([data.folder] if looked else [])

@@ -188,8 +188,7 @@ class Distribution:
             model.replicas = StrategyReplicas(self.strategy)
         for layer in _batch_norms(model):
             _synchronise(layer)
-        for optimizer in _optimizers(model.optimizer):
-            _clip_the_sum(optimizer, self.replicas)
+        _optimise_by_the_sum(model.optimizer, self.replicas)
         self._build(model, batch_spec)
         if self.workers > 1:
             model.train_step = _with_leading_axis(model.train_step)
@@ -220,8 +219,10 @@ class StrategyReplicas(Replicas):
         context = tf.distribute.get_replica_context()
         if context is None:
             return rows
+        # As float32, for TensorFlow gathers no bfloat16; every value of 16 bits is one of its own.
+        gathered = tf.cast(context.all_gather(tf.cast(rows, tf.float32), axis=0), rows.dtype)
         # Gathering forgets the shape, of which only the number of rows is in doubt.
-        return tf.ensure_shape(context.all_gather(rows, axis=0), (None, *rows.shape[1:]))
+        return tf.ensure_shape(gathered, (None, *rows.shape[1:]))
 
     def first_row(self, rows: KerasTensor) -> KerasTensor | int:
         """Return at which of the gathered rows this replica's own begin."""
@@ -348,6 +349,19 @@ def _synchronise(layer: keras.layers.BatchNormalization) -> None:
     layer._moments = moments
 
 
+def _optimise_by_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    """Let what an optimiser does with a gradient, beside adding it up, be of the whole batch's.
+
+    Keras clips each replica's own gradient, and asks the first replica's alone whether it has
+    overflowed in float16.
+    """
+    clipped = [each for each in _optimizers(optimizer) if each.global_clipnorm is not None]
+    for each in clipped:
+        each.global_clipnorm /= replicas
+    if clipped or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        _share_the_sum(optimizer, replicas)
+
+
 def _optimizers(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
     """Return an optimiser's own, where it is a wrapper of others."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -355,20 +369,17 @@ def _optimizers(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.
     return getattr(optimizer, "optimizers", [optimizer])
 
 
-def _clip_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
-    """Let an optimiser clip the gradient of the whole batch: Keras clips each replica's own."""
-    limit, apply = optimizer.global_clipnorm, optimizer.apply
-    if limit is None:
-        return
-    optimizer.global_clipnorm = None
+def _share_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    """Give each replica an equal part of the whole gradient, which Keras then adds up again."""
+    apply = optimizer.apply
 
-    def apply_clipped(gradients: list[tf.Tensor], variables: Any = None) -> None:
-        whole = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
-        whole, _ = tf.clip_by_global_norm(whole, limit)
-        # Keras adds the replicas' gradients up, and they are the same by now.
-        apply([gradient / replicas for gradient in whole], variables)
+    def apply_shared(gradients: list[tf.Tensor | None], variables: Any = None) -> None:
+        known = [gradient for gradient in gradients if gradient is not None]
+        whole = iter(tf.distribute.get_replica_context().all_reduce("SUM", known))
+        shared = [None if gradient is None else next(whole) / replicas for gradient in gradients]
+        apply(shared, variables)
 
-    optimizer.apply = apply_clipped
+    optimizer.apply = apply_shared
 
 
 def _with_leading_axis(step: Callable[[Any], Any]) -> Callable[[Any], Any]:

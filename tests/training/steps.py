@@ -19,16 +19,18 @@ BATCH, STEPS = 16, 5
 LEFT_OVER = 1  # images in the last batch of a fine-tuning's validation: fewer than replicas
 RATE = 0.01
 CLIP_NORM = 0.05  # well below the norms of the gradients here
-HEADS = ("classification", "regression")
-CLIPPED = "clipped classification"
-CASES = (*METHODS, *HEADS, CLIPPED)
+HEADS = ("clipped classification", "regression")
+CASES = (*METHODS, *HEADS)
 VALIDATED = ("contrastive", *HEADS)
+PRECISIONS = ("bfloat16", "float16")
+MIXED = "clipped contrastive"  # by small steps, or the rounding of one makes all of the next
 
 
-def train(case, distribution=ALONE):
+def train(case, distribution=ALONE, eager=False):
     """Train for an epoch of five steps; return the model and what `fit` says of the epoch."""
     with distribution.scope():
         model = compiled_model(case)
+    model.run_eagerly = eager
     stream = batches(rows_for(case, BATCH * STEPS, 1), distribution)
     validation = None
     if case in VALIDATED:
@@ -46,13 +48,18 @@ def train(case, distribution=ALONE):
     return model, {name: values[-1] for name, values in history.history.items()}
 
 
+def kind_of(case):
+    return case.removeprefix("clipped ")
+
+
 def compiled_model(case):
     keras.utils.set_random_seed(0)
+    clip_norm, case = CLIP_NORM if kind_of(case) != case else None, kind_of(case)
     model = pretext_model(case) if case in METHODS else downstream_model(case)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    optimizer = keras.optimizers.SGD(RATE, global_clipnorm=CLIP_NORM if case == CLIPPED else None)
+    optimizer = keras.optimizers.SGD(RATE, global_clipnorm=clip_norm)
     if case in METHODS:
         model.compile(optimizer)
     elif case == "regression":
@@ -79,6 +86,7 @@ def downstream_model(case):
 
 
 def rows_for(case, count, seed):
+    case = kind_of(case)
     return pretext_rows(case, count, seed) if case in METHODS else labelled_rows(case, count, seed)
 
 

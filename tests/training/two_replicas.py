@@ -1,31 +1,41 @@
 """A program that test_distribution.py runs: each training on one device and on two of this CPU.
 
-It leaves `<strategy>-<case>.npz` in the folder it is given, and `gathered.npz`. A process can
-have its CPU cut in two only before TensorFlow has looked at it.
+It leaves `<strategy>-<case>.npz` in the folder it is given, for each case that is named to it, or
+`gathered.npz`. A process can have its CPU cut in two only before TensorFlow has looked at it.
 """
 
 import re
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from deeplens_tf.training.distribution import StrategyReplicas, open_distribution
-from tests.training.steps import CASES, compiled_model, train
+from tests.training.steps import CASES, MIXED, PRECISIONS, compiled_model, train
 
 PROJECTIONS = (12, 5)
 
 
-def main(folder):
+def main(folder, cases):
     cpu = tf.config.list_physical_devices("CPU")[0]
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, two)
-    for strategy in ("none", "mirrored"):
-        distribution = open_distribution(strategy)
-        for case in CASES:
-            keep(folder / f"{strategy}-{case}.npz", *train(case, distribution))
-    np.savez(folder / "gathered.npz", **contrastive_gradients(distribution.strategy))
+    # Which would take longer than the few steps here.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    mirrored = open_distribution("mirrored")
+    for case in set(CASES) & set(cases):
+        keep(folder / f"none-{case}.npz", *train(case, eager=True))
+        keep(folder / f"mirrored-{case}.npz", *train(case, mirrored))
+    for precision in set(PRECISIONS) & set(cases):
+        keras.config.set_dtype_policy(f"mixed_{precision}")
+        keep(folder / f"begun-{precision}.npz", compiled_model(MIXED), {})
+        keep(folder / f"none-{precision}.npz", *train(MIXED, eager=True))
+        keep(folder / f"mirrored-{precision}.npz", *train(MIXED, mirrored))
+    if "gathered" in cases:
+        keras.config.set_dtype_policy("float32")
+        np.savez(folder / "gathered.npz", **contrastive_gradients(mirrored.strategy))
 
 
 def keep(path, model, metrics):
@@ -70,4 +80,4 @@ def contrastive_gradients(strategy):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -163,15 +163,34 @@ def test_a_run_in_another_locale_and_with_another_umask(nursery, words, finished
     assert {oct(path.stat().st_mode & 0o077) for path in folder.rglob("*")} == {"0o0"}
 
 
-def test_the_c_locale_from_the_start(nursery, words, finished, run_python, tmp_path):
+NO_UTF8 = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "encoding"), [("Läufe", {}, "utf-8"), ("runs", NO_UTF8, "ascii")]
+)
+def test_the_c_locale_from_the_start(
+    name, variables, encoding, words, finished, run_python, tmp_path, monkeypatch
+):
     """By a process of its own: a locale is read when Python starts. The result is the same."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LC_ALL", "C")
-        ended = run_python("-m", *map(str, _module(command("finetune", words, "Läufe"))))
+    for variable, value in (variables | {"LC_ALL": "C"}).items():
+        monkeypatch.setenv(variable, value)
+    assert run_python("-c", "import sys; print(sys.stdout.encoding)").stdout == f"{encoding}\n"
+    ended = run_python("-m", *map(str, _module(command("finetune", words, name))))
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert outcome(tmp_path / "Läufe") == outcome(finished("finetune"))
-    environment = json.loads((tmp_path / "Läufe" / "environment.json").read_text())
-    assert environment["command"][-1] == "Läufe"
+    assert outcome(tmp_path / name) == outcome(finished("finetune"))
+    environment = json.loads((tmp_path / name / "environment.json").read_text())
+    assert environment["command"][-1] == name
+
+
+def test_a_name_that_the_locale_has_no_letters_for(words, run_python, tmp_path, monkeypatch):
+    for variable, value in (NO_UTF8 | {"LC_ALL": "C"}).items():
+        monkeypatch.setenv(variable, value)
+    ended = run_python("-m", *map(str, _module(command("finetune", words, "Läufe"))))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("deeplens_tf: L")
+    assert ended.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def _module(words):

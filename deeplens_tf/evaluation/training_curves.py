@@ -61,11 +61,14 @@ def _quantities(histories: Iterable[pd.DataFrame]) -> list[str]:
 
 def _draw_quantity(axes: Axes, quantity: str, histories: Mapping[str, pd.DataFrame]) -> None:
     for colour, history in zip(line_colours(len(histories)), histories.values(), strict=True):
-        epochs = 1 + (history["epoch"] if "epoch" in history else np.arange(len(history)))
-        marker = "o" if len(history) < 3 else None  # a line of one point cannot be seen
         for column, style in ((quantity, "-"), (f"val_{quantity}", "--")):
             if column in history:
-                axes.plot(epochs, history[column], color=colour, linestyle=style, marker=marker)
+                # What is measured every few epochs alone has no value in the others.
+                measured = history[column].notna().to_numpy()
+                epochs = history["epoch"] if "epoch" in history else np.arange(len(history))
+                marker = "o" if measured.sum() < 3 else None  # a line of one point cannot be seen
+                across, up = 1 + np.asarray(epochs)[measured], history[column][measured]
+                axes.plot(across, up, color=colour, linestyle=style, marker=marker)
     axes.xaxis.get_major_locator().set_params(integer=True)
     name_axes(axes, "", "epoch", QUANTITIES.get(quantity, quantity.replace("_", " ")))
 

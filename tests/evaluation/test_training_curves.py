@@ -105,3 +105,12 @@ def test_the_legend_stays_inside_the_figure(runs):
 def test_histories_without_a_quantity_are_refused(histories):
     with pytest.raises(ValueError, match="quantity"):
         training_curves(histories)
+
+
+def test_what_is_measured_every_other_epoch_is_one_line():
+    nothing = float("nan")
+    history = pd.DataFrame({"epoch": [0, 1, 2, 3], "val_knn": [nothing, 0.5, nothing, 0.7]})
+    (line,) = training_curves({"run": history}).axes[0].lines
+    np.testing.assert_array_equal(line.get_xdata(), [2, 4])
+    np.testing.assert_array_equal(line.get_ydata(), [0.5, 0.7])
+    assert line.get_marker() == "o"

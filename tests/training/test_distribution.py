@@ -28,7 +28,7 @@ from tests.conftest import REPOSITORY
 from tests.faults.conftest import checkpoints
 from tests.models.tiny import values_of
 from tests.training.steps import CASES, CLIP_NORM, PRECISIONS, RATE, STEPS
-from tests.training.two_machines import LONGEST_S, Machines, told_to_stop
+from tests.training.two_machines import LONGEST_S, SLOW_SAVE, Machines, told_to_stop
 
 TOLERANCE = 1e-5
 TEMPERATURE = 0.1
@@ -222,10 +222,14 @@ def machines(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pair(machines):
-    """A run by two processes of which one is told to stop in mid-epoch, and gone on with."""
-    first = machines.start_pair("pair", before=("", told_to_stop(at=5)))
-    first = [machines.ended(process) for process in first]
+    """A run by two processes of which one is told to stop in mid-epoch, and gone on with.
+
+    How both ended, the checkpoints that there were when the one had, how both ended then.
+    """
+    chief, other = machines.start_pair("pair", before=(SLOW_SAVE, told_to_stop(at=5)))
+    other = machines.ended(other)
     kept = [path.name for path in checkpoints(machines.room / "pair")]
+    first = (machines.ended(chief), other)
     return first, kept, [machines.ended(process) for process in machines.start_pair("pair")]
 
 

@@ -35,6 +35,15 @@ def on_train_batch_end(self, batch, logs=None):
     real(self, batch, logs)
 Checkpointer.on_train_batch_end = on_train_batch_end
 """
+SLOW_SAVE = """
+import time
+from deeplens_tf.training.checkpoints import CheckpointStore
+real_save = CheckpointStore.save
+def save(self, *arguments):
+    time.sleep(3)
+    return real_save(self, *arguments)
+CheckpointStore.save = save
+"""
 
 
 def told_to_stop(at):

@@ -138,7 +138,17 @@ def run_stage(main: Callable[[Sequence[str]], None]) -> NoReturn:
         if not (_is_unread(sys.stdout) or _is_unread(sys.stderr)):  # a pipe of the stage's own
             raise
         code = 128 + signal.SIGPIPE  # the usual, quiet end, as in front of `head`
+    _turn_away_unwritable()
     sys.exit(code)
+
+
+def _turn_away_unwritable() -> None:
+    """Let go of what cannot be written: Python would try it again at its end, and complain."""
+    for output in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            output.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
 
 
 def _is_unread(output: TextIO) -> bool:
@@ -153,15 +163,11 @@ def _exit_code(
 ) -> int:
     try:
         _require_text(words)
-        main(words)
-        print(end="", flush=True)  # what was held back may fail too
+        _run_to_the_last_line(main, words)
     except DeeplensError as error:
         return _report(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         return _report("stopped by SIGINT", 128 + signal.SIGINT, debug)
-    except SystemExit:  # after --help
-        print(end="", flush=True)
-        raise
     except MemoryError as error:
         return _report(f"out of memory: {error}".rstrip(": "), 4, debug)
     except OSError as error:
@@ -170,6 +176,16 @@ def _exit_code(
         line = f"{error.strerror}: {error.filename or 'unknown file'}"
         return _report(line, 4 if error.errno in REFUSALS else 2, debug)
     return 0
+
+
+def _run_to_the_last_line(main: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
+    """Run a stage, and write what was held back of its output: that may fail as well."""
+    try:
+        main(words)
+    except SystemExit:  # after --help
+        print(end="", flush=True)
+        raise
+    print(end="", flush=True)
 
 
 def _require_text(words: Sequence[str]) -> None:

@@ -92,6 +92,13 @@ def test_an_end_has_its_exit_code_and_at_most_one_line(end_by, statement, code, 
         assert ended.stderr == line
 
 
+@pytest.fixture(params=["", "1"], ids=["held back", "at once"])
+def buffering(request, monkeypatch):
+    """Python holds its output back, and fails at its end, or writes at once, and fails there."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", request.param)
+
+
+@pytest.mark.usefixtures("buffering")
 @pytest.mark.parametrize(
     "statement", ["print('x' * 100_000)", "print('held back')", "print('help'); raise SystemExit"]
 )
@@ -101,11 +108,13 @@ def test_an_output_that_nobody_reads_ends_it_quietly(statement):
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+@pytest.mark.usefixtures("buffering")
 def test_an_error_that_nobody_reads_ends_it_quietly():
     with unread_pipe() as pipe:
         assert end_into("raise RequestError('wrong')", pipe, pipe).returncode == 141
 
 
+@pytest.mark.usefixtures("buffering")
 def test_an_output_on_a_full_disk_is_the_surroundings_fault():
     with Path("/dev/full").open("w") as full:
         ended = end_into("print(words)", full, subprocess.PIPE)

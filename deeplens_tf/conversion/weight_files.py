@@ -108,7 +108,9 @@ def _arrays(path: Path, group: h5py.Group) -> Stored:
 def _require_plain(where: str, array: h5py.Dataset) -> None:
     # Half-precision numbers would take twice the file's space once they are read.
     if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
-        raise RequestError(f"{where} holds {array.dtype}, not floating-point numbers of 4 or 8 bytes")
+        raise RequestError(
+            f"{where} holds {array.dtype}, not floating-point numbers of 4 or 8 bytes"
+        )
     if array.external or array.is_virtual:
         raise RequestError(f"{where} lies in another file")
     if array.id.get_create_plist().get_nfilters():

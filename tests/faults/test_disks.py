@@ -163,6 +163,15 @@ def test_a_run_in_another_locale_and_with_another_umask(nursery, words, finished
     assert {oct(path.stat().st_mode & 0o077) for path in folder.rglob("*")} == {"0o0"}
 
 
+# `python -m deeplens_tf.finetune` on the network that the nursery has, too.
+ITSELF = """
+from deeplens_tf.cli import import_tensorflow, run_stage
+from deeplens_tf.finetune import main
+import_tensorflow()
+from tests.faults.nursery import make_shallow
+make_shallow()
+run_stage(main)
+"""
 NO_UTF8 = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -176,7 +185,7 @@ def test_the_c_locale_from_the_start(
     for variable, value in (variables | {"LC_ALL": "C"}).items():
         monkeypatch.setenv(variable, value)
     assert run_python("-c", "import sys; print(sys.stdout.encoding)").stdout == f"{encoding}\n"
-    ended = run_python("-m", *map(str, _module(command("finetune", words, name))))
+    ended = run_python("-c", ITSELF, *map(str, command("finetune", words, name)[1:]))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert outcome(tmp_path / name) == outcome(finished("finetune"))
     environment = json.loads((tmp_path / name / "environment.json").read_text())
@@ -186,12 +195,8 @@ def test_the_c_locale_from_the_start(
 def test_a_name_that_the_locale_has_no_letters_for(words, run_python, tmp_path, monkeypatch):
     for variable, value in (NO_UTF8 | {"LC_ALL": "C"}).items():
         monkeypatch.setenv(variable, value)
-    ended = run_python("-m", *map(str, _module(command("finetune", words, "Läufe"))))
+    ended = run_python("-c", ITSELF, *map(str, command("finetune", words, "Läufe")[1:]))
     assert ended.returncode == 2
     assert ended.stderr.startswith("deeplens_tf: L")
     assert ended.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def _module(words):
-    return (f"deeplens_tf.{words[0]}", *words[1:])

@@ -29,25 +29,34 @@ def unbroken(machines):
     return outcome(machines.room / "unbroken")
 
 
-@pytest.mark.parametrize(
-    ("how", "lost", "longest_s"), [(killed, 0, 20), (killed, 1, 20), (halted, 1, 60)]
-)
-def test_a_lost_worker_ends_the_other_and_both_go_on(machines, unbroken, how, lost, longest_s):
-    run = f"{how.__name__}-{lost}"
+def lose(machines, run, how, lost):
+    """Lose one of two processes after a step; return how long the other went on, and its end."""
     before = ["", ""]
     before[lost] = how(LOST_AT)
     processes = machines.start_pair(run, *SAVING, before=before)
     processes[lost].wait_for(lambda: processes[lost].state in "TZ")
     began = time.monotonic()
-    code, _, err = machines.ended(processes[1 - lost])
-    took = time.monotonic() - began
+    ended = machines.ended(processes[1 - lost])
+    seconds = time.monotonic() - began
     processes[lost].send(signal.SIGKILL)
     assert processes[lost].wait() == -signal.SIGKILL
+    return seconds, ended
+
+
+def assert_says_so(ended, worker):
+    code, _, err = ended
     assert code == 4, err
-    assert took < longest_s
     # Above it TensorFlow says what it saw.
     last = err.splitlines()[-1]
-    assert last.startswith(f"deeplens_tf: worker {1 - lost} of 2 ends, for another has ended or")
+    assert last.startswith(f"deeplens_tf: worker {worker} of 2 ends, for another has ended or")
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_killed_worker_ends_the_other_and_both_go_on(machines, unbroken, lost):
+    run = f"killed-{lost}"
+    seconds, ended = lose(machines, run, killed, lost)
+    assert_says_so(ended, 1 - lost)
+    assert seconds < 20
     assert checkpoints(machines.room / run)[-1].name == LAST_SAVED
     ended = [machines.ended(process) for process in machines.start_pair(run, *SAVING)]
     assert [code for code, _, _ in ended] == [0, 0]
@@ -57,3 +66,11 @@ def test_a_lost_worker_ends_the_other_and_both_go_on(machines, unbroken, how, lo
     # Each worker sums up the metrics of its own part: of a broken epoch in another order.
     tables = [pd.read_csv(io.StringIO(text)) for text in (history, unbroken[2])]
     pd.testing.assert_frame_equal(*tables, rtol=1e-6)
+
+
+def test_a_halted_worker_ends_the_other(machines):
+    """A machine that no longer answers, and has not closed its connections either."""
+    seconds, ended = lose(machines, "halted", halted, 1)
+    assert_says_so(ended, 0)
+    assert 1 < seconds < 60
+    assert checkpoints(machines.room / "halted")[-1].name == LAST_SAVED

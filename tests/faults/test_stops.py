@@ -22,9 +22,10 @@ checkpoints._write_json = hang
 STOP_IN_SAVE = """
 import os, signal
 import deeplens_tf.training.checkpoints as checkpoints
-real = checkpoints._write_json
+real, told = checkpoints._write_json, []
 def write(path, values):
-    if path.name == "state.json":
+    if path.name == "state.json" and not told:
+        told.append(path)
         os.kill(os.getpid(), signal.SIGTERM)
     real(path, values)
 checkpoints._write_json = write
@@ -58,7 +59,10 @@ def test_a_signal_within_a_save_waits_for_it(nursery, words, finished, tmp_path)
     run = command("finetune", words, tmp_path / "run", "--set", "checkpoint.every_steps=4")
     code, _, err = nursery.run(*run, before=STOP_IN_SAVE)
     assert code == 143
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000000004"]
+    # The step that had begun is finished, and saved too.
+    kept = [path.name for path in checkpoints(tmp_path / "run")]
+    assert kept == ["step-000000004", "step-000000005"]
+    assert err.startswith("deeplens_tf: stopped by SIGTERM after saving ")
     assert len(err.splitlines()) == 1
     words = ["--resume", "--run-dir", str(tmp_path / "run")]
     code, out, _ = nursery.run("finetune", *words, "--set", "checkpoint.every_steps=null")

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf import compare, evaluate, finetune, pretrain, simulate
+from deeplens_tf.models.vit import VARIANTS
 
 METHODS = ("contrastive", "byol", "twin", "simsiam", "inpainting")
 QUICK = (
@@ -31,8 +32,10 @@ def lenses(tmp_path_factory):
 
 
 @pytest.fixture
-def eagerly():
-    """Compute step by step: so few steps take less time than their compilation."""
+def briefly(monkeypatch):
+    """A network of one layer, step by step: so few steps take less time than their compilation."""
+    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    monkeypatch.setitem(VARIANTS, "vit_nano", small)
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -40,7 +43,7 @@ def eagerly():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
-@pytest.mark.usefixtures("eagerly")
+@pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
     monkeypatch.chdir(lenses.parent)
@@ -60,6 +63,8 @@ def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
+@pytest.mark.usefixtures("briefly")
 def test_regression_takes_the_newest_encoder_when_told_nothing(lenses, monkeypatch, capsys):
     monkeypatch.chdir(lenses.parent)
     pretrain.main(["--data", str(lenses), *SETTINGS])

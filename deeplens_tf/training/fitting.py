@@ -165,6 +165,11 @@ def _outside_faults(data: PreparedData, run: Run) -> Iterator[None]:
         if str(run.tensorboard) in error.message:
             reason = error.message.splitlines()[0].rpartition(";")[2].strip()
             raise SurroundingsError(f"{run.tensorboard}: cannot be written: {reason}") from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise SurroundingsError(
+                "the memory of the device does not suffice for a step: set a smaller "
+                "train.batch_size, or train.precision=mixed_bfloat16, in a new run"
+            ) from error
         # Another worker that is lost says nothing against the images, and to read them all takes
         # as long as they are large.
         if data.share == WHOLE or not isinstance(error, LOST):

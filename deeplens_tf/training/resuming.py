@@ -13,6 +13,7 @@ from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.settings import to_plain
 from deeplens_tf.terminal import say
 from deeplens_tf.training.checkpoints import FORMAT
+from deeplens_tf.training.deciding import flattened
 from deeplens_tf.training.locks import hold, refuse_if_held
 from deeplens_tf.training.runs import PARTIAL, RUNS, Run, create_run, new_folder, require_free
 
@@ -161,7 +162,7 @@ def _horizon(before: Config, config: Config) -> int | None:
 
 def _refused_changes(before: Config, after: Config) -> list[str]:
     """Return the keys, with both values, whose change would make it another run."""
-    was, now = _flat(to_plain(before)), _flat(to_plain(after))
+    was, now = flattened(to_plain(before)), flattened(to_plain(after))
     if before.train.epochs < after.train.epochs:
         del was["train.epochs"], now["train.epochs"]
     if before.schedule_epochs == after.schedule_epochs:
@@ -171,14 +172,6 @@ def _refused_changes(before: Config, after: Config) -> list[str]:
         for key in was
         if was[key] != now[key] and not key.startswith("checkpoint.")
     ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
 
 
 def _shown(value: object) -> str:

@@ -192,7 +192,8 @@ def _require_text(words: Sequence[str]) -> None:
     """Refuse a name that is no Unicode: TensorFlow can neither read nor write such a file."""
     for word in words:
         if not word.isascii() and word.encode(errors="ignore").decode() != word:
-            raise RequestError(f"{word}: not a name in UTF-8")
+            advice = "rename it, or where it is one, set LC_ALL=C.UTF-8"
+            raise RequestError(f"{word}: not a name in UTF-8: {advice}")
 
 
 def _report(message: str, exit_code: int, debug: bool) -> int:

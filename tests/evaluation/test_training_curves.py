@@ -80,11 +80,6 @@ def test_a_single_epoch_can_be_seen():
     assert axes.lines[0].get_marker() == "o"
 
 
-def test_gaps_stay_gaps(tmp_path):
-    losses = [1.0, np.nan, 0.5, np.nan, 0.2]
-    save_figure(training_curves({"run": history(loss=losses)}), tmp_path / "curves.png")
-
-
 def test_every_run_has_its_own_colour_however_many_there_are():
     for count in (1, 7, 12):
         assert len(set(line_colours(count))) == count

@@ -1,6 +1,5 @@
-"""Many devices compute what one does: on two halves of this CPU, and in two processes."""
+"""Many devices compute what one does: on two halves of this CPU."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,6 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -16,7 +14,6 @@ from deeplens_tf.data.datasets import WHOLE, Share, _shared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import ContrastiveModel, ResNet50
 from deeplens_tf.models.heads import batch_norm_mlp
-from deeplens_tf.models.loading import load_encoder
 from deeplens_tf.training.distribution import (
     ALONE,
     Distribution,
@@ -25,10 +22,8 @@ from deeplens_tf.training.distribution import (
     open_distribution,
 )
 from tests.conftest import REPOSITORY
-from tests.faults.conftest import checkpoints
-from tests.models.tiny import values_of
 from tests.training.steps import CASES, CLIP_NORM, PRECISIONS, RATE, STEPS
-from tests.training.two_machines import LONGEST_S, SLOW_SAVE, Machines, told_to_stop
+from tests.training.two_machines import LONGEST_S
 
 TOLERANCE = 1e-5
 TEMPERATURE = 0.1
@@ -211,60 +206,3 @@ def test_no_cluster_is_a_wrong_request(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(RequestError, match=r"neither in TF_CONFIG nor in SLURM.* start it by srun"):
         open_distribution("multiworker")
-
-
-@pytest.fixture(scope="module")
-def machines(tmp_path_factory):
-    """Where the runs of several processes take place."""
-    with Machines(tmp_path_factory.mktemp("machines")) as machines:
-        yield machines
-
-
-@pytest.fixture(scope="module")
-def pair(machines):
-    """A run by two processes of which one is told to stop in mid-epoch, and gone on with.
-
-    How both ended, the checkpoints that there were when the one had, how both ended then.
-    """
-    chief, other = machines.start_pair("pair", before=(SLOW_SAVE, told_to_stop(at=5)))
-    other = machines.ended(other)
-    kept = [path.name for path in checkpoints(machines.room / "pair")]
-    first = (machines.ended(chief), other)
-    return first, kept, [machines.ended(process) for process in machines.start_pair("pair")]
-
-
-@pytest.mark.slow
-def test_two_processes_stop_together_when_one_is_told_to(machines, pair):
-    (chief, other), kept, _ = pair
-    assert (chief[0], other[0]) == (143, 143)
-    assert kept == ["step-000000010"]  # of the twelve of an epoch; they ask at every tenth
-    saved = "pair/checkpoints/step-000000010"
-    for said, where in ((chief[2], saved), (other[2], "on worker 0")):
-        assert said == (
-            f"deeplens_tf: stopped by SIGTERM after saving {where}; the same command with "
-            "--run-dir, or --resume, goes on from there\n"
-        )
-
-
-@pytest.mark.slow
-def test_two_processes_train_what_one_does_though_they_were_stopped(machines, pair):
-    _, _, (chief, other) = pair
-    assert (chief[0], chief[2], other[0], other[2]) == (0, "", 0, "")
-    assert "resumed: pair/checkpoints/step-000000010\n" in chief[1]
-    assert machines.ended(machines.start("one", "--strategy", "none"))[0] == 0
-    one, two = (values_of(load_encoder(machines.room / name)) for name in ("one", "pair"))
-    for weights, others in zip(one.values(), two.values(), strict=True):
-        np.testing.assert_allclose(others, weights, rtol=0, atol=TOLERANCE)
-    histories = [pd.read_csv(machines.room / name / "history.csv") for name in ("one", "pair")]
-    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_only_the_chief_writes_and_speaks(machines, pair):
-    assert {path.name for path in machines.room.iterdir()} - {"one"} == {"blobs", "pair", "runs"}
-    assert {path.name for path in (machines.room / "runs").iterdir()} == {"cache"}
-    _, _, ((_, said, _), (_, other_said, _)) = pair
-    assert "encoder: pair/encoder.keras" in said
-    assert set(other_said.splitlines()) <= {line for line in said.splitlines() if "cache" in line}
-    facts = json.loads((machines.room / "pair" / "environment.json").read_text())
-    assert (facts["replicas"], facts["workers"]) == (2, 2)

@@ -174,7 +174,8 @@ def _listed_beside(out: Path, rejects: Rejects) -> Iterator[None]:
     except DataError as error:
         if len(rejects) < 2:  # a single one is named in the line
             raise
-        listed = rejects.save(out.absolute().with_name(f"{out.absolute().name}-{FILE}"))
+        beside = out if out.name else out.absolute()
+        listed = rejects.save(beside.with_name(f"{beside.name}-{FILE}"))
         raise DataError(f"{error}; all rejected files are listed in {listed}") from error
 
 

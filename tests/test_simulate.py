@@ -18,13 +18,18 @@ def words(folder, **options):
 
 
 def start(folder, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "deeplens_tf.simulate", *words(folder, **options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    # What a shell starts in the background ignores SIGINT, and hands that down.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deeplens_tf.simulate", *words(folder, **options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def wait_for_images(folder, count):

@@ -55,8 +55,8 @@ def _work(
     """Return one step, one save, and the size of what was saved in MB."""
     import numpy as np
 
-    from deeplens_tf.training.checkpoints import CheckpointStore
-    from deeplens_tf.training.model_state import arrays_of
+    from deeplens_tf.runs.checkpoints import CheckpointStore
+    from deeplens_tf.training.model_arrays import arrays_of
 
     model = _model(options.encoder)
     generator = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def _work(
 def _model(encoder_name: str) -> object:
     from deeplens_tf.config import load_config
     from deeplens_tf.models import build_encoder
-    from deeplens_tf.models.methods import build_method
+    from deeplens_tf.training.methods import build_method
     from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
 
     config = load_config("contrastive")

@@ -96,7 +96,7 @@ def _median_step(compiled: bool, steps: int) -> float:
 
     from deeplens_tf.config import load_config
     from deeplens_tf.models import build_encoder
-    from deeplens_tf.models.methods import build_method
+    from deeplens_tf.training.methods import build_method
     from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
 
     config = load_config("contrastive")

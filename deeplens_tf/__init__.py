@@ -12,7 +12,7 @@ __all__ = ["__version__", "load_encoder"]
 def __getattr__(name: str) -> Any:
     """Find `load_encoder` on first use, so that `--help` need not wait for TensorFlow."""
     if name == "load_encoder":
-        from deeplens_tf.models.loading import load_encoder
+        from deeplens_tf.saving.keras_files import load_encoder
 
         return load_encoder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

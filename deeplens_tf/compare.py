@@ -34,9 +34,9 @@ def main(words: Sequence[str]) -> None:
         read_entries,
     )
     from deeplens_tf.evaluation.comparison_figure import comparison_figure
-    from deeplens_tf.evaluation.figures import save_figure
-    from deeplens_tf.evaluation.histories import read_histories
-    from deeplens_tf.evaluation.training_curves import training_curves
+    from deeplens_tf.evaluation.run_histories import read_histories
+    from deeplens_tf.figures.classifier_figures import save_figure
+    from deeplens_tf.figures.training_curves import training_curves
 
     entries = read_entries(arguments.runs)
     table = compare(entries)

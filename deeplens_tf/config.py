@@ -10,10 +10,16 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from deeplens_tf.atomic_files import write_whole
+from deeplens_tf.dataclass_parsing import (
+    Bounds,
+    all_keys,
+    to_plain,
+    to_settings,
+    unknown_key,
+)
 from deeplens_tf.errors import RequestError
-from deeplens_tf.settings import Bounds, all_keys, to_plain, to_settings, unknown_key
-from deeplens_tf.yaml_text import parse_yaml
+from deeplens_tf.files.atomic_writing import write_whole
+from deeplens_tf.files.plain_yaml import parse_yaml
 
 CONFIGS = Path(__file__).parent / "configs"
 LARGEST_FILE_BYTES = 100_000

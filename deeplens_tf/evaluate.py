@@ -15,8 +15,13 @@ from deeplens_tf.cli import (
 from deeplens_tf.config import Config, load_config
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.errors import RequestError
+from deeplens_tf.runs.run_folder import (
+    ENCODER,
+    MODEL,
+    Run,
+    newest_run,
+)
 from deeplens_tf.terminal import say
-from deeplens_tf.training.runs import ENCODER, MODEL, Run, newest_run
 
 
 def parser() -> StageParser:
@@ -64,7 +69,7 @@ def main(words: Sequence[str]) -> None:
     config = load_config(str(run.config), arguments.overrides, arguments.data)
     require_folder(Path(config.data.path))
     import_tensorflow()
-    from deeplens_tf.evaluation.report import summary_table
+    from deeplens_tf.evaluation.report_folder import summary_table
 
     folder, metrics = _measure(run, config, arguments)
     say(*summary_table(metrics).split("\n"))
@@ -72,9 +77,9 @@ def main(words: Sequence[str]) -> None:
 
 
 def _measure(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dict[str, Any]]:
-    from deeplens_tf.evaluation.probing import evaluate_probe
-    from deeplens_tf.evaluation.report import summary_table
-    from deeplens_tf.evaluation.scoring import evaluate
+    from deeplens_tf.evaluation.model_report import evaluate
+    from deeplens_tf.evaluation.report_folder import summary_table
+    from deeplens_tf.probes.frozen_features import evaluate_probe
 
     if arguments.probe is None:
         return evaluate(run, config)

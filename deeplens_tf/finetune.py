@@ -17,10 +17,18 @@ from deeplens_tf.cli import (
 )
 from deeplens_tf.config import FROM_SCRATCH, Config, load_config
 from deeplens_tf.data.folders import require_folder
-from deeplens_tf.settings import to_plain
+from deeplens_tf.dataclass_parsing import to_plain
+from deeplens_tf.runs.resuming import (
+    continued,
+    is_finished,
+    point_to_run,
+)
+from deeplens_tf.runs.run_folder import (
+    ENCODER,
+    newest_run,
+    run_of,
+)
 from deeplens_tf.terminal import say
-from deeplens_tf.training.resuming import continued, is_finished, point_to_run
-from deeplens_tf.training.runs import ENCODER, newest_run, run_of
 
 CONFIG = "finetune"
 

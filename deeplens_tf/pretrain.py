@@ -13,8 +13,12 @@ from deeplens_tf.cli import (
 )
 from deeplens_tf.config import load_config
 from deeplens_tf.data.folders import require_folder
+from deeplens_tf.runs.resuming import (
+    continued,
+    is_finished,
+    point_to_run,
+)
 from deeplens_tf.terminal import say
-from deeplens_tf.training.resuming import continued, is_finished, point_to_run
 
 CONFIG = "contrastive"
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from deeplens_tf.cli import run_stage, stage_parser
 from deeplens_tf.errors import RequestError
+from deeplens_tf.simulation.process_pool import available_cores
 from deeplens_tf.simulation.request import SPLITS, SimulationRequest
-from deeplens_tf.simulation.workers import available_cores
 from deeplens_tf.terminal import say
 
 if TYPE_CHECKING:
-    from deeplens_tf.simulation.dataset import SimulationOutcome
+    from deeplens_tf.simulation.generation import SimulationOutcome
 
 DESCRIPTION = """Simulate images of strong lenses as the DeepLense data sets have them, one folder
 per class. A run that was stopped goes on where it was; a larger --count adds to what is there."""
@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> None:
         shard=parse_shard(options.shard),
     )
     # Imported late, so that `--help` and a wrong option answer at once.
-    from deeplens_tf.simulation.dataset import simulate
+    from deeplens_tf.simulation.generation import simulate
 
     _report(request, simulate(request, options.jobs))
 

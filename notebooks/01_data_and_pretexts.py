@@ -97,7 +97,7 @@ Markdown(
 # from (preset, split, seed, class, $i$), so a lens can be drawn without drawing the others.
 
 # %%
-from deeplens_tf.evaluation.image_grids import image_grid
+from deeplens_tf.figures.image_grids import image_grid
 from deeplens_tf.simulation.priors import CLASSES
 from deeplens_tf.simulation.render import instrument_for, render_image, render_smooth
 from deeplens_tf.simulation.request import SimulationRequest
@@ -238,7 +238,7 @@ Markdown(
 # `python -m deeplens_tf.simulate` and `python -m deeplens_tf.prepare`.
 
 # %%
-from deeplens_tf.simulation.dataset import simulate
+from deeplens_tf.simulation.generation import simulate
 
 outcome = simulate(request)
 axion_folder = outcome.folder / "axion"
@@ -262,7 +262,10 @@ print(summary(manifest, prepared))
 # picture instead, to pixels of twice the side, and blur what we are after.
 
 # %%
-from deeplens_tf.data.files import conform, read_image
+from deeplens_tf.data.image_files import (
+    conform,
+    read_image,
+)
 
 image, mass_ev = read_image(request.image_path("cdm", 0))
 image_grid(
@@ -281,8 +284,11 @@ image_grid(
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.datasets import open_data, pretraining_batches
-from deeplens_tf.evaluation.image_grids import views_grid
+from deeplens_tf.data.batches import (
+    open_data,
+    pretraining_batches,
+)
+from deeplens_tf.figures.image_grids import views_grid
 
 
 def show_views(*pretexts):

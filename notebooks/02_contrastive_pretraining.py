@@ -43,7 +43,7 @@ SETTINGS = {"images_per_class": 600, "test_images_per_class": 300, "epochs": 6, 
 # %%
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.prepare import summary
-from deeplens_tf.simulation.dataset import simulate
+from deeplens_tf.simulation.generation import simulate
 from deeplens_tf.simulation.request import SimulationRequest
 
 lenses = Path("data/lenses")
@@ -60,7 +60,10 @@ print(summary(manifest, prepared))
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.datasets import open_data, pretraining_batches
+from deeplens_tf.data.batches import (
+    open_data,
+    pretraining_batches,
+)
 
 ZOOM = ["data.image_size=32", "data.fit=crop", "encoder.patch_size=4"]
 words = [*ZOOM, f"train.epochs={SETTINGS['epochs']}", f"seed={seed}"]
@@ -77,7 +80,7 @@ data = open_data(config)
 # %%
 import keras
 
-from deeplens_tf.evaluation.image_grids import views_grid
+from deeplens_tf.figures.image_grids import views_grid
 from deeplens_tf.models import build_encoder
 from deeplens_tf.models.heads import projection_head
 from deeplens_tf.simulation.render import instrument_for
@@ -167,7 +170,7 @@ from deeplens_tf.training.pretraining import pretrain
 run = pretrain(config, "contrastive", "runs/contrastive")
 
 # %%
-from deeplens_tf.evaluation.training_curves import training_curves
+from deeplens_tf.figures.training_curves import training_curves
 
 history = pd.read_csv(run.history)
 training_curves({"contrastive": history}, "Contrastive pretraining")
@@ -205,8 +208,8 @@ Markdown(
 # all the time. The fresh probe is fitted to the end, so it sees more.)
 
 # %%
-from deeplens_tf.evaluation.probing import evaluate_probe
-from deeplens_tf.evaluation.report import summary_table
+from deeplens_tf.evaluation.report_folder import summary_table
+from deeplens_tf.probes.frozen_features import evaluate_probe
 
 folder, metrics = evaluate_probe(run, config, "classification", "linear")
 control = metrics["control"]
@@ -248,8 +251,8 @@ Markdown(
 
 # %%
 from deeplens_tf import load_encoder
-from deeplens_tf.data.datasets import image_batches
-from deeplens_tf.evaluation.image_grids import image_grid
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.figures.image_grids import image_grid
 
 pretrained = load_encoder(run.folder)
 images = np.concatenate(list(image_batches(data, "test", 256)))

@@ -48,9 +48,12 @@ SETTINGS = {
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.datasets import open_data, pretraining_batches
+from deeplens_tf.data.batches import (
+    open_data,
+    pretraining_batches,
+)
 from deeplens_tf.data.preparing import prepare_folder
-from deeplens_tf.simulation.dataset import simulate
+from deeplens_tf.simulation.generation import simulate
 from deeplens_tf.simulation.request import SimulationRequest
 
 lenses, prepared = Path("data/lenses"), Path("data/lenses_32")
@@ -139,7 +142,7 @@ from deeplens_tf.training.pretraining import pretrain
 run = pretrain(config, "byol", "runs/byol")
 
 # %%
-from deeplens_tf.evaluation.training_curves import training_curves
+from deeplens_tf.figures.training_curves import training_curves
 
 history = pd.read_csv(run.history)
 training_curves({"BYOL": history}, "BYOL pretraining")
@@ -298,7 +301,7 @@ Markdown(
 # %%
 from deeplens_tf.evaluation.comparison import QUANTITIES, compare, read_entries
 from deeplens_tf.evaluation.comparison_figure import comparison_figure
-from deeplens_tf.evaluation.probing import evaluate_probe
+from deeplens_tf.probes.frozen_features import evaluate_probe
 
 folder, metrics = evaluate_probe(run, config, "classification", "linear")
 table = compare(read_entries([run.folder]))

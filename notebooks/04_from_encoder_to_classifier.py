@@ -51,9 +51,9 @@ SETTINGS = {
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.datasets import open_data
+from deeplens_tf.data.batches import open_data
 from deeplens_tf.data.preparing import prepare_folder
-from deeplens_tf.simulation.dataset import simulate
+from deeplens_tf.simulation.generation import simulate
 from deeplens_tf.simulation.request import SimulationRequest
 
 lenses, prepared = Path("data/lenses"), Path("data/lenses_32")
@@ -117,7 +117,7 @@ configs = {
 runs = {name: finetune(config, name, f"runs/{name}") for name, config in configs.items()}
 
 # %%
-from deeplens_tf.evaluation.training_curves import training_curves
+from deeplens_tf.figures.training_curves import training_curves
 
 histories = {name: pd.read_csv(run.history) for name, run in runs.items()}
 quantities = ["epoch", "loss", "val_loss", "auc", "val_auc"]
@@ -136,8 +136,8 @@ training_curves({k: h[quantities] for k, h in histories.items()}, "With and with
 # %%
 from deeplens_tf.evaluation.comparison import QUANTITIES, compare, read_entries
 from deeplens_tf.evaluation.comparison_figure import comparison_figure
-from deeplens_tf.evaluation.probing import evaluate_probe
-from deeplens_tf.evaluation.scoring import evaluate
+from deeplens_tf.evaluation.model_report import evaluate
+from deeplens_tf.probes.frozen_features import evaluate_probe
 
 metrics = {name: evaluate(run, configs[name])[1] for name, run in runs.items()}
 probe_folder, probe_metrics = evaluate_probe(encoder_run, pretraining, "classification", "linear")
@@ -176,7 +176,10 @@ Markdown(
 # share of the class is found (true positives) at which share of false alarms (false positives).
 
 # %%
-from deeplens_tf.evaluation.figures import confusion_matrix_figure, roc_curves
+from deeplens_tf.figures.classifier_figures import (
+    confusion_matrix_figure,
+    roc_curves,
+)
 
 predictions = pd.read_csv(runs["fine-tuned"].folder / "evaluation/test/predictions.csv")
 classes = list(data.classes)
@@ -205,8 +208,11 @@ Markdown(
 # The six mistakes of which the network was surest:
 
 # %%
-from deeplens_tf.data.files import conform, read_image
-from deeplens_tf.evaluation.image_grids import image_grid
+from deeplens_tf.data.image_files import (
+    conform,
+    read_image,
+)
+from deeplens_tf.figures.image_grids import image_grid
 from deeplens_tf.simulation.render import instrument_for, render_image, render_smooth
 
 predictions["confidence"] = probabilities.max(axis=1)

@@ -43,7 +43,7 @@ SETTINGS = {"images": 2000, "test_images": 400, "epochs": 30, "candidates": 200,
 # %%
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.prepare import summary
-from deeplens_tf.simulation.dataset import simulate
+from deeplens_tf.simulation.generation import simulate
 from deeplens_tf.simulation.request import SimulationRequest
 
 lenses, prepared = Path("data/axions"), Path("data/axions_32")
@@ -187,7 +187,7 @@ config = load_config("finetune", words, data=str(prepared))
 run = finetune(config, "mass", "runs/mass")
 
 # %%
-from deeplens_tf.evaluation.training_curves import training_curves
+from deeplens_tf.figures.training_curves import training_curves
 
 training_curves({"mass": pd.read_csv(run.history)}, "Regression of the axion mass")
 
@@ -197,14 +197,14 @@ training_curves({"mass": pd.read_csv(run.history)}, "Regression of the axion mas
 # Every test image once; each point is one image, its prediction over its own truth.
 
 # %%
-from deeplens_tf.evaluation.report import summary_table
-from deeplens_tf.evaluation.scoring import evaluate
+from deeplens_tf.evaluation.model_report import evaluate
+from deeplens_tf.evaluation.report_folder import summary_table
 
 folder, metrics = evaluate(run, config)
 print(summary_table(metrics))
 
 # %% tags=["picture-mass"]
-from deeplens_tf.evaluation.figures import predicted_against_true
+from deeplens_tf.figures.classifier_figures import predicted_against_true
 
 table = pd.read_csv(folder / "predictions.csv")
 predicted_against_true(

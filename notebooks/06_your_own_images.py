@@ -106,8 +106,11 @@ print((prepared / "rejected.csv").read_text())
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.datasets import open_data, pretraining_batches
-from deeplens_tf.evaluation.image_grids import views_grid
+from deeplens_tf.data.batches import (
+    open_data,
+    pretraining_batches,
+)
+from deeplens_tf.figures.image_grids import views_grid
 
 words = [
     "data.image_size=32",
@@ -121,7 +124,7 @@ batch = next(iter(pretraining_batches(data, "train", config.augment, 3, None)))
 views_grid(batch["image"], batch["view_1"], batch["view_2"], "My images and their views")
 
 # %%
-from deeplens_tf.evaluation.scoring import evaluate
+from deeplens_tf.evaluation.model_report import evaluate
 from deeplens_tf.training.finetuning import finetune
 from deeplens_tf.training.pretraining import pretrain
 
@@ -136,7 +139,7 @@ run = finetune(tuning, "mine", "runs/finetuned")
 # the report says so:
 
 # %%
-from deeplens_tf.evaluation.figures import confusion_matrix_figure
+from deeplens_tf.figures.classifier_figures import confusion_matrix_figure
 
 report, metrics = evaluate(run, tuning)
 title = f"My images, {metrics['split']} split"
@@ -178,8 +181,8 @@ for name, epoch_run in {"with labels": encoder_run, "without": unlabelled_run}.i
 
 # %%
 import deeplens_tf
-from deeplens_tf.data.datasets import image_batches
-from deeplens_tf.evaluation.image_grids import image_grid
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.figures.image_grids import image_grid
 
 encoder = deeplens_tf.load_encoder(unlabelled_run.folder)
 images = np.concatenate(list(image_batches(open_data(config), "validation", 64)))

@@ -5,7 +5,7 @@ import pytest
 
 from deeplens_tf.convert import main
 from deeplens_tf.errors import RequestError
-from deeplens_tf.models.loading import load_encoder
+from deeplens_tf.saving.keras_files import load_encoder
 from tests.conversion.keras2_files import HEADS, IMAGE_SHAPE, vit_layers, write
 from tests.models.tiny import tiny_images
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from deeplens_tf.conversion.file_names import CLASS_TOKEN, POSITIONS
 from deeplens_tf.errors import RequestError
-from deeplens_tf.models.recipes import MOST_BLOCKS
+from deeplens_tf.saving.allow_list import MOST_BLOCKS
 
 RESNET_IMAGE_SIZE = 64  # the original's images; the weights do not depend on it
 WIDTH_OF_A_HEAD = 64

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.errors import RequestError
-from deeplens_tf.models.model_files import MAX_BYTES
+from deeplens_tf.saving.archive_checks import MAX_BYTES
 
 MOST_ARRAYS = 10_000
 MOST_OBJECTS = 50_000  # groups and arrays

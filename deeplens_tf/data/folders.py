@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeplens_tf.data.masses import mass_files
+from deeplens_tf.data.mass_tables import mass_files
 from deeplens_tf.errors import DataError, RequestError
 
 SUFFIXES = (".npy", ".npz")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.json_files import read_json
+from deeplens_tf.files.json_objects import read_json
 
 FILE = "manifest.json"
 FORMAT = "deeplens_tf prepared images"

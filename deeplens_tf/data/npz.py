@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplens_tf.archives import check_directory
 from deeplens_tf.data.npy import MAX_ARRAY_BYTES, MAX_HEADER_BYTES, byte_text, read_npy
 from deeplens_tf.errors import UnusableFile
+from deeplens_tf.files.zip_archives import check_directory
 
 MAX_RATIO = 100  # of unpacked to packed bytes, for members that would take real memory
 SMALL_BYTES = 10 * 10**6

@@ -10,19 +10,28 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deeplens_tf.data.examining import examine
 from deeplens_tf.data.folders import SourceFolder, find_test_folder, fingerprint, scan_folder
+from deeplens_tf.data.image_reader import (
+    ImageReader,
+    name_beside,
+    test_examples,
+    training_examples,
+)
 from deeplens_tf.data.manifest import Manifest, Split, is_prepared
-from deeplens_tf.data.placing import (
+from deeplens_tf.data.output_folder import (
     check_apart,
     check_free,
     draft_beside,
     is_current,
     move_into_place,
 )
-from deeplens_tf.data.reading import ImageReader, name_beside, test_examples, training_examples
-from deeplens_tf.data.records import Example, verify_shards, write_splits
 from deeplens_tf.data.rejects import FILE, Rejects, check_strict
+from deeplens_tf.data.shard_checks import examine
+from deeplens_tf.data.shards import (
+    Example,
+    verify_shards,
+    write_splits,
+)
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.terminal import say
 

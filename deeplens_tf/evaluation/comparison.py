@@ -12,7 +12,7 @@ from scipy import stats
 
 from deeplens_tf.config import Config
 from deeplens_tf.errors import RequestError
-from deeplens_tf.evaluation.provenance import (
+from deeplens_tf.evaluation.origin_text import (
     architecture_of,
     method_of,
     named,
@@ -21,10 +21,13 @@ from deeplens_tf.evaluation.provenance import (
     pretext_of,
     shown_settings,
 )
-from deeplens_tf.json_files import read_json
+from deeplens_tf.files.json_objects import read_json
+from deeplens_tf.runs.identity import deciding_settings
+from deeplens_tf.runs.run_folder import (
+    Run,
+    features_origin,
+)
 from deeplens_tf.terminal import printable
-from deeplens_tf.training.deciding import deciding_settings
-from deeplens_tf.training.runs import Run, features_origin
 
 QUANTITIES = {"classification": ("macro_auc", "accuracy"), "regression": ("mae_dex", "r2")}
 KEYS = ["method", "pretext", "encoder", "readout", "labels"]

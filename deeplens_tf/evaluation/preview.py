@@ -5,9 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.datasets import PreparedData, open_data, pretraining_batches
-from deeplens_tf.evaluation.figures import save_figure
-from deeplens_tf.evaluation.image_grids import views_grid
+from deeplens_tf.data.batches import (
+    PreparedData,
+    open_data,
+    pretraining_batches,
+)
+from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.figures.image_grids import views_grid
 
 ROWS = 4
 LARGEST_BATCH = 256

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from deeplens_tf.evaluation.style import (
+from deeplens_tf.figures.style import (
     IMAGE_COLOURS,
     MATRIX_COLOURS,
     PALETTE,

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from deeplens_tf.errors import RequestError
+from deeplens_tf.models.barlow_twins import TwinModel
 from deeplens_tf.models.byol import BYOLModel
 from deeplens_tf.models.contrastive import ContrastiveModel
 from deeplens_tf.models.downstream import DownstreamModel
@@ -13,7 +14,6 @@ from deeplens_tf.models.heads import MassHead
 from deeplens_tf.models.inpainting import InpaintingModel
 from deeplens_tf.models.resnet import ResNet50
 from deeplens_tf.models.simsiam import SimSiamModel
-from deeplens_tf.models.twin import TwinModel
 from deeplens_tf.models.vit import VARIANTS, VisionTransformer
 
 ENCODERS = (*VARIANTS, "resnet50")

@@ -7,7 +7,7 @@ class Replicas:
     """The one replica of a model on a single device: the batch is all there.
 
     A model that computes on several devices is handed an object of the same kind by
-    `deeplens_tf.training.distribution`. Each replica then sees an equal part of the batch, in the
+    `deeplens_tf.distribution.strategy`. Each replica then sees an equal part of the batch, in the
     replicas' order, and returns its part of the loss: what is left is their sum.
     """
 

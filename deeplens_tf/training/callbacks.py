@@ -6,9 +6,16 @@ from pathlib import Path
 
 import keras
 
-from deeplens_tf.atomic_files import flush, flush_folder, writing
+from deeplens_tf.files.atomic_writing import (
+    flush,
+    flush_folder,
+    writing,
+)
+from deeplens_tf.runs.run_folder import (
+    PARTIAL,
+    Run,
+)
 from deeplens_tf.terminal import say
-from deeplens_tf.training.runs import PARTIAL, Run
 
 # `feature_std` squared is 1 minus the mean cosine between the features of two images: here the
 # images are alike to a thousandth. An untrained Vision Transformer, whose features of lenses are

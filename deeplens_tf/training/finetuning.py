@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplens_tf.config import FROM_SCRATCH, Config
-from deeplens_tf.data.datasets import (
+from deeplens_tf.data.batches import (
     Position,
     PreparedData,
     dataset_facts,
@@ -15,17 +15,29 @@ from deeplens_tf.data.datasets import (
     open_data,
     require_batch,
 )
+from deeplens_tf.distribution.strategy import (
+    Distribution,
+    open_distribution,
+)
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import DownstreamModel, build_encoder
-from deeplens_tf.models.loading import load_encoder
+from deeplens_tf.runs.resuming import (
+    finish,
+    is_finished,
+)
+from deeplens_tf.runs.run_folder import (
+    Run,
+    encoder_origin,
+)
+from deeplens_tf.saving.keras_files import load_encoder
 from deeplens_tf.training.callbacks import SaveBest
-from deeplens_tf.training.distribution import Distribution, open_distribution
 from deeplens_tf.training.fitting import Course, fit, start
 from deeplens_tf.training.optimizers import build_optimizer
-from deeplens_tf.training.resuming import finish, is_finished
-from deeplens_tf.training.runs import Run, encoder_origin
+from deeplens_tf.training.shared_run import (
+    claimed_run,
+    common_config,
+)
 from deeplens_tf.training.tasks import Task, build_task
-from deeplens_tf.training.workers import claimed_run, common_config
 
 
 def finetune(config: Config, name: str, run_dir: str | None = None, strategy: str = "auto") -> Run:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.datasets import (
+from deeplens_tf.data.batches import (
     BEGINNING,
     Position,
     PreparedData,
@@ -15,22 +15,31 @@ from deeplens_tf.data.datasets import (
     pretraining_batches,
     require_batch,
 )
-from deeplens_tf.evaluation.figures import save_figure
-from deeplens_tf.evaluation.image_grids import inpainting_grid
-from deeplens_tf.evaluation.probing import untrained
-from deeplens_tf.evaluation.watch import watch
+from deeplens_tf.distribution.strategy import (
+    Distribution,
+    open_distribution,
+)
+from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.figures.image_grids import inpainting_grid
 from deeplens_tf.models import InpaintingModel, build_encoder
-from deeplens_tf.models.methods import build_method
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
+from deeplens_tf.probes.frozen_features import untrained
+from deeplens_tf.probes.validation_probes import watch
+from deeplens_tf.runs.resuming import (
+    finish,
+    is_finished,
+)
+from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import say
 from deeplens_tf.training.callbacks import CollapseWarning, save_model
-from deeplens_tf.training.distribution import Distribution, open_distribution
 from deeplens_tf.training.fitting import Course, fit, start
+from deeplens_tf.training.methods import build_method
 from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
-from deeplens_tf.training.probed_history import ProbedHistory
-from deeplens_tf.training.resuming import finish, is_finished
-from deeplens_tf.training.runs import Run
-from deeplens_tf.training.workers import claimed_run, common_config
+from deeplens_tf.training.probe_monitor import ProbedHistory
+from deeplens_tf.training.shared_run import (
+    claimed_run,
+    common_config,
+)
 
 INPAINTED_SHOWN = 6
 

@@ -14,9 +14,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeplens_tf.config import FinetuneConfig
-from deeplens_tf.data.datasets import Example, PreparedData, has_mass, label_subset
+from deeplens_tf.data.batches import (
+    Example,
+    PreparedData,
+    has_mass,
+    label_subset,
+)
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.evaluation.scores import SMALLEST_SPREAD_DEX
+from deeplens_tf.metrics.weighted import SMALLEST_SPREAD_DEX
 from deeplens_tf.models.heads import MassHead, classification_head
 from deeplens_tf.models.likelihoods import (
     gaussian_negative_log_likelihood,

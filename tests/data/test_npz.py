@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from deeplens_tf.data.files import read_image
+from deeplens_tf.data.image_files import read_image
 from deeplens_tf.errors import UnusableFile
 from tests.data.image_folders import random_image
 

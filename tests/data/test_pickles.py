@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplens_tf.data import pickles
-from deeplens_tf.data.files import read_image
+from deeplens_tf.data.image_files import read_image
 from deeplens_tf.errors import UnusableFile
 from tests.data.image_folders import random_image, write_pair
 

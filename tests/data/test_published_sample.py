@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deeplens_tf.data.files import conform, read_image
 from deeplens_tf.data.folders import scan_folder
+from deeplens_tf.data.image_files import (
+    conform,
+    read_image,
+)
 from deeplens_tf.data.preparing import prepare_folder
 from tests.data.image_folders import SETTINGS
 

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from deeplens_tf.data.datasets import open_data
+from deeplens_tf.data.batches import open_data
 from deeplens_tf.models import DownstreamModel
 from deeplens_tf.models.heads import MassHead, classification_head
-from deeplens_tf.training.runs import create_run
+from deeplens_tf.runs.run_folder import create_run
 from tests.models.tiny import tiny_vit
 
 

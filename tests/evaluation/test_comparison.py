@@ -17,8 +17,8 @@ from deeplens_tf.evaluation.comparison import (
     missing_references,
     read_entries,
 )
-from deeplens_tf.evaluation.histories import read_histories
-from deeplens_tf.evaluation.training_curves import training_curves
+from deeplens_tf.evaluation.run_histories import read_histories
+from deeplens_tf.figures.training_curves import training_curves
 
 PRETRAINED = {
     "method": "contrastive",
@@ -287,7 +287,7 @@ def write_history(run, losses):
 def test_the_stage_writes_table_and_pictures(tmp_path, capsys, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "deeplens_tf.evaluation.training_curves.training_curves",
+        "deeplens_tf.figures.training_curves.training_curves",
         lambda histories: drawn.update(histories) or training_curves(histories),
     )
     runs = [write_run(tmp_path / f"run{i}", 0.9 + i / 100, seed=i) for i in range(3)]

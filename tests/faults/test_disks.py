@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.data.manifest import Manifest
-from deeplens_tf.data.records import verify_shards
+from deeplens_tf.data.shards import verify_shards
 from tests.faults.conftest import checkpoints, command, fill, outcome
 
 FULL = """

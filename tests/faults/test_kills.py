@@ -8,7 +8,7 @@ import time
 import pandas as pd
 import pytest
 
-from deeplens_tf.training.checkpoints import CheckpointStore
+from deeplens_tf.runs.checkpoints import CheckpointStore
 from tests.faults.conftest import checkpoints, command, outcome
 
 KILLS = 10  # of each stage

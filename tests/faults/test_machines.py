@@ -7,8 +7,12 @@ import time
 import pandas as pd
 import pytest
 
+from tests.distribution.two_machines import (
+    Machines,
+    halted,
+    killed,
+)
 from tests.faults.conftest import checkpoints, outcome
-from tests.training.two_machines import Machines, halted, killed
 
 LOST_AT, LAST_SAVED = 8, "step-000000006"
 SAVING = ("--set", "checkpoint.every_steps=3", "--set", "train.epochs=1")

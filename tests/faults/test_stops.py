@@ -10,7 +10,7 @@ from tests.faults.conftest import checkpoints, command, outcome
 # The first save hangs with half a file written, as on a file server that does not answer.
 HANGING_SAVE = """
 import time
-import deeplens_tf.training.checkpoints as checkpoints
+import deeplens_tf.runs.checkpoints as checkpoints
 real, saves = checkpoints._write_json, []
 def hang(path, values):
     saves.append(path)
@@ -21,7 +21,7 @@ checkpoints._write_json = hang
 """
 STOP_IN_SAVE = """
 import os, signal
-import deeplens_tf.training.checkpoints as checkpoints
+import deeplens_tf.runs.checkpoints as checkpoints
 real, told = checkpoints._write_json, []
 def write(path, values):
     if path.name == "state.json" and not told:

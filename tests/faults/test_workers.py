@@ -6,10 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeplens_tf.models.loading import load_encoder
+from deeplens_tf.saving.keras_files import load_encoder
+from tests.distribution.two_machines import (
+    SLOW_SAVE,
+    Machines,
+    told_to_stop,
+)
 from tests.faults.conftest import checkpoints
 from tests.models.tiny import values_of
-from tests.training.two_machines import SLOW_SAVE, Machines, told_to_stop
 
 TOLERANCE = 1e-5
 

@@ -19,19 +19,27 @@ from hypothesis import strategies as st
 from deeplens_tf.config import load_config
 from deeplens_tf.conversion.weight_files import open_weights, read_array
 from deeplens_tf.data import pickles
-from deeplens_tf.data.examining import examine
-from deeplens_tf.data.files import read_image
+from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.manifest import Manifest
-from deeplens_tf.data.masses import read_masses
-from deeplens_tf.data.records import Example, read_index, verify_shards, write_split
+from deeplens_tf.data.mass_tables import read_masses
+from deeplens_tf.data.shard_checks import examine
+from deeplens_tf.data.shards import (
+    Example,
+    read_index,
+    verify_shards,
+    write_split,
+)
 from deeplens_tf.errors import DataError, RequestError, UnusableFile
 from deeplens_tf.evaluation.comparison import compare, markdown_table, read_entries
-from deeplens_tf.models.model_files import check_model_file, check_weights
-from deeplens_tf.models.recipes import check_recipe
-from deeplens_tf.simulation.record import claim_folder
+from deeplens_tf.files.plain_yaml import parse_yaml
+from deeplens_tf.saving.allow_list import check_recipe
+from deeplens_tf.saving.archive_checks import (
+    check_model_file,
+    check_weights,
+)
 from deeplens_tf.simulation.request import SimulationRequest
+from deeplens_tf.simulation.request_file import claim_folder
 from deeplens_tf.terminal import printable
-from deeplens_tf.yaml_text import parse_yaml
 from tests.hostile.arrays import good_image, npy_bytes, pair_with, pickled, text, zipped
 from tests.hostile.models import WEIGHTS, keras_object, members_of, packed
 from tests.hostile.prepared import SHARD, framed, records_of, set_shard

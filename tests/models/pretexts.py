@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from deeplens_tf.config import load_config
-from deeplens_tf.models.methods import build_method
+from deeplens_tf.training.methods import build_method
 from tests.models.tiny import reloaded, tiny_images, tiny_vit
 
 METHODS = ("contrastive", "byol", "twin", "simsiam", "inpainting")

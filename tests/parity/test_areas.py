@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from deeplens_tf.evaluation.metrics import classification_metrics
+from deeplens_tf.metrics.classification import classification_metrics
 from parity.exchange import below
 from tests.parity.ours import CLASSES, classification_task
 

@@ -20,8 +20,8 @@ import numpy as np
 from deeplens_tf import finetune, pretrain
 from deeplens_tf.errors import Stopped
 from deeplens_tf.models.vit import VARIANTS
+from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training.checkpointer import Checkpointer
-from deeplens_tf.training.runs import Run
 from tests.conftest import CLASSES
 
 STORED = Path(__file__).parent / "stored_run"

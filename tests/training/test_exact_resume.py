@@ -13,14 +13,18 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf.config import CheckpointConfig, load_config
-from deeplens_tf.data.datasets import Share, labelled_batches, open_data
+from deeplens_tf.data.batches import (
+    Share,
+    labelled_batches,
+    open_data,
+)
 from deeplens_tf.errors import RequestError, Stopped
+from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import fitting
 from deeplens_tf.training.callbacks import SaveBest
 from deeplens_tf.training.fitting import Course, fit
-from deeplens_tf.training.model_state import arrays_of
+from deeplens_tf.training.model_arrays import arrays_of
 from deeplens_tf.training.optimizers import build_optimizer
-from deeplens_tf.training.runs import Run
 
 EPOCHS, STEPS, BATCH = 2, 3, 15
 

@@ -10,17 +10,20 @@ import pytest
 
 from deeplens_tf import load_encoder
 from deeplens_tf.config import load_config
-from deeplens_tf.data.datasets import open_data, pretraining_batches
+from deeplens_tf.data.batches import (
+    open_data,
+    pretraining_batches,
+)
+from deeplens_tf.distribution.strategy import ALONE
 from deeplens_tf.errors import RequestError
-from deeplens_tf.evaluation import probing
-from deeplens_tf.evaluation.probing import untrained
 from deeplens_tf.models.vit import VARIANTS
+from deeplens_tf.probes import frozen_features as probing
+from deeplens_tf.probes.frozen_features import untrained
+from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import pretraining
-from deeplens_tf.training.distribution import ALONE
 from deeplens_tf.training.fitting import start
 from deeplens_tf.training.pretraining import pretrain
-from deeplens_tf.training.probed_history import ProbedHistory
-from deeplens_tf.training.runs import Run
+from deeplens_tf.training.probe_monitor import ProbedHistory
 from tests.models.pretexts import METHODS
 
 OWN_METRICS = {"inpainting": {"masked_mse", "masked_ssim"}}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.data.datasets import open_data
+from deeplens_tf.data.batches import open_data
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.training.tasks import build_task
 

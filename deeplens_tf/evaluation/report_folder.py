@@ -1,0 +1,217 @@
+"""`evaluation/<split>/` of a run folder: metrics.json, predictions.csv and figures, as a whole."""
+
+import json
+import math
+import re
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.metrics.classification import checked_classes
+from deeplens_tf.terminal import printable
+
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def write_report(
+    run_dir: str | Path,
+    metrics: Mapping[str, Any],
+    predictions: pd.DataFrame | None = None,
+    figures: Mapping[str, Figure] | None = None,
+    folder_name: str | None = None,
+) -> Path:
+    """Write the report of one split, replacing a former one only once the new one is complete.
+
+    Args:
+        run_dir: folder of the run.
+        metrics: must hold `split`; what is not finite becomes null.
+        predictions: one row per image, as `classification_predictions` returns, or none.
+        figures: file name without ending -> figure, or none.
+        folder_name: of the report; None for the split's name.
+
+    Returns:
+        The folder `<run_dir>/evaluation/<split>`, or of that other name.
+
+    Raises:
+        ValueError: `split` or a figure's name is missing or no plain name.
+        OSError: the folder cannot be written; a former report is then still in place.
+    """
+    target = (
+        Path(run_dir)
+        / "evaluation"
+        / (_plain_name(folder_name or metrics.get("split"), "metrics['split']"))
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = _hidden_sibling(target)
+    try:
+        _write_contents(building, metrics, predictions, figures or {})
+        _swap(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def classification_predictions(
+    files: Sequence[str | Path],
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    class_names: Sequence[str],
+) -> pd.DataFrame:
+    """Return the table of `predictions.csv` for a classifier.
+
+    Args:
+        files: n file names.
+        labels: shape (n,), true class indices.
+        probabilities: shape (n, classes).
+        class_names: one per column of `probabilities`.
+
+    Returns:
+        Columns `file`, `label`, `predicted` (class names) and `p_<class>` for each class.
+
+    Raises:
+        ValueError: lengths that differ, or what `classification_metrics` refuses.
+    """
+    labels, probabilities = checked_classes(labels, probabilities, class_names)
+    names = np.asarray(class_names, object)
+    columns = {
+        "file": [str(file) for file in files],
+        "label": names[labels],
+        "predicted": names[probabilities.argmax(axis=1)],
+    }
+    columns |= {f"p_{name}": probabilities[:, k] for k, name in enumerate(class_names)}
+    return pd.DataFrame(columns)
+
+
+def regression_predictions(
+    files: Sequence[str | Path],
+    log10_mass_ev: ArrayLike,
+    predicted: ArrayLike,
+    std_dex: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Return the table of `predictions.csv` for a mass regressor.
+
+    Args:
+        files: n file names.
+        log10_mass_ev: shape (n,), log10 of the true mass in eV.
+        predicted: shape (n,), log10 of the predicted mass in eV.
+        std_dex: shape (n,), predicted standard deviations; None leaves the column empty.
+
+    Returns:
+        Columns `file`, `log10_mass_ev`, `predicted`, `std_dex`.
+
+    Raises:
+        ValueError: lengths that differ.
+    """
+    columns = {
+        "file": [str(file) for file in files],
+        "log10_mass_ev": np.asarray(log10_mass_ev),
+        "predicted": np.asarray(predicted),
+        "std_dex": np.full(len(files), np.nan) if std_dex is None else np.asarray(std_dex),
+    }
+    return pd.DataFrame(columns)
+
+
+def summary_table(metrics: Mapping[str, Any]) -> str:
+    """Return the scalar figures of `metrics`, one a line, with their 95 % intervals.
+
+    Args:
+        metrics: as `classification_metrics` or `regression_metrics` returns, with `split` and
+            `intervals_95` where known.
+
+    Returns:
+        Plain text without a final newline.
+    """
+    intervals = metrics.get("intervals_95", {})
+    rows = [
+        (printable(name), _figure(value, intervals.get(name))) for name, value in _scalars(metrics)
+    ]
+    width = max((len(name) for name, _ in rows), default=0)
+    head = f"{metrics.get('split', 'unnamed')} split, {metrics['n_test']} images"
+    return "\n".join([head, *(f"  {name:<{width}}  {text}".rstrip() for name, text in rows)])
+
+
+def _scalars(metrics: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    """Return the figures to print; those of a class under the name their interval has."""
+    per_class = {"per_class_auc": metrics.get("per_class_auc", {})}
+    report = metrics.get("classification_report", {})
+    per_class |= {f"classification_report.{label}": row for label, row in report.items()}
+    flat = dict(metrics)
+    for name, values in per_class.items():
+        flat |= {f"{name}.{part}": value for part, value in values.items()}
+    return [(k, v) for k, v in flat.items() if v is None or isinstance(v, float)]
+
+
+def _figure(value: float | None, interval: Sequence[float] | None) -> str:
+    text = "undefined" if value is None else f"{value:.4f}"
+    if interval and value is not None:
+        text += f"  [{interval[0]:.4f}, {interval[1]:.4f}]"
+    return text
+
+
+def _write_contents(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    predictions: pd.DataFrame | None,
+    figures: Mapping[str, Figure],
+) -> None:
+    (folder / "figures").mkdir(parents=True)
+    text = json.dumps(_json_value(metrics), indent=2, allow_nan=False)
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    if predictions is not None:
+        predictions.to_csv(
+            # A file's name need not be text.
+            folder / "predictions.csv",
+            index=False,
+            lineterminator="\n",
+            errors="surrogateescape",
+        )
+    for name, figure in figures.items():
+        save_figure(figure, folder / "figures" / f"{_plain_name(name, 'figure')}.png")
+
+
+def _swap(building: Path, target: Path) -> None:
+    """Put `building` in the place of `target`; if that fails, `target` is back where it was."""
+    if not target.exists():
+        building.rename(target)
+        return
+    former = _hidden_sibling(target)
+    target.rename(former)
+    try:
+        building.rename(target)
+    except BaseException:
+        former.rename(target)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _hidden_sibling(target: Path) -> Path:
+    return target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+
+
+def _plain_name(name: object, what: str) -> str:
+    if not isinstance(name, str) or not FOLDER_NAME.fullmatch(name):
+        raise ValueError(
+            f"{what} must be a name of letters, digits, '_', '.' and '-'. Received: {name!r}"
+        )
+    return name
+
+
+def _json_value(value: Any) -> Any:
+    """Turn NumPy into plain Python, and what is not finite into None: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _json_value(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,1 @@
+"""Writing files whole, and reading archives, JSON and YAML of unknown origin."""

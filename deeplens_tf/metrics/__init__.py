@@ -1,0 +1,1 @@
+"""Scores of a test set, as pure NumPy, each formula once."""

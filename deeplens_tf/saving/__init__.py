@@ -1,0 +1,1 @@
+"""Encoders and models to `.keras` files and back."""

@@ -1,0 +1,146 @@
+"""Bootstrap intervals against SciPy, against closed forms, and against copied resamples."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import precision_recall_fscore_support, r2_score, roc_auc_score
+
+from deeplens_tf.metrics import bootstrap
+from deeplens_tf.metrics.bootstrap import bootstrap_intervals
+from deeplens_tf.metrics.classification import (
+    classification_intervals,
+    expected_calibration_error,
+    reliability_curve,
+)
+from deeplens_tf.metrics.weighted import (
+    area_under_curve,
+    calibration_error,
+    classification_scores,
+    regression_scores,
+    report_scores,
+)
+
+
+def mean_score(values, weights):
+    return {"mean": weights @ values / weights.sum(axis=1)}
+
+
+def drawn(n, resamples, seed):
+    """Resamples as indices, and the same ones as counts."""
+    indices = np.random.default_rng(seed).integers(n, size=(resamples, n))
+    return indices, np.stack([np.bincount(row, minlength=n) for row in indices]).astype(float)
+
+
+def test_the_interval_of_a_mean_is_that_of_scipy_and_of_the_normal_law():
+    values = np.random.default_rng(0).normal(size=2000)
+    low, high = bootstrap_intervals(mean_score, (values,), seed=1, resamples=8000)["mean"]
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=8000, method="percentile", rng=2
+    ).confidence_interval
+    standard_error = values.std() / np.sqrt(2000)
+    expected = values.mean() + 1.96 * standard_error * np.array([-1, 1])
+    assert [low, high] == pytest.approx(list(theirs), abs=0.12 * standard_error)
+    assert [low, high] == pytest.approx(expected.tolist(), abs=0.12 * standard_error)
+
+
+def test_the_seed_decides_and_the_size_of_a_part_does_not_change_the_spread(monkeypatch):
+    values = (np.random.default_rng(0).normal(size=300),)
+    once = bootstrap_intervals(mean_score, values, seed=1)
+    assert bootstrap_intervals(mean_score, values, seed=1) == once
+    assert bootstrap_intervals(mean_score, values, seed=2) != once
+    monkeypatch.setattr(bootstrap, "VALUES_AT_ONCE", 100)  # fewer than one resample
+    in_parts = bootstrap_intervals(mean_score, values, seed=1)
+    assert in_parts["mean"] == pytest.approx(once["mean"], abs=0.03)
+
+
+def test_counts_of_a_resample_add_up_to_the_number_of_images():
+    totals = []
+
+    def record(values, weights):
+        totals.extend(weights.sum(axis=1))
+        return mean_score(values, weights)
+
+    bootstrap_intervals(record, (np.arange(7.0),), seed=0, resamples=50)
+    assert totals == [7.0] * 50
+
+
+def test_the_weighted_area_is_scikit_learns_on_the_copied_resample():
+    generator = np.random.default_rng(0)
+    is_positive = generator.random(80) < 0.4
+    scores = np.round(generator.normal(is_positive, 1.0), 1)  # rounded, so that some tie
+    indices, counts = drawn(80, 30, seed=1)
+    ours = area_under_curve(is_positive, scores, counts)
+    theirs = [roc_auc_score(is_positive[row], scores[row]) for row in indices]
+    assert ours == pytest.approx(theirs, abs=1e-12)
+    weighted = [roc_auc_score(is_positive, scores, sample_weight=row) for row in counts]
+    assert ours == pytest.approx(weighted, abs=1e-12)
+
+
+def test_the_weighted_r2_is_scikit_learns_on_the_copied_resample():
+    generator = np.random.default_rng(0)
+    true = generator.uniform(-24, -22, 50)
+    predicted = generator.normal(true, 0.3)
+    indices, counts = drawn(50, 30, seed=1)
+    ours = regression_scores(true, predicted, counts)["r2"]
+    assert ours == pytest.approx([r2_score(true[row], predicted[row]) for row in indices])
+
+
+def test_the_weighted_report_is_scikit_learns_on_the_copied_resample():
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.integers(3, size=60), generator.dirichlet(np.ones(3), 60)
+    indices, counts = drawn(60, 20, seed=1)
+    ours = report_scores(labels, probabilities, counts, class_names=["a", "b", "c"])
+    predicted = probabilities.argmax(axis=1)
+    for i, row in enumerate(indices):
+        theirs = precision_recall_fscore_support(labels[row], predicted[row])
+        for column, values in zip(("precision", "recall", "f1"), theirs, strict=False):
+            found = [ours[f"classification_report.{name}.{column}"][i] for name in "abc"]
+            assert found == pytest.approx(values)
+
+
+def test_the_weighted_calibration_error_is_that_of_the_copied_resample():
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.integers(3, size=80), generator.dirichlet(np.ones(3), 80)
+    indices, counts = drawn(80, 20, seed=1)
+    correct = probabilities.argmax(axis=1) == labels
+    ours = calibration_error(probabilities.max(axis=1), correct, counts, bins=15)
+    copied = [reliability_curve(labels[row], probabilities[row]) for row in indices]
+    assert ours == pytest.approx([expected_calibration_error(curve) for curve in copied])
+
+
+def test_a_resample_that_lost_a_class_has_no_mean_area():
+    labels = np.array([0, 0, 1, 1, 2])
+    probabilities = np.full((5, 3), 1 / 3)
+    weights = np.array([[1, 1, 1, 1, 1], [2, 1, 1, 1, 0]], float)
+    scores = classification_scores(labels, probabilities, weights, class_names=["a", "b", "c"])
+    assert scores["macro_auc"][0] == 0.5
+    assert np.isnan(scores["macro_auc"][1])
+
+
+def test_a_figure_that_is_never_defined_has_no_interval():
+    intervals = classification_intervals([0, 0], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"], seed=0)
+    assert intervals["macro_auc"] is None
+    assert intervals["per_class_auc.a"] is None
+    assert intervals["accuracy"] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("arrays", [(), (np.zeros(0),), (np.zeros(3), np.zeros(4))])
+def test_arrays_without_a_common_length_are_refused(arrays):
+    with pytest.raises(ValueError, match="one length"):
+        bootstrap_intervals(mean_score, arrays, seed=0)
+
+
+def test_no_resamples_are_refused():
+    with pytest.raises(ValueError, match="resamples=0"):
+        bootstrap_intervals(mean_score, (np.ones(3),), seed=0, resamples=0)
+
+
+def test_a_full_test_set_takes_seconds():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(3, size=15_000)
+    probabilities = generator.dirichlet(np.ones(3), size=15_000)
+    start = time.process_time()
+    classification_intervals(labels, probabilities, ["axion", "cdm", "no_sub"], seed=0)
+    assert time.process_time() - start < 15

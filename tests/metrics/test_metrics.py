@@ -1,0 +1,269 @@
+"""Metrics against scikit-learn and against loops written from the definitions."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from deeplens_tf.metrics.classification import (
+    calibration_interval,
+    classification_intervals,
+    classification_metrics,
+    confusion_matrix,
+    expected_calibration_error,
+    regression_intervals,
+    regression_metrics,
+    reliability_curve,
+)
+
+NAMES = ["axion", "cdm", "no_sub"]
+
+
+def simulated(n=400, classes=3, seed=0):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(classes, size=n)
+    logits = generator.normal(size=(n, classes))
+    logits[np.arange(n), labels] += 1.0
+    exponentials = np.exp(logits)
+    return labels, exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def tied(n=60, seed=1):
+    """Probabilities in steps of a quarter, so that most pairs tie."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(3, size=n), generator.multinomial(4, [0.4, 0.3, 0.3], size=n) / 4
+
+
+def area_by_pairs(is_positive, scores):
+    positives, negatives = scores[is_positive], scores[~is_positive]
+    wins = [
+        1.0 if high > low else 0.5 if high == low else 0.0
+        for high, low in itertools.product(positives, negatives)
+    ]
+    return sum(wins) / len(wins)
+
+
+def calibration_error_by_loops(labels, probabilities, bins=15):
+    total = 0.0
+    for k in range(bins):
+        sure, right = [], []
+        for label, row in zip(labels, probabilities, strict=True):
+            if k / bins < max(row) <= (k + 1) / bins:
+                sure.append(max(row))
+                right.append(int(np.argmax(row)) == label)
+        if sure:
+            gap = abs(sum(right) / len(right) - sum(sure) / len(sure))
+            total += len(sure) / len(labels) * gap
+    return total
+
+
+def test_areas_and_accuracy_are_those_of_scikit_learn():
+    labels, probabilities = simulated()
+    ours = classification_metrics(labels, probabilities, NAMES)
+    theirs = sklearn_metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average=None)
+    assert list(ours["per_class_auc"].values()) == pytest.approx(theirs, abs=1e-12)
+    assert ours["macro_auc"] == pytest.approx(theirs.mean(), abs=1e-12)
+    predicted = probabilities.argmax(axis=1)
+    assert ours["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted))
+    assert ours["n_test"] == 400
+
+
+def test_areas_count_tied_pairs_by_half():
+    labels, probabilities = tied()
+    ours = classification_metrics(labels, probabilities, NAMES)["per_class_auc"]
+    for k, name in enumerate(NAMES):
+        assert ours[name] == pytest.approx(area_by_pairs(labels == k, probabilities[:, k]))
+
+
+def test_constant_predictions_have_an_area_of_one_half():
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    ours = classification_metrics(labels, np.full((6, 3), 1 / 3), NAMES)
+    assert ours["per_class_auc"] == dict.fromkeys(NAMES, 0.5)
+
+
+def test_confusion_matrix_and_report_are_those_of_scikit_learn():
+    labels, probabilities = simulated()
+    ours = classification_metrics(labels, probabilities, NAMES)
+    predicted = probabilities.argmax(axis=1)
+    theirs = sklearn_metrics.confusion_matrix(labels, predicted)
+    assert ours["confusion_matrix"] == theirs.tolist()
+    assert ours["counts"] == dict(zip(NAMES, theirs.sum(axis=1).tolist(), strict=True))
+    report = sklearn_metrics.classification_report(
+        labels, predicted, target_names=NAMES, output_dict=True
+    )
+    for name in NAMES:
+        expected = {key.replace("f1-score", "f1"): value for key, value in report[name].items()}
+        assert ours["classification_report"][name] == pytest.approx(expected)
+
+
+def test_rows_of_the_confusion_matrix_are_true_classes():
+    assert confusion_matrix(np.array([0, 0]), np.array([1, 1]), 2).tolist() == [[0, 2], [0, 0]]
+
+
+@pytest.mark.parametrize("draw", [simulated, tied])
+def test_calibration_error_is_that_of_naive_loops(draw):
+    labels, probabilities = draw()
+    ours = classification_metrics(labels, probabilities, NAMES)["expected_calibration_error"]
+    assert ours == pytest.approx(calibration_error_by_loops(labels, probabilities))
+    assert ours > 0.01  # else the comparison would say nothing
+
+
+def test_reliability_bins_hold_every_image_once_and_are_closed_above():
+    probabilities = np.array([[0.75, 0.25], [0.76, 0.24], [1.0, 0.0], [0.5, 0.5]])
+    curve = reliability_curve(np.array([0, 1, 0, 0]), probabilities, bins=4)
+    assert curve["count"] == [0, 1, 1, 2]
+    assert curve["accuracy"] == [None, 1.0, 1.0, 0.5]
+    assert curve["confidence"] == [None, 0.5, 0.75, 0.88]
+    assert expected_calibration_error(curve) == pytest.approx((0.5 + 0.25 + 2 * 0.38) / 4)
+
+
+def test_an_absent_class_has_no_area_and_the_mean_says_what_it_runs_over():
+    labels, probabilities = simulated()
+    keep = labels != 1
+    ours = classification_metrics(labels[keep], probabilities[keep], NAMES)
+    assert ours["per_class_auc"]["cdm"] is None
+    assert ours["macro_auc_over"] == ["axion", "no_sub"]
+    areas = ours["per_class_auc"]
+    assert ours["macro_auc"] == pytest.approx((areas["axion"] + areas["no_sub"]) / 2)
+    assert ours["counts"]["cdm"] == 0
+    assert ours["classification_report"]["cdm"]["recall"] is None
+
+
+def test_one_single_class_has_no_mean_area():
+    ours = classification_metrics([1, 1], [[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], NAMES)
+    assert ours["macro_auc"] is None
+    assert ours["macro_auc_over"] == []
+    assert ours["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("kept", [[0, 1, 2], [0, 2], [1]])
+def test_metrics_are_valid_json_whatever_classes_are_present(kept):
+    labels, probabilities = simulated()
+    keep = np.isin(labels, kept)
+    ours = classification_metrics(labels[keep], probabilities[keep], NAMES)
+    ours["intervals_95"] = classification_intervals(
+        labels[keep], probabilities[keep], NAMES, seed=0, resamples=50
+    )
+    assert json.loads(json.dumps(ours, allow_nan=False)) == ours
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "words"),
+    [
+        ([0, 1], [[0.5, 0.5]], "shape"),
+        ([], np.zeros((0, 2)), "shape"),
+        ([0, 2], [[0.5, 0.5], [0.5, 0.5]], "from 0 to 1"),
+        ([0, -1], [[0.5, 0.5], [0.5, 0.5]], "from 0 to 1"),
+        ([0.0, 1.0], [[0.5, 0.5], [0.5, 0.5]], "integers"),
+        ([0, 1], [[0.5, 0.5], [np.nan, 0.5]], "1 of 2 rows with NaN .* index 1"),
+        ([0, 1], [[3.0, -2.0], [0.5, 0.5]], "softmax"),
+        ([0, 1], [[3.0, 2.0], [0.5, 0.5]], "softmax"),
+    ],
+)
+def test_predictions_that_cannot_be_scored_are_refused(labels, probabilities, words):
+    with pytest.raises(ValueError, match=words):
+        classification_metrics(labels, probabilities, ["a", "b"])
+
+
+def test_regression_figures_are_those_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    true = generator.uniform(-24, -22, 300)
+    predicted = true + generator.normal(0, 0.3, 300)
+    ours = regression_metrics(true, predicted)
+    assert ours == pytest.approx(
+        {
+            "mae_dex": sklearn_metrics.mean_absolute_error(true, predicted),
+            "rmse_dex": sklearn_metrics.root_mean_squared_error(true, predicted),
+            "r2": sklearn_metrics.r2_score(true, predicted),
+            "n_test": 300,
+        },
+        rel=1e-10,
+    )
+
+
+def test_coverage_of_a_right_gaussian_is_nominal_and_of_a_narrow_one_too_small():
+    generator = np.random.default_rng(0)
+    n = 40_000
+    std = generator.uniform(0.1, 0.5, n)
+    predicted = generator.uniform(-24, -22, n)
+    true = generator.normal(predicted, std)
+    right, narrow = (regression_metrics(true, predicted, s) for s in (std, std / 2))
+    assert right["coverage_68"] == pytest.approx(0.68, abs=4 * np.sqrt(0.68 * 0.32 / n))
+    assert right["coverage_95"] == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / n))
+    assert narrow["coverage_68"] < 0.4
+    assert narrow["coverage_95"] < 0.7
+
+
+@pytest.mark.parametrize("true", [[-23.0], [-23.1] * 7])
+def test_r2_of_truths_that_do_not_spread_is_undefined(true):
+    ours = regression_metrics(true, np.linspace(-23, -22, len(true)), np.ones(len(true)))
+    assert ours["r2"] is None
+    json.dumps(ours, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (([1.0, 2.0], [1.0]), "one shape"),
+        (([[1.0], [2.0]], [[1.0], [2.0]]), "one shape"),
+        (([], []), "one shape"),
+        (([1.0, 2.0], [1.0, np.inf]), "finite"),
+        (([1.0, 2.0], [1.0, 2.0], [0.1, -0.1]), "negative"),
+    ],
+)
+def test_values_that_cannot_be_scored_are_refused(arrays, words):
+    with pytest.raises(ValueError, match=words):
+        regression_metrics(*arrays)
+
+
+def test_every_classification_figure_has_an_interval_around_it():
+    labels, probabilities = simulated(n=1000)
+    figures = classification_metrics(labels, probabilities, NAMES)
+    intervals = classification_intervals(labels, probabilities, NAMES, seed=0, resamples=300)
+    names = ("macro_auc", "accuracy", "expected_calibration_error")
+    flat = {name: figures[name] for name in names}
+    flat |= {f"per_class_auc.{name}": area for name, area in figures["per_class_auc"].items()}
+    flat |= {
+        f"classification_report.{name}.{column}": row[column]
+        for name, row in figures["classification_report"].items()
+        for column in ("precision", "recall", "f1")
+    }
+    assert intervals.keys() == flat.keys()
+    for name, (low, high) in intervals.items():
+        assert low < flat[name] < high, name
+
+
+def sure_predictions(generator, n, sharpening):
+    """Predictions of which the first class is right as often as it says, before sharpening."""
+    logits = 2 * generator.normal(size=(n, 3))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (chances.cumsum(axis=1) > generator.random((n, 1))).argmax(axis=1)
+    powers = chances**sharpening
+    return labels, powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("sharpening", [1.0, 1.5, 3.0])
+def test_the_interval_of_the_calibration_error_holds_the_error_of_endless_images(sharpening):
+    generator = np.random.default_rng(0)
+    endless = sure_predictions(generator, 500_000, sharpening)
+    true = classification_metrics(*endless, NAMES)["expected_calibration_error"]
+    intervals = [
+        calibration_interval(*sure_predictions(generator, 1000, sharpening), seed, resamples=200)
+        for seed in range(150)
+    ]
+    held = np.mean([low <= true <= high for low, high in intervals])
+    assert held >= 0.88  # 0.95, less the chance of 150 draws and what binning costs
+    assert np.mean([high - low for low, high in intervals]) < 0.07
+
+
+def test_every_regression_figure_has_an_interval_around_it():
+    generator = np.random.default_rng(3)
+    true = generator.uniform(-24, -22, 500)
+    predicted = generator.normal(true, 0.3)
+    figures = regression_metrics(true, predicted, np.full(500, 0.3))
+    intervals = regression_intervals(true, predicted, np.full(500, 0.3), seed=0, resamples=300)
+    assert intervals.keys() == figures.keys() - {"n_test"}
+    for name, (low, high) in intervals.items():
+        assert low < figures[name] < high

@@ -1,0 +1,207 @@
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deeplens_tf.errors import RequestError
+from deeplens_tf.simulation.generation import simulate
+from deeplens_tf.simulation.priors import PRESETS
+from deeplens_tf.simulation.render import image_shape, render_image
+from deeplens_tf.simulation.request import SimulationRequest
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make_request(name="sim", **changes):
+        options = {"preset": "model_ii", "count": 4, "seed": 1} | changes
+        return SimulationRequest(out=tmp_path / name, **options)
+
+    return make_request
+
+
+def contents(folder):
+    """Everything in the class folders, by name."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def images(folder):
+    return {name: data for name, data in contents(folder).items() if name.endswith(".npy")}
+
+
+def masses(path):
+    with path.open(newline="") as file:
+        return {row["file"]: float(row["mass_ev"]) for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_files_are_plain_arrays_of_the_rendered_lenses(make, preset):
+    request = make(preset=preset, count=2)
+    simulate(request)
+    for class_name, index in request.images():
+        image = np.load(request.image_path(class_name, index), allow_pickle=False)
+        assert image.dtype == np.float64
+        assert image.shape == image_shape(preset)
+        assert np.array_equal(image, render_image(request.lens(class_name, index)))
+
+
+def test_folder_layout(make):
+    request = make(count=2)
+    simulate(request)
+    assert sorted(contents(request.folder)) == [
+        "axion/axion_sim_00000000.npy",
+        "axion/axion_sim_00000001.npy",
+        "axion/masses.csv",
+        "cdm/cdm_sim_00000000.npy",
+        "cdm/cdm_sim_00000001.npy",
+        "no_sub/no_sub_sim_00000000.npy",
+        "no_sub/no_sub_sim_00000001.npy",
+    ]
+    assert sorted(path.name for path in request.folder.iterdir()) == [
+        "axion",
+        "cdm",
+        "no_sub",
+        "simulation.json",
+    ]
+
+
+@pytest.mark.slow
+def test_jobs_change_no_byte(make):
+    simulate(make("alone"))
+    simulate(make("pooled"), jobs=2)
+    assert contents(make("pooled").folder) == contents(make("alone").folder)
+
+
+def test_shards_change_no_byte(make):
+    simulate(make("whole"))
+    for i in (2, 1, 3):
+        simulate(make("sharded", shard=(i, 3)))
+    assert images(make("sharded").folder) == images(make("whole").folder)
+
+
+def test_shards_write_masses_of_their_own(make):
+    simulate(make("whole"))
+    for i in (1, 2):
+        simulate(make("sharded", shard=(i, 2)))
+    folder = make("sharded").folder / "axion"
+    parts = [masses(folder / f"masses-{i}-of-2.csv") for i in (1, 2)]
+    assert not (folder / "masses.csv").exists()
+    assert [list(part) for part in parts] == [
+        ["axion_sim_00000000.npy", "axion_sim_00000002.npy"],
+        ["axion_sim_00000001.npy", "axion_sim_00000003.npy"],
+    ]
+    assert parts[0] | parts[1] == masses(make("whole").folder / "axion" / "masses.csv")
+
+
+def test_no_image_stands_in_two_tables_however_a_folder_grew(make):
+    simulate(make(count=2))
+    for i in (1, 2):
+        simulate(make(count=5, shard=(i, 2)))
+    for i in (1, 2, 3):
+        simulate(make(count=8, shard=(i, 3)))
+        simulate(make(count=8, shard=(i, 3)))
+    tables = [masses(path) for path in (make().folder / "axion").glob("masses*.csv")]
+    assert len(tables) == 1 + 2 + 3
+    names = [name for table in tables for name in table]
+    assert sorted(names) == [f"axion_sim_0000000{index}.npy" for index in range(8)]
+
+
+def test_a_whole_run_gathers_the_masses_of_shards(make):
+    simulate(make(shard=(1, 2)))
+    simulate(make())
+    assert [path.name for path in (make().folder / "axion").glob("*.csv")] == ["masses.csv"]
+
+
+def test_masses_are_those_of_the_lenses(make):
+    request = make(count=6)
+    simulate(request)
+    assert masses(request.folder / "axion" / "masses.csv") == {
+        f"axion_sim_0000000{index}.npy": request.lens("axion", index).axion_mass_ev
+        for index in range(6)
+    }
+
+
+def test_an_image_shows_the_mass_in_its_row(make):
+    request = make(count=1, classes=("axion",))
+    simulate(request)
+    lens = request.lens("axion", 0)
+    image = np.load(request.image_path("axion", 0))
+    assert np.array_equal(render_image(lens), image)
+    assert not np.allclose(render_image(replace(lens, substructure=())), image, rtol=1e-3)
+
+
+def test_a_stopped_run_goes_on_where_it_was(make):
+    request = make()
+    simulate(request)
+    complete = contents(request.folder)
+    kept = request.image_path("cdm", 2)
+    before = kept.stat().st_mtime_ns
+    request.image_path("cdm", 1).unlink()
+    request.image_path("no_sub", 0).write_bytes(complete["no_sub/no_sub_sim_00000000.npy"][:900])
+    request.image_path("axion", 3).rename(
+        request.folder / "axion" / ".axion_sim_00000003.npy.77.partial"
+    )
+    (request.folder / "axion" / "masses.csv").unlink()
+    outcome = simulate(request)
+    assert (outcome.written, outcome.kept) == (3, 9)
+    assert contents(request.folder) == complete
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_a_run_that_is_complete_renders_nothing(make, monkeypatch):
+    simulate(make())
+    monkeypatch.setattr("deeplens_tf.simulation.generation.render_image", None)
+    assert simulate(make()).written == 0
+
+
+def test_a_larger_count_extends(make):
+    simulate(make(count=2))
+    small = images(make().folder)
+    outcome = simulate(make(count=4))
+    large = images(make().folder)
+    assert (outcome.written, outcome.kept) == (6, 6)
+    assert large.items() > small.items()
+    assert len(masses(make().folder / "axion" / "masses.csv")) == 4
+
+
+def test_no_image_of_one_split_is_in_the_other(make):
+    train, test = make(), make(split="test")
+    simulate(train)
+    simulate(test)
+    assert test.folder == train.folder.with_name("sim_test")
+    shared = set(images(train.folder).values()) & set(images(test.folder).values())
+    assert not shared
+    assert images(train.folder).keys() == images(test.folder).keys()
+
+
+def test_noise_is_added_to_the_undoubled_model(make):
+    clean, noisy = make("clean", count=1), make("noisy", count=1, noise=True)
+    simulate(clean)
+    simulate(noisy)
+    doubled = np.load(clean.image_path("no_sub", 0))
+    image = np.load(noisy.image_path("no_sub", 0))
+    assert np.abs(image - doubled / 2).max() < 0.1 * doubled.max()
+    assert np.std(image - doubled / 2) > 0
+
+
+def test_a_contradicting_request_changes_nothing(make):
+    simulate(make())
+    before = contents(make().folder)
+    with pytest.raises(RequestError, match="by seed"):
+        simulate(make(seed=2))
+    assert contents(make().folder) == before
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "sim/cdm"])
+def test_a_file_in_the_way_is_named(make, tmp_path, name):
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "sim" / "cdm").touch()
+    with pytest.raises(RequestError, match="a file is in its place"):
+        simulate(make(name.removesuffix("/cdm")))
+
+
+def test_jobs_must_be_at_least_one(make):
+    with pytest.raises(RequestError, match="--jobs must be at least 1"):
+        simulate(make(), jobs=0)

@@ -1,0 +1,76 @@
+import os
+import signal
+import time
+
+import pytest
+
+from deeplens_tf.errors import SurroundingsError
+from deeplens_tf.simulation.process_pool import (
+    THREAD_LIMITS,
+    map_unordered,
+)
+
+
+def square(number):
+    return number**2
+
+
+def thread_limits(_):
+    return {os.environ.get(name) for name in THREAD_LIMITS}
+
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt_handler(_):
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def fail(number):
+    raise ValueError(f"no {number}")
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def own_pid(_):
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_one_process_is_this_one():
+    assert list(map_unordered(own_pid, [0, 0], 1)) == [os.getpid()] * 2
+
+
+def test_every_task_is_done_once():
+    assert sorted(map_unordered(square, range(50), 2)) == [number**2 for number in range(50)]
+
+
+def test_workers_use_one_thread_each_and_leave_ctrl_c_to_the_parent(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert list(map_unordered(thread_limits, [0], 2)) == [{"1"}]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert list(map_unordered(interrupt_handler, [0], 2)) == [True]
+
+
+def test_a_killed_worker_is_the_surroundings_fault():
+    with pytest.raises(SurroundingsError, match="a worker process was killed"):
+        list(map_unordered(die, [0, 1], 2))
+
+
+def test_a_task_that_fails_says_why():
+    with pytest.raises(ValueError, match="no 1"):
+        list(map_unordered(fail, [1], 2))
+
+
+def test_leaving_early_ends_the_workers():
+    results = map_unordered(own_pid, range(10_000), 2)
+    pids = {next(results) for _ in range(20)}
+    results.close()
+    assert not any(is_running(pid) for pid in pids)

@@ -1,0 +1,120 @@
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deeplens_tf import __version__
+from deeplens_tf.errors import RequestError
+from deeplens_tf.simulation.request import SimulationRequest
+from deeplens_tf.simulation.request_file import claim_folder
+
+
+@pytest.fixture
+def request_(tmp_path):
+    return SimulationRequest("model_ii", 10, tmp_path, seed=4, classes=("axion", "cdm"))
+
+
+def record(folder):
+    return json.loads((folder / "simulation.json").read_text())
+
+
+def claim_with_seed(folder, seed):
+    try:
+        claim_folder(SimulationRequest("model_ii", 10, Path(folder), seed=seed))
+    except RequestError:
+        return None
+    return seed
+
+
+def test_record_says_what_was_asked_for_and_what_made_it(request_, tmp_path):
+    assert claim_folder(request_) == {}
+    found = record(tmp_path)
+    versions = found.pop("versions")
+    assert found == {
+        "preset": "model_ii",
+        "split": "train",
+        "seed": 4,
+        "noise": False,
+        "classes": ["axion", "cdm"],
+        "count": 10,
+    }
+    assert versions["deeplens_tf"] == __version__
+    assert versions.keys() == {"deeplens_tf", "lenstronomy", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"preset": "model_iii"}, "preset"),
+        ({"seed": 5}, "seed"),
+        ({"noise": True}, "noise"),
+        ({"count": 9}, "count"),
+        ({"classes": ("axion",)}, "classes"),
+        ({"classes": ("cdm", "no_sub")}, "classes"),
+    ],
+)
+def test_contradictions_are_refused_by_name(request_, tmp_path, changes, key):
+    claim_folder(request_)
+    before = record(tmp_path)
+    with pytest.raises(RequestError, match=rf"another simulation, by {key} \(there .*\)$"):
+        claim_folder(replace(request_, **changes))
+    assert record(tmp_path) == before
+
+
+def test_all_keys_that_differ_are_named(request_):
+    claim_folder(request_)
+    with pytest.raises(RequestError, match=r"by preset .*, seed .*, noise .*, count "):
+        claim_folder(replace(request_, preset="model_i", seed=0, count=1))
+
+
+def test_a_training_split_is_not_taken_for_a_test_split(request_, tmp_path):
+    test_request = replace(request_, out=tmp_path / "sim", split="test")
+    test_request.folder.mkdir()
+    claim_folder(replace(request_, out=tmp_path))
+    (tmp_path / "simulation.json").rename(test_request.folder / "simulation.json")
+    with pytest.raises(RequestError, match="by split"):
+        claim_folder(test_request)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"shard": (2, 3)}, {"count": 11}, {"classes": ("axion", "cdm", "no_sub")}]
+)
+def test_the_same_or_more_is_welcome(request_, tmp_path, changes):
+    claim_folder(request_)
+    more = replace(request_, **changes)
+    claim_folder(more)
+    assert record(tmp_path)["count"] == more.count
+    assert tuple(record(tmp_path)["classes"]) == more.classes
+
+
+def test_other_versions_are_reported(request_, tmp_path):
+    claim_folder(request_)
+    found = record(tmp_path)
+    found["versions"]["lenstronomy"] = "1.0"
+    (tmp_path / "simulation.json").write_text(json.dumps(found))
+    assert claim_folder(request_) == {"lenstronomy": "1.0"}
+
+
+def test_images_of_other_origin_are_not_mixed_in(request_, tmp_path):
+    (tmp_path / "cdm").mkdir()
+    (tmp_path / "cdm" / "cdm_sim_1061178458093.npy").touch()
+    with pytest.raises(RequestError, match="simulations don't mix with other images"):
+        claim_folder(request_)
+    assert not (tmp_path / "simulation.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"preset": "model_ii"}'])
+def test_a_broken_record_is_refused(request_, tmp_path, content):
+    (tmp_path / "simulation.json").write_text(content)
+    with pytest.raises(RequestError, match=r"simulation\.json (is not readable|lacks)"):
+        claim_folder(request_)
+
+
+def test_of_many_requests_at_once_one_gets_the_folder(tmp_path):
+    tasks = [(str(tmp_path), seed) for seed in range(24)]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        winners = {seed for seed in pool.starmap(claim_with_seed, tasks, chunksize=1)} - {None}
+    assert winners == {record(tmp_path)["seed"]}
+    assert [path.name for path in tmp_path.iterdir()] == ["simulation.json"]

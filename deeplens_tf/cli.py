@@ -17,13 +17,13 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 from deeplens_tf.errors import DeeplensError, RequestError
-from deeplens_tf.terminal import say, shortened
+from deeplens_tf.terminal import print_lines, shortened
 
-REFUSALS = {
+REFUSING_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EIO, errno.ESTALE),  # a disk or a file server that fails
 }
-NO_PLACES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}  # a path that cannot be
+IMPOSSIBLE_PATH_ERRNOS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}  # a path that cannot be
 
 MULTIWORKER = "multiworker"
 STRATEGIES = ("auto", "none", "mirrored", MULTIWORKER)
@@ -171,10 +171,10 @@ def _exit_code(
     except MemoryError as error:
         return _report(f"out of memory: {error}".rstrip(": "), 4, debug)
     except OSError as error:
-        if error.errno not in REFUSALS | NO_PLACES:
+        if error.errno not in REFUSING_ERRNOS | IMPOSSIBLE_PATH_ERRNOS:
             raise
         line = f"{error.strerror}: {error.filename or 'unknown file'}"
-        return _report(line, 4 if error.errno in REFUSALS else 2, debug)
+        return _report(line, 4 if error.errno in REFUSING_ERRNOS else 2, debug)
     return 0
 
 
@@ -198,8 +198,8 @@ def _require_text(words: Sequence[str]) -> None:
 
 def _report(message: str, exit_code: int, debug: bool) -> int:
     if debug:
-        say(*traceback.format_exc().splitlines(), stream=sys.stderr)
-    say("deeplens_tf: " + shortened(" ".join(message.split())), stream=sys.stderr)
+        print_lines(*traceback.format_exc().splitlines(), stream=sys.stderr)
+    print_lines("deeplens_tf: " + shortened(" ".join(message.split())), stream=sys.stderr)
     return exit_code
 
 

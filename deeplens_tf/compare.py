@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deeplens_tf.cli import StageParser, run_stage, stage_parser
 from deeplens_tf.errors import RequestError
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 
 def parser() -> StageParser:
@@ -49,10 +49,10 @@ def main(words: Sequence[str]) -> None:
     save_figure(comparison_figure(table, QUANTITIES[head]), arguments.out / "comparison.png")
     if histories:
         save_figure(training_curves(histories), arguments.out / "training_curves.png")
-    say(*text.splitlines())
+    print_lines(*text.splitlines())
     for name in missing_references(entries):
-        say(f"not among these runs: the {name}")
-    say(f"comparison: {arguments.out}")
+        print_lines(f"not among these runs: the {name}")
+    print_lines(f"comparison: {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import yaml
 from deeplens_tf.dataclass_parsing import (
     Bounds,
     all_keys,
+    parse_dataclass,
     to_plain,
-    to_settings,
     unknown_key,
 )
 from deeplens_tf.errors import RequestError
@@ -22,7 +22,7 @@ from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.files.plain_yaml import parse_yaml
 
 CONFIGS = Path(__file__).parent / "configs"
-LARGEST_FILE_BYTES = 100_000
+MAX_FILE_BYTES = 100_000
 FROM_SCRATCH = "none"  # as `finetune.encoder`: random weights, the supervised baseline
 
 Pretext = Literal["flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"]
@@ -253,7 +253,7 @@ def load_config(
         values = _merge(values, layer)
     for word in overrides:
         values = _merge(values, _parse_override(word))
-    config = to_settings(Config, values)
+    config = parse_dataclass(Config, values)
     return replace(config, data=replace(config.data, path=data)) if data else config
 
 
@@ -280,8 +280,8 @@ def find_config(name: str) -> Path:
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
-    if path.stat().st_size > LARGEST_FILE_BYTES:
-        raise RequestError(f"{path}: larger than {LARGEST_FILE_BYTES} bytes; no configuration")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise RequestError(f"{path}: larger than {MAX_FILE_BYTES} bytes; no configuration")
     values = _parse_yaml(path.read_bytes(), str(path))
     if values is not None and not isinstance(values, Mapping):
         raise RequestError(f"{path}: a configuration is a mapping of keys, not {values!r:.80}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deeplens_tf.cli import StageParser, import_tensorflow, run_stage, stage_parser
 from deeplens_tf.errors import RequestError
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 
 def parser() -> StageParser:
@@ -48,7 +48,9 @@ def main(words: Sequence[str]) -> None:
     encoder = convert(arguments.weights, arguments.image_size, arguments.heads)
     save_model(encoder, arguments.to)
     height, width, bands = encoder.image_shape
-    say(f"encoder: {arguments.to}, {encoder.name}, {height} x {width} pixels, bands: {bands}")
+    print_lines(
+        f"encoder: {arguments.to}, {encoder.name}, {height} x {width} pixels, bands: {bands}"
+    )
 
 
 def require_new_file(path: Path) -> None:

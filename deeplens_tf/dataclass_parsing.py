@@ -49,7 +49,7 @@ class Bounds:
         return " and ".join(part for part in parts if part)
 
 
-def to_settings(kind: type[Settings], values: Any, where: str = "") -> Settings:
+def parse_dataclass(kind: type[Settings], values: Any, where: str = "") -> Settings:
     """Build the dataclass `kind` from a mapping, checking every key and every type.
 
     Args:
@@ -75,7 +75,7 @@ def to_settings(kind: type[Settings], values: Any, where: str = "") -> Settings:
 
 
 def to_plain(settings: Any) -> Any:
-    """Return a dataclass as the plain mapping that YAML writes: the inverse of `to_settings`."""
+    """Return a dataclass as the plain mapping that YAML writes: the inverse of `parse_dataclass`."""
     if dataclasses.is_dataclass(settings):
         return {
             field.name: to_plain(getattr(settings, field.name))
@@ -123,7 +123,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _items(typing.get_args(hint)[0], value, where)
     if dataclasses.is_dataclass(hint):
-        return to_settings(hint, value, where)
+        return parse_dataclass(hint, value, where)
     return _scalar(hint, value, where)
 
 

@@ -22,7 +22,7 @@ class DataError(DeeplensError, ValueError):
     exit_code = 3
 
 
-class SurroundingsError(DeeplensError, OSError):
+class ResourceError(DeeplensError, OSError):
     """The surroundings refuse: disk full, folder locked or read-only."""
 
     exit_code = 4

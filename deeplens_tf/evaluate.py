@@ -21,7 +21,7 @@ from deeplens_tf.runs.run_folder import (
     Run,
     newest_run,
 )
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 
 def parser() -> StageParser:
@@ -72,8 +72,8 @@ def main(words: Sequence[str]) -> None:
     from deeplens_tf.evaluation.report_folder import summary_table
 
     folder, metrics = _measure(run, config, arguments)
-    say(*summary_table(metrics).split("\n"))
-    say(f"report: {folder}")
+    print_lines(*summary_table(metrics).split("\n"))
+    print_lines(f"report: {folder}")
 
 
 def _measure(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dict[str, Any]]:
@@ -84,9 +84,9 @@ def _measure(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dict
     if arguments.probe is None:
         return evaluate(run, config)
     folder, metrics = evaluate_probe(run, config, arguments.head, arguments.probe)
-    say("control, the same network untrained:")
-    say(*summary_table(metrics["control"]).split("\n"))
-    say("pretrained:")
+    print_lines("control, the same network untrained:")
+    print_lines(*summary_table(metrics["control"]).split("\n"))
+    print_lines("pretrained:")
     return folder, metrics
 
 
@@ -96,7 +96,7 @@ def _newest(probe: str | None) -> Run:
     if run is None:
         raise RequestError(f"no {kind} run under runs/: make one first, or give --run")
     unfinished = "" if run.facts().get("finished") else ", not finished: as far as it has come"
-    say(f"run: {run.folder}, the newest {kind} run{unfinished}")
+    print_lines(f"run: {run.folder}, the newest {kind} run{unfinished}")
     return run
 
 

@@ -28,7 +28,7 @@ from deeplens_tf.runs.run_folder import (
     newest_run,
     run_of,
 )
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 CONFIG = "finetune"
 
@@ -66,8 +66,8 @@ def main(words: Sequence[str]) -> None:
     run = finetune(config, arguments.config, arguments.run_dir, arguments.strategy)
     if not run.folder.is_dir():  # another worker's, who is the chief
         return
-    say(f"model: {run.model}")
-    say(f"next: python -m deeplens_tf.evaluate --run {run.folder}")
+    print_lines(f"model: {run.model}")
+    print_lines(f"next: python -m deeplens_tf.evaluate --run {run.folder}")
 
 
 def resolve_config(arguments: Namespace) -> Config:
@@ -89,9 +89,9 @@ def _as_overrides(arguments: Namespace) -> list[str]:
 def _newest_encoder() -> str:
     run = newest_run(ENCODER)
     if run is None:
-        say("encoder: no pretraining run under runs/; training from random weights")
+        print_lines("encoder: no pretraining run under runs/; training from random weights")
         return FROM_SCRATCH
-    say(f"encoder: {run.encoder}, of the newest pretraining run")
+    print_lines(f"encoder: {run.encoder}, of the newest pretraining run")
     return str(run.folder)
 
 

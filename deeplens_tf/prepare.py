@@ -16,7 +16,7 @@ from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.errors import RequestError
-from deeplens_tf.terminal import printable, say
+from deeplens_tf.terminal import print_lines, printable
 
 PICTURES = (".png", ".pdf")  # what `evaluation.figures` writes
 SHORTCUTS = {  # option -> the key of the configuration that it sets
@@ -38,13 +38,13 @@ def main(words: Sequence[str]) -> None:
     require_folder(Path(config.data.path))
     import_tensorflow()
     if options.out is not None:
-        say(*summary(_prepare(config, options.out), options.out).split("\n"))
+        print_lines(*summary(_prepare(config, options.out), options.out).split("\n"))
         config = replace(config, data=replace(config.data, path=str(options.out)))
     if options.preview is not None:
         from deeplens_tf.evaluation.preview import draw_preview
 
         draw_preview(config, options.preview)
-        say(f"preview: {options.preview}")
+        print_lines(f"preview: {options.preview}")
 
 
 def _require_picture(path: Path) -> None:

@@ -18,7 +18,7 @@ from deeplens_tf.runs.resuming import (
     is_finished,
     point_to_run,
 )
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 CONFIG = "contrastive"
 
@@ -47,8 +47,10 @@ def main(words: Sequence[str]) -> None:
     run = pretrain(config, arguments.config, arguments.run_dir, arguments.strategy)
     if not run.folder.is_dir():  # another worker's, who is the chief
         return
-    say(f"encoder: {run.encoder}")
-    say(f"next: python -m deeplens_tf.finetune --head classification --encoder {run.folder}")
+    print_lines(f"encoder: {run.encoder}")
+    print_lines(
+        f"next: python -m deeplens_tf.finetune --head classification --encoder {run.folder}"
+    )
 
 
 if __name__ == "__main__":

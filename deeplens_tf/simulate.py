@@ -10,7 +10,7 @@ from deeplens_tf.cli import run_stage, stage_parser
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.process_pool import available_cores
 from deeplens_tf.simulation.request import SPLITS, SimulationRequest
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 if TYPE_CHECKING:
     from deeplens_tf.simulation.generation import SimulationOutcome
@@ -88,9 +88,11 @@ def parse_shard(text: str) -> tuple[int, int]:
 def _report(request: SimulationRequest, outcome: "SimulationOutcome") -> None:
     if outcome.other_versions:
         versions = ", ".join(f"{name} {was}" for name, was in outcome.other_versions.items())
-        say(f"deeplens_tf: images made before used {versions}", stream=sys.stderr)
+        print_lines(f"deeplens_tf: images made before used {versions}", stream=sys.stderr)
     kept = f", kept {outcome.kept}" if outcome.kept else ""
-    say(f"wrote {outcome.written} images of {', '.join(request.classes)}{kept}: {outcome.folder}")
+    print_lines(
+        f"wrote {outcome.written} images of {', '.join(request.classes)}{kept}: {outcome.folder}"
+    )
 
 
 if __name__ == "__main__":

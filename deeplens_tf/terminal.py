@@ -7,7 +7,7 @@ or bytes that are no text. Every stage prints through `say`.
 import sys
 from typing import TextIO
 
-LONGEST_LINE = 2000
+MAX_LINE_LENGTH = 2000
 
 
 def printable(text: object) -> str:
@@ -20,10 +20,10 @@ def printable(text: object) -> str:
 
 def shortened(text: str) -> str:
     """Return a text cut to the length of the longest line that is printed."""
-    return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 4]} ..."
+    return text if len(text) <= MAX_LINE_LENGTH else f"{text[: MAX_LINE_LENGTH - 4]} ..."
 
 
-def say(*lines: object, stream: TextIO | None = None) -> None:
+def print_lines(*lines: object, stream: TextIO | None = None) -> None:
     r"""Print each argument as one line.
 
     Args:

@@ -263,13 +263,13 @@ print(summary(manifest, prepared))
 
 # %%
 from deeplens_tf.data.image_files import (
-    conform,
     read_image,
+    resize_and_scale,
 )
 
 image, mass_ev = read_image(request.image_path("cdm", 0))
 image_grid(
-    [image, conform(image, side, "crop"), conform(image, side, "resize")],
+    [image, resize_and_scale(image, side, "crop"), resize_and_scale(image, side, "resize")],
     ["as simulated", "crop", "resize"],
     title="One lens, cropped and resized",
     pixel_scale_arcsec=[pixel_arcsec, pixel_arcsec, pixel_arcsec * len(image) / side],

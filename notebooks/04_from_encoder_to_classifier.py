@@ -209,8 +209,8 @@ Markdown(
 
 # %%
 from deeplens_tf.data.image_files import (
-    conform,
     read_image,
+    resize_and_scale,
 )
 from deeplens_tf.figures.image_grids import image_grid
 from deeplens_tf.simulation.render import instrument_for, render_image, render_smooth
@@ -219,7 +219,10 @@ predictions["confidence"] = probabilities.max(axis=1)
 mistakes = predictions[predictions["label"] != predictions["predicted"]]
 worst = mistakes.sort_values("confidence", ascending=False).head(6)
 image_grid(
-    [conform(read_image(test_request.folder / file)[0], 32, "crop") for file in worst["file"]],
+    [
+        resize_and_scale(read_image(test_request.folder / file)[0], 32, "crop")
+        for file in worst["file"]
+    ],
     [f"{r.label}, called\n{r.predicted} ({r.confidence:.0%})" for r in worst.itertuples()],
     columns=3,
     title="The surest mistakes",

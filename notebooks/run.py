@@ -28,7 +28,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
-LARGEST_BYTES = 1_500_000
+MAX_BYTES = 1_500_000
 SECONDS_PER_CELL = 600
 PICTURE_TAG = "picture-"
 METADATA = {
@@ -90,8 +90,8 @@ def problems(
         notebook = nbformat.read(path, as_version=4)
     found = []
     size = len(nbformat.writes(notebook).encode())
-    if size > LARGEST_BYTES:
-        found.append(f"{path.name}: {size} bytes, more than {LARGEST_BYTES}")
+    if size > MAX_BYTES:
+        found.append(f"{path.name}: {size} bytes, more than {MAX_BYTES}")
     if _cells(notebook) != _cells(read_script(script)):
         found.append(f"{path.name}: its cells are not those of {script.name}; run `make notebooks`")
     for cell in notebook.cells:

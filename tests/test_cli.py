@@ -65,7 +65,7 @@ def spy_on(run_python):
         ("return", 0, ""),
         ("raise RequestError('no such key:\\n  a.b')", 2, "deeplens_tf: no such key: a.b\n"),
         ("raise DataError('empty')", 3, "deeplens_tf: empty\n"),
-        ("raise SurroundingsError('locked')", 4, "deeplens_tf: locked\n"),
+        ("raise ResourceError('locked')", 4, "deeplens_tf: locked\n"),
         ("open('/')", 1, None),
         ("open('no/such/file')", 1, None),
         (

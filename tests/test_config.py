@@ -9,7 +9,7 @@ import yaml
 
 from deeplens_tf.config import (
     CONFIGS,
-    LARGEST_FILE_BYTES,
+    MAX_FILE_BYTES,
     Config,
     EncoderConfig,
     find_config,
@@ -222,7 +222,7 @@ def test_a_wrong_file_is_refused_by_its_key(write_yaml, text, message):
         (b"a: \xff\xfe", "not YAML: "),
         (b"\x00\x01\x02", "not YAML: "),
         ("seed: !!python/object/apply:os.getpid []", "not YAML: "),
-        ("#" * (LARGEST_FILE_BYTES + 1), "larger than 100000 bytes; no configuration"),
+        ("#" * (MAX_FILE_BYTES + 1), "larger than 100000 bytes; no configuration"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(write_yaml, text, message):

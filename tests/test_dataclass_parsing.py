@@ -9,8 +9,8 @@ import pytest
 from deeplens_tf.dataclass_parsing import (
     Bounds,
     all_keys,
+    parse_dataclass,
     to_plain,
-    to_settings,
     unknown_key,
 )
 from deeplens_tf.errors import RequestError
@@ -44,19 +44,19 @@ GOOD = {
 
 def refusal(**changes):
     with pytest.raises(RequestError) as caught:
-        to_settings(Car, GOOD | changes)
+        parse_dataclass(Car, GOOD | changes)
     return str(caught.value)
 
 
 def test_a_good_mapping_becomes_the_dataclass_and_back():
-    car = to_settings(Car, GOOD)
+    car = parse_dataclass(Car, GOOD)
     assert car == Car("Ada", True, 4, "red", ("sun", "wind"), Wheel(0.5, None))
     assert to_plain(car) == GOOD
 
 
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        to_settings(Car, GOOD).wheel.radius = 1.0
+        parse_dataclass(Car, GOOD).wheel.radius = 1.0
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_wrong_type_is_named_with_its_place(changes, message):
     ("value", "number"), [(1, 1.0), (0.25, 0.25), ("1e-3", 0.001), ("1.5E0", 1.5), (2, 2.0)]
 )
 def test_numbers_are_taken_as_yaml_may_give_them(value, number):
-    radius = to_settings(Wheel, {"radius": value, "spokes": 1}).radius
+    radius = parse_dataclass(Wheel, {"radius": value, "spokes": 1}).radius
     assert radius == number
     assert type(radius) is float
 
@@ -98,7 +98,7 @@ def test_numbers_are_taken_as_yaml_may_give_them(value, number):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "inf", "nan", 10**400])
 def test_what_is_no_finite_number_is_refused(value):
     with pytest.raises(RequestError, match=r"^radius must be a number"):
-        to_settings(Wheel, {"radius": value, "spokes": 1})
+        parse_dataclass(Wheel, {"radius": value, "spokes": 1})
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_bounds_include_low_and_high_and_leave_out_above(bounds, inside, outside
 
 def test_a_missing_key_is_named():
     with pytest.raises(RequestError, match=r"^the configuration lacks the key wheel\.spokes$"):
-        to_settings(Car, GOOD | {"wheel": {"radius": 1}})
+        parse_dataclass(Car, GOOD | {"wheel": {"radius": 1}})
 
 
 def test_what_is_no_mapping_is_refused():
     with pytest.raises(RequestError, match=r"^the configuration must be a mapping, not \[\]$"):
-        to_settings(Car, [])
+        parse_dataclass(Car, [])
 
 
 def test_all_keys_lists_sections_before_what_they_hold():
@@ -157,7 +157,7 @@ def test_a_dotted_key_in_a_file_is_told_how_it_is_written():
     with pytest.raises(
         RequestError, match=r"'wheel.radius': in a file .* wheel: \{radius: \.\.\.}$"
     ):
-        to_settings(Car, {**GOOD, "wheel.radius": 1.0})
+        parse_dataclass(Car, {**GOOD, "wheel.radius": 1.0})
 
 
 def test_an_unknown_key_like_none_lists_what_there_is():

@@ -210,7 +210,7 @@ def test_what_did_not_run_or_failed_or_shows_a_path_is_found(pair):
 
 def test_a_missing_notebook_and_one_too_large_are_found(pair, monkeypatch):
     script, _ = pair
-    monkeypatch.setattr(runner, "LARGEST_BYTES", 10)
+    monkeypatch.setattr(runner, "MAX_BYTES", 10)
     (problem,) = runner.problems(script)
     assert "more than 10" in problem
     script.with_suffix(".ipynb").unlink()
@@ -220,7 +220,7 @@ def test_a_missing_notebook_and_one_too_large_are_found(pair, monkeypatch):
 
 def test_a_fresh_notebook_that_is_too_large_is_found(pair, monkeypatch):
     script, notebook = pair
-    monkeypatch.setattr(runner, "LARGEST_BYTES", 10)
+    monkeypatch.setattr(runner, "MAX_BYTES", 10)
     (problem,) = runner.problems(script, notebook)
     assert "more than 10" in problem
 

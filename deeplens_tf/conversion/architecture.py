@@ -7,11 +7,11 @@ from typing import Any
 
 from deeplens_tf.conversion.file_names import CLASS_TOKEN, POSITIONS
 from deeplens_tf.errors import RequestError
-from deeplens_tf.saving.allow_list import MOST_BLOCKS
+from deeplens_tf.saving.allow_list import MAX_BLOCKS
 
 RESNET_IMAGE_SIZE = 64  # the original's images; the weights do not depend on it
 WIDTH_OF_A_HEAD = 64
-WIDEST_TOP = 4096
+MAX_TOP_WIDTH = 4096
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -49,8 +49,10 @@ def _resnet(shapes: Shapes, image_size: int) -> Architecture:
     bands = _shape(shapes, "conv1_conv/kernel", 4)[2]
     last = sum(slot.startswith("dense[") and slot.endswith("/bias") for slot in shapes) - 1
     width = _shape(shapes, f"dense[{max(last, 0)}]/bias", 1)[0]
-    if width > WIDEST_TOP:
-        raise RequestError(f"a ResNet50 with {width} features: at most {WIDEST_TOP} are converted")
+    if width > MAX_TOP_WIDTH:
+        raise RequestError(
+            f"a ResNet50 with {width} features: at most {MAX_TOP_WIDTH} are converted"
+        )
     options = {"top_width": width} | ({"plain_top": True} if last == 0 else {})
     return Architecture("resnet50", (image_size, image_size, bands), options)
 
@@ -68,8 +70,8 @@ def _vit(shapes: Shapes, image_size: int | None, heads: int | None) -> Architect
     # Before a network of these sizes is built, the file must have shown that it can fill it.
     if depth * width * (4 * width + 2 * mlp_width) > sum(prod(shape) for shape in shapes.values()):
         raise RequestError(f"too few numbers for {depth} blocks of width {width}")
-    if depth > MOST_BLOCKS:
-        raise RequestError(f"{depth} blocks: at most {MOST_BLOCKS} are converted")
+    if depth > MAX_BLOCKS:
+        raise RequestError(f"{depth} blocks: at most {MAX_BLOCKS} are converted")
     options = {
         "patch_size": patch,
         "width": width,

@@ -13,7 +13,7 @@ from deeplens_tf.conversion.weight_files import open_weights, read_array
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import build_encoder
 
-NAMES_SHOWN = 3
+MAX_NAMES_SHOWN = 3
 
 
 def convert(path: Path, image_size: int | None = None, heads: int | None = None) -> keras.Model:
@@ -78,5 +78,5 @@ def _require_same(wanted: Shapes, shapes: Shapes, named: Mapping[str, str]) -> N
 
 
 def _some(names: list[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMES_SHOWN
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

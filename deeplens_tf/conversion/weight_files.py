@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from deeplens_tf.errors import RequestError
 from deeplens_tf.saving.archive_checks import MAX_BYTES
 
-MOST_ARRAYS = 10_000
-MOST_OBJECTS = 50_000  # groups and arrays
-DEEPEST = 32  # of groups within groups
-LONGEST_NAME = 1000
+MAX_ARRAYS = 10_000
+MAX_OBJECTS = 50_000  # groups and arrays
+MAX_DEPTH = 32  # of groups within groups
+MAX_NAME = 1000
 Stored = dict[str, h5py.Dataset]
 
 
@@ -90,13 +90,13 @@ def _arrays(path: Path, group: h5py.Group) -> Stored:
 
     def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
         # Raised from within, before HDF5 goes deeper or further.
-        if name.count("/") > DEEPEST or len(name) > LONGEST_NAME or next(seen) > MOST_OBJECTS:
-            raise RequestError(f"{path}: not a tree of at most {MOST_OBJECTS} groups and arrays")
+        if name.count("/") > MAX_DEPTH or len(name) > MAX_NAME or next(seen) > MAX_OBJECTS:
+            raise RequestError(f"{path}: not a tree of at most {MAX_OBJECTS} groups and arrays")
         if isinstance(item, h5py.Dataset):
             _require_plain(f"{path}: {name}", item)
             found[name] = item
-        if len(found) > MOST_ARRAYS:
-            raise RequestError(f"{path}: more than {MOST_ARRAYS} arrays")
+        if len(found) > MAX_ARRAYS:
+            raise RequestError(f"{path}: more than {MAX_ARRAYS} arrays")
 
     group.visititems(keep)  # follows neither soft links nor links to other files
     held = sum(array.nbytes for array in found.values())

@@ -17,7 +17,7 @@ from deeplens_tf.errors import RequestError, UnusableFile
 MAX_FILE_BYTES = 10**9
 MIN_SIDE = 8
 MAX_SIDE = 16384
-FITS = ("resize", "crop")
+FIT_MODES = ("resize", "crop")
 
 _FLAT = 1e-6  # of a range of 1: what float32 rounding leaves of an image that averages out
 
@@ -81,7 +81,7 @@ def check_values(image: np.ndarray) -> None:
         raise UnusableFile(f"constant, every value is {low:g}")
 
 
-def conform(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
+def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
     """Bring an image to the configured size and to values from 0 to 1.
 
     `resize` cuts the centred square of the shorter side and resizes it with a triangle filter as
@@ -101,7 +101,7 @@ def conform(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
         RequestError: an unknown `fit`.
         UnusableFile: the part that is left is constant.
     """
-    if fit not in FITS:
+    if fit not in FIT_MODES:
         raise RequestError(f"fit is 'resize' or 'crop'. Received: fit={fit!r}")
     side = min(image.shape[:2])
     if fit == "crop":

@@ -15,12 +15,12 @@ import numpy as np
 
 from deeplens_tf.data.folders import SourceFile, SourceFolder
 from deeplens_tf.data.image_files import (
-    conform,
     read_image,
+    resize_and_scale,
 )
 from deeplens_tf.data.mass_tables import (
     read_masses,
-    settle_mass,
+    resolve_mass,
 )
 from deeplens_tf.data.rejects import Rejects
 from deeplens_tf.data.shards import Example
@@ -38,10 +38,10 @@ class ImageReader:
     """
 
     def __init__(
-        self, rejects: Rejects, image_size: int, fit: str, weighed: Collection[Path] = ()
+        self, rejects: Rejects, image_size: int, fit: str, mass_required: Collection[Path] = ()
     ) -> None:
         self.rejects, self.image_size, self.fit = rejects, image_size, fit
-        self.weighed = weighed
+        self.mass_required = mass_required
         self.image_shape: tuple[int, ...] = ()
         self._folders: dict[bool, set[Path]] = {True: set(), False: set()}  # with a mass, without
         self._shape_from = ""  # the file that settled the number of bands
@@ -54,24 +54,24 @@ class ImageReader:
             DataError: it has another number of bands than those before it.
         """
         try:
-            image, carried_ev = read_image(file.path)
-            mass_ev = self._mass_ev(file, carried_ev)
+            image, file_mass_ev = read_image(file.path)
+            mass_ev = self._mass_ev(file, file_mass_ev)
             content = content_digest(image)
-            image = conform(image, self.image_size, self.fit)
+            image = resize_and_scale(image, self.image_size, self.fit)
         except UnusableFile as error:
             self.rejects.add(shown_name, str(error))
             return None
         self._check_bands(image, shown_name)
         return Example(image, file.label, mass_ev, file.name, content)
 
-    def unevenly_weighed(self) -> set[Path]:
+    def folders_missing_masses(self) -> set[Path]:
         """Return the class folders of which some files carry a mass and some do not."""
         return self._folders[True] & self._folders[False]
 
-    def _mass_ev(self, file: SourceFile, carried_ev: float | None) -> float:
+    def _mass_ev(self, file: SourceFile, file_mass_ev: float | None) -> float:
         folder = file.path.parent
-        table, required = self._table(folder), folder in self.weighed
-        mass_ev = settle_mass(file.path.name, carried_ev, table, required)
+        table, required = self._table(folder), folder in self.mass_required
+        mass_ev = resolve_mass(file.path.name, file_mass_ev, table, required)
         if file.label >= 0:
             self._folders[math.isfinite(mass_ev)].add(folder)
         return mass_ev

@@ -11,7 +11,7 @@ from typing import TextIO
 from deeplens_tf.errors import DataError, UnusableFile
 
 MAX_TABLE_BYTES = 64 << 20
-MAX_LINE_LETTERS = 1 << 16
+MAX_LINE_LENGTH = 1 << 16
 
 _TABLE = re.compile(r"masses(-\d+-of-\d+)?\.csv")
 
@@ -42,8 +42,8 @@ def read_masses(folder: Path) -> dict[str, str] | None:
     return masses if tables else None
 
 
-def settle_mass(
-    name: str, carried_ev: float | None, table: dict[str, str] | None, required: bool = False
+def resolve_mass(
+    name: str, file_mass_ev: float | None, table: dict[str, str] | None, required: bool = False
 ) -> float:
     """Return an image's mass in eV, NaN where neither the file nor a table says one.
 
@@ -57,15 +57,15 @@ def settle_mass(
         UnusableFile: no mass where the folder has a table or the others one, a mass that is
             not a positive number, or two that differ.
     """
-    if carried_ev is not None:
-        check_mass(carried_ev)
+    if file_mass_ev is not None:
+        check_mass(file_mass_ev)
     elif table is None and required:
         raise UnusableFile("no mass, which other files of its class carry")
     if table is None:
-        return math.nan if carried_ev is None else carried_ev
+        return math.nan if file_mass_ev is None else file_mass_ev
     mass_ev = _parse_mass(table.get(name, ""))
-    if carried_ev is not None and not math.isclose(mass_ev, carried_ev, rel_tol=1e-6):
-        raise UnusableFile(f"mass {carried_ev:g} eV in the file, {mass_ev:g} eV in masses.csv")
+    if file_mass_ev is not None and not math.isclose(mass_ev, file_mass_ev, rel_tol=1e-6):
+        raise UnusableFile(f"mass {file_mass_ev:g} eV in the file, {mass_ev:g} eV in masses.csv")
     return mass_ev
 
 
@@ -106,8 +106,8 @@ def _read_table(path: Path, present: set[str]) -> dict[str, str]:
 
 def _rows(stream: TextIO, path: Path) -> Iterator[list[str]]:
     """Yield the rows of a table, of which each is one line of a bounded length."""
-    while line := stream.readline(MAX_LINE_LETTERS):
-        if len(line) == MAX_LINE_LETTERS:
+    while line := stream.readline(MAX_LINE_LENGTH):
+        if len(line) == MAX_LINE_LENGTH:
             raise DataError(f"{path}: not a CSV table: a line without end")
         yield next(csv.reader([line], skipinitialspace=True, strict=True), [])
 

@@ -27,7 +27,7 @@ def read_npz(path: Path) -> tuple[np.ndarray, float | None]:
     Raises:
         UnusableFile: the archive holds anything else, or more than is read.
     """
-    check_directory(path, most_members=2)
+    check_directory(path, max_members=2)
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_members(archive)

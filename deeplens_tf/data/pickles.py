@@ -19,7 +19,7 @@ MAX_MEMO = 256  # the unpickler takes memory for the highest slot that a pickle 
 MAX_TEXT = 256  # bytes: names and types; as text a byte may take four
 MAX_FRAME = 1 << 20  # the unpickler reads a frame into a place of its own; an image stands outside
 
-_LARGEST_NUMBERS = {"BINPUT": MAX_MEMO, "LONG_BINPUT": MAX_MEMO, "FRAME": MAX_FRAME}
+_MAX_NUMBERS = {"BINPUT": MAX_MEMO, "LONG_BINPUT": MAX_MEMO, "FRAME": MAX_FRAME}
 _LENGTH_BYTES = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
     pickletools.TAKEN_FROM_ARGUMENT4: 4,
@@ -109,8 +109,8 @@ def _extent(
 
 
 def _is_large(name: str, argument: memoryview) -> bool:
-    if name in _LARGEST_NUMBERS:
-        return int.from_bytes(argument, "little") > _LARGEST_NUMBERS[name]
+    if name in _MAX_NUMBERS:
+        return int.from_bytes(argument, "little") > _MAX_NUMBERS[name]
     return name != "BINBYTES" and len(argument) > MAX_TEXT
 
 

@@ -33,7 +33,7 @@ from deeplens_tf.data.shards import (
     write_splits,
 )
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 Folders = dict[str, SourceFolder]  # "train", and "test" where there is one
 
@@ -171,7 +171,7 @@ def _keep(out: Path, strict: bool) -> Manifest:
     manifest = Manifest.load(out)
     check_strict(out, manifest, strict)
     rejected = f"; {manifest.rejected} files rejected, see {out / FILE}" * (manifest.rejected > 0)
-    say(f"{out}: up to date, kept{rejected}")
+    print_lines(f"{out}: up to date, kept{rejected}")
     return manifest
 
 
@@ -200,7 +200,7 @@ def _write(
     _reject_strays(folders, rejects)
     reader = ImageReader(rejects, settings["image_size"], settings["fit"])
     splits = _write_splits(folders, draft, reader, settings, progress)
-    if uneven := reader.unevenly_weighed():
+    if uneven := reader.folders_missing_masses():
         # That a class has masses may be known when its last file is read, and then all need one.
         shutil.rmtree(draft)
         draft.mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.errors import DataError
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 FILE = "rejected.csv"
 MAX_FILES = 3
@@ -52,7 +52,7 @@ class Rejects:
     def report(self, folder: Path) -> None:
         """Say in one line on stderr what was left out, if anything was."""
         if self.reasons:
-            say(f"{self}; all are listed in {folder / FILE}", stream=sys.stderr)
+            print_lines(f"{self}; all are listed in {folder / FILE}", stream=sys.stderr)
 
     def __str__(self) -> str:
         if not self.reasons:

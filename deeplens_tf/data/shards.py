@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deeplens_tf.data.manifest import SPLITS, Manifest, Shard, Split
-from deeplens_tf.errors import DataError, SurroundingsError
+from deeplens_tf.errors import DataError, ResourceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -292,7 +292,7 @@ def _write_records(path: Path, records: list[bytes]) -> None:
             for record in records:
                 writer.write(record)
     except tf.errors.OpError as error:
-        raise SurroundingsError(f"{path}: cannot be written: {error.message}") from error
+        raise ResourceError(f"{path}: cannot be written: {error.message}") from error
 
 
 def _sha256(path: Path) -> str:

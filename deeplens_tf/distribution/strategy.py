@@ -22,7 +22,7 @@ from deeplens_tf.distribution.cluster import (
     Cluster,
     cluster_of,
 )
-from deeplens_tf.errors import RequestError, SurroundingsError
+from deeplens_tf.errors import RequestError, ResourceError
 from deeplens_tf.models.replicas import Replicas
 from deeplens_tf.training.model_arrays import allocate
 
@@ -127,14 +127,14 @@ class Distribution:
         """Say which machine is gone when TensorFlow could not go on without it.
 
         Raises:
-            SurroundingsError: another worker has ended, or cannot be reached.
+            ResourceError: another worker has ended, or cannot be reached.
         """
         try:
             yield
         except LOST as error:
             if self.workers == 1:
                 raise
-            raise SurroundingsError(
+            raise ResourceError(
                 f"worker {self.worker} of {self.workers} ends, for another has ended or cannot be "
                 "reached: what that one says last tells why; the same command with --run-dir, or "
                 "--resume, goes on from the last checkpoint"

@@ -34,7 +34,7 @@ KEYS = ["method", "pretext", "encoder", "readout", "labels"]
 DIFFERING = "differing"
 BASELINE = "supervised baseline"
 CONTROL = "untrained control"
-LARGEST_SCORE = 1e6
+MAX_SCORE = 1e6
 DAMAGES = (
     *(KeyError, TypeError, ValueError, AttributeError, RecursionError),
     FileNotFoundError,
@@ -268,7 +268,7 @@ def _number(value: Any) -> float:
     if value is None:
         return math.nan
     # A bool is an int to Python; and what is drawn must be of a size that an axis can show.
-    if type(value) not in (int, float) or not abs(value) <= LARGEST_SCORE:
+    if type(value) not in (int, float) or not abs(value) <= MAX_SCORE:
         raise ValueError(f"{value!r:.40} where a score should be")
     return float(value)
 

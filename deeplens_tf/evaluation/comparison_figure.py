@@ -21,7 +21,7 @@ LABELS = {
     "r2": "R²",
 }
 REFERENCES = (BASELINE, CONTROL)
-LONGEST_DIFFERENCE = 60
+MAX_DIFFERENCE_LENGTH = 60
 
 
 @in_house_style
@@ -67,5 +67,5 @@ def _name(row: pd.Series) -> str:
     seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
     lines = [f"{row['method']}{pretext}", f"{row['readout']}, {row['labels']} labels{seeds}"]
     if row[DIFFERING]:
-        lines.append(textwrap.shorten(row[DIFFERING], LONGEST_DIFFERENCE, placeholder=" ..."))
+        lines.append(textwrap.shorten(row[DIFFERING], MAX_DIFFERENCE_LENGTH, placeholder=" ..."))
     return "\n".join(lines)

@@ -38,7 +38,7 @@ from deeplens_tf.metrics.classification import (
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_downstream
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.callbacks import bar_verbosity
 
 BATCH_SIZE = 256
@@ -152,7 +152,9 @@ def split_to_score(data: PreparedData) -> str:
         return "test"
     if not data.count("validation"):
         raise RequestError(f"{data.folder}: neither a test nor a validation split to score")
-    say("no test split (a folder <name>_test beside the data): scoring the validation split")
+    print_lines(
+        "no test split (a folder <name>_test beside the data): scoring the validation split"
+    )
     return "validation"
 
 

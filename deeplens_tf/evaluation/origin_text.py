@@ -11,8 +11,8 @@ from deeplens_tf.runs.run_folder import UNKNOWN
 from deeplens_tf.terminal import printable
 
 SUPERVISED = "supervised"
-LONGEST_TEXT = 200
-SHOWN_OF_A_DIGEST = 12
+MAX_TEXT_LENGTH = 200
+DIGEST_LENGTH = 12
 DIGESTS = ("data", "sha256", "data of the probe")
 
 
@@ -63,7 +63,7 @@ def architecture_of(config: Config) -> str:
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return settings as printable words, digests shortened."""
     return {
-        named(key): shown(value)[: SHOWN_OF_A_DIGEST if key in DIGESTS else None]
+        named(key): shown(value)[: DIGEST_LENGTH if key in DIGESTS else None]
         for key, value in settings.items()
     }
 
@@ -87,7 +87,7 @@ def named(value: Any) -> str:
     Raises:
         ValueError: it is no text, or longer than any of ours.
     """
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+    if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH:
         raise ValueError(f"{value!r:.40} where a name should be")
     return printable(value)
 

@@ -14,7 +14,7 @@ from deeplens_tf.figures.classifier_figures import save_figure
 from deeplens_tf.figures.image_grids import views_grid
 
 ROWS = 4
-LARGEST_BATCH = 256
+MAX_BATCH = 256
 
 
 def draw_preview(config: Config, path: Path) -> None:
@@ -29,7 +29,7 @@ def draw_preview(config: Config, path: Path) -> None:
         DataError: the images cannot be used.
     """
     data = open_data(config)
-    size = min(data.count("train"), LARGEST_BATCH)
+    size = min(data.count("train"), MAX_BATCH)
     batch = next(iter(pretraining_batches(data, "train", config.augment, size, None)))
     rows = _some_of_each(data, size)
     views = [batch[key].numpy()[rows] for key in ("image", "view_1", "view_2")]

@@ -9,9 +9,9 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import printable
 
-LARGEST_BYTES = 16 << 20
-MOST_COLUMNS = 100
-LARGEST_DRAWN = 1e30
+MAX_BYTES = 16 << 20
+MAX_COLUMNS = 100
+MAX_DRAWN_VALUE = 1e30
 
 
 def read_histories(folders: Sequence[Path]) -> dict[str, pd.DataFrame]:
@@ -36,12 +36,12 @@ def read_histories(folders: Sequence[Path]) -> dict[str, pd.DataFrame]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
-        raise RequestError(f"{path}: not a regular file of at most {LARGEST_BYTES} bytes")
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise RequestError(f"{path}: not a regular file of at most {MAX_BYTES} bytes")
     try:
         table = pd.read_csv(path).astype("float64")
     except (ValueError, OverflowError) as error:
         raise RequestError(f"{path}: not the history of a run: {error}") from error
-    if "epoch" not in table or len(table.columns) > MOST_COLUMNS:
+    if "epoch" not in table or len(table.columns) > MAX_COLUMNS:
         raise RequestError(f"{path}: not the history of a run: {len(table.columns)} columns")
-    return table.where(table.abs() < LARGEST_DRAWN).rename(columns=printable)
+    return table.where(table.abs() < MAX_DRAWN_VALUE).rename(columns=printable)

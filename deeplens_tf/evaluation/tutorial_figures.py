@@ -27,7 +27,7 @@ DIFFERENCE_COLOURS = "PuOr_r"
 PERCENT_IN_SCALE = 99.5
 """Of a residual's pixels: a single bright one would leave the others white."""
 
-SMALLEST_PERCENT = 0.1
+MIN_PERCENT = 0.1
 """Of the brightest pixel, at the end of a residual's colours; a lens without any is all white."""
 
 
@@ -97,7 +97,7 @@ def substructure_figure(
     for (upper, lower), image, without, name in zip(panels.T, images, smooth, names, strict=True):
         image, without = np.asarray(image, float), np.asarray(without, float)
         residual_percent = 100 * (image - without) / image.max()
-        limit = max(np.percentile(np.abs(residual_percent), PERCENT_IN_SCALE), SMALLEST_PERCENT)
+        limit = max(np.percentile(np.abs(residual_percent), PERCENT_IN_SCALE), MIN_PERCENT)
         _sky(upper, image / image.max(), pixel_scale_arcsec, IMAGE_COLOURS, (0, 1))
         shown = _sky(
             lower, residual_percent, pixel_scale_arcsec, DIFFERENCE_COLOURS, (-limit, limit)

@@ -30,7 +30,7 @@ from deeplens_tf.metrics.weighted import (
     area_under_curve,
 )
 
-FEW_POINTS = 300
+MAX_POINTS_WITH_BARS = 300
 """Up to here each point can carry its own error bar and still be seen."""
 
 IMAGES_PER_BIN = 20
@@ -217,7 +217,7 @@ def predicted_against_true(
 def _draw_pairs(
     axes: Axes, true: FloatArray, predicted: FloatArray, std: FloatArray | None
 ) -> None:
-    if std is not None and len(true) <= FEW_POINTS:
+    if std is not None and len(true) <= MAX_POINTS_WITH_BARS:
         axes.errorbar(true, predicted, std, fmt="none", ecolor=PALETTE[0], alpha=0.3, linewidth=1)
     axes.plot(true, predicted, "o", label=f"{len(true):,} images", **_point_look(len(true)))
     ends = [true.min(), true.max()]

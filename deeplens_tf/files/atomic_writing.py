@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from deeplens_tf.errors import SurroundingsError
+from deeplens_tf.errors import ResourceError
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -87,16 +87,16 @@ def writing(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a run writes one of its own files into the package's error.
 
     Raises:
-        SurroundingsError: naming `path`, for any `OSError` in the block.
+        ResourceError: naming `path`, for any `OSError` in the block.
     """
     try:
         yield
-    except SurroundingsError:
+    except ResourceError:
         raise
     except OSError as error:
         # NumPy and HDF5 say what is wrong, but not always by a number.
         reason = error.strerror or str(error)
-        raise SurroundingsError(f"{path}: cannot be written: {reason}") from error
+        raise ResourceError(f"{path}: cannot be written: {reason}") from error
 
 
 @contextlib.contextmanager

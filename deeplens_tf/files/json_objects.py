@@ -6,15 +6,15 @@ from typing import Any
 
 from deeplens_tf.errors import UnusableFile
 
-LARGEST_BYTES = 4 << 20  # parsed, a byte of JSON takes up to 30 bytes of memory
+MAX_BYTES = 4 << 20  # parsed, a byte of JSON takes up to 30 bytes of memory
 
 
-def read_json(path: Path, largest_bytes: int = LARGEST_BYTES) -> dict[str, Any]:
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
     Args:
         path: a regular file or a link to one.
-        largest_bytes: a larger file is not read.
+        max_bytes: a larger file is not read.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -22,8 +22,8 @@ def read_json(path: Path, largest_bytes: int = LARGEST_BYTES) -> dict[str, Any]:
     """
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise UnusableFile("not a regular file")
-    if path.stat().st_size > largest_bytes:
-        raise UnusableFile(f"larger than {largest_bytes} bytes")
+    if path.stat().st_size > max_bytes:
+        raise UnusableFile(f"larger than {max_bytes} bytes")
     try:
         values = json.loads(path.read_bytes())
     except RecursionError:

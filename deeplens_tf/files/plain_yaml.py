@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-MOST_DIGITS = 400  # a longer number is no quantity, and reading one takes more than its length
+MAX_DIGITS = 400  # a longer number is no quantity, and reading one takes more than its length
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -28,7 +28,7 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MOST_DIGITS:
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MAX_DIGITS:
             raise ConstructorError(None, None, "a number without end", node.start_mark)
         return super().construct_scalar(node)
 

@@ -13,13 +13,13 @@ _LOCATOR_BYTES = 20  # what stands before it where a second, larger record is to
 _LOCAL = struct.Struct("<4s22x2H")  # what stands before a member: lengths of its name and extras
 
 
-def check_directory(path: Path, most_members: int, most_bytes: int = 4096) -> None:
+def check_directory(path: Path, max_members: int, max_bytes: int = 4096) -> None:
     """Refuse an archive of too many members before `zipfile` builds a list of them.
 
     Args:
         path: a regular file.
-        most_members: that the archive may have.
-        most_bytes: that its table of contents may take.
+        max_members: that the archive may have.
+        max_bytes: that its table of contents may take.
 
     Raises:
         UnusableFile: no zip archive as NumPy and Keras write it, or a larger one.
@@ -32,13 +32,13 @@ def check_directory(path: Path, most_members: int, most_bytes: int = 4096) -> No
     if len(end) < _END.size or not end.startswith(b"PK\5\6") or tail.startswith(b"PK\6\7"):
         raise UnusableFile("not an archive as NumPy and Keras write it")
     _, _, _, _, count, directory_bytes, _, _ = _END.unpack(end)
-    if count > most_members:
-        raise UnusableFile(f"an archive of {count} members, at most {most_members} are read")
-    if directory_bytes > most_bytes:
+    if count > max_members:
+        raise UnusableFile(f"an archive of {count} members, at most {max_members} are read")
+    if directory_bytes > max_bytes:
         raise UnusableFile(f"an archive whose table of contents has {directory_bytes} bytes")
 
 
-class Window(io.RawIOBase):
+class StoredMember(io.RawIOBase):
     """A member that is not packed, as a file of its own where it lies in the archive.
 
     `zipfile` reads a member from its start whenever it is to go back, and HDF5 goes back often.

@@ -119,27 +119,27 @@ def calibration_interval(
     Returns:
         `[low, high]`, in which the figure itself, being too high, need not lie.
     """
-    sureness, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     error = partial(calibration_error, bins=RELIABILITY_BINS)
-    (figure,) = error(sureness, correct, np.ones((1, len(labels))))
+    (figure,) = error(confidence, correct, np.ones((1, len(labels))))
     draws = bootstrap_intervals(
-        lambda *arrays: {"error": error(*arrays)}, (sureness, correct), seed, resamples
+        lambda *arrays: {"error": error(*arrays)}, (confidence, correct), seed, resamples
     )
     low, high = (max(0.0, 2 * figure - edge) for edge in reversed(draws["error"]))
-    by_chance = figure <= _error_by_chance(sureness, seed, resamples)
+    by_chance = figure <= _error_by_chance(confidence, seed, resamples)
     return [0.0 if by_chance else float(low), float(high)]
 
 
-def _error_by_chance(sureness: FloatArray, seed: int, resamples: int) -> float:
+def _error_by_chance(confidence: FloatArray, seed: int, resamples: int) -> float:
     """Return what the error of a calibrated model reaches in one test set of twenty.
 
     Whether it is right is then drawn with its own probabilities; a bin's gap is nearly normal.
     """
     variances = np.bincount(
-        bin_of(sureness, RELIABILITY_BINS), sureness * (1 - sureness), RELIABILITY_BINS
+        bin_of(confidence, RELIABILITY_BINS), confidence * (1 - confidence), RELIABILITY_BINS
     )
     draws = np.random.default_rng(seed).normal(size=(resamples, RELIABILITY_BINS))
-    errors = np.abs(draws * np.sqrt(variances)).sum(axis=1) / len(sureness)
+    errors = np.abs(draws * np.sqrt(variances)).sum(axis=1) / len(confidence)
     return float(np.percentile(errors, 95))
 
 
@@ -228,15 +228,15 @@ def reliability_curve(
         None in an empty bin).
     """
     edges = np.linspace(0.0, 1.0, bins + 1)
-    sureness = probabilities.max(axis=1)
-    index = bin_of(sureness, bins)
+    confidence = probabilities.max(axis=1)
+    index = bin_of(confidence, bins)
     correct = probabilities.argmax(axis=1) == labels
     count = np.bincount(index, minlength=bins)
     return {
         "low": edges[:-1].tolist(),
         "high": edges[1:].tolist(),
         "count": count.tolist(),
-        "confidence": _plain(ratio(np.bincount(index, sureness, bins), count)),
+        "confidence": _plain(ratio(np.bincount(index, confidence, bins), count)),
         "accuracy": _plain(ratio(np.bincount(index, correct, bins), count)),
     }
 

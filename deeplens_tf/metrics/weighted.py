@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-SMALLEST_SPREAD_DEX = 1e-6
+MIN_SPREAD_DEX = 1e-6
 """Truths that spread less than this are constant: R² would divide rounding by rounding."""
 
 
@@ -117,7 +117,7 @@ def report_scores(
 
 
 def calibration_error(
-    sureness: FloatArray, correct: NDArray[np.bool_], weights: FloatArray, bins: int
+    confidence: FloatArray, correct: NDArray[np.bool_], weights: FloatArray, bins: int
 ) -> FloatArray:
     """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 3).
 
@@ -130,15 +130,15 @@ def calibration_error(
     Returns:
         Shape (resamples,).
     """
-    gaps = np.zeros((len(sureness), bins))
-    gaps[np.arange(len(sureness)), bin_of(sureness, bins)] = sureness - correct
+    gaps = np.zeros((len(confidence), bins))
+    gaps[np.arange(len(confidence)), bin_of(confidence, bins)] = confidence - correct
     # The counts of a bin cancel: its share times the gap of its means is that of its sums.
     return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
 
 
-def bin_of(sureness: FloatArray, bins: int) -> NDArray[np.intp]:
+def bin_of(confidence: FloatArray, bins: int) -> NDArray[np.intp]:
     """Return which of `bins` equal parts of 0 to 1, open below and closed above, each is in."""
-    return np.digitize(sureness, np.linspace(0.0, 1.0, bins + 1)[1:-1], right=True)
+    return np.digitize(confidence, np.linspace(0.0, 1.0, bins + 1)[1:-1], right=True)
 
 
 def regression_scores(
@@ -159,7 +159,7 @@ def regression_scores(
     total = weights.sum(axis=1)
     squared_error = weights @ error**2
     spread = weights @ centred**2 - (weights @ centred) ** 2 / total
-    spread[spread < total * SMALLEST_SPREAD_DEX**2] = 0.0
+    spread[spread < total * MIN_SPREAD_DEX**2] = 0.0
     return {
         "mae_dex": weights @ np.abs(error) / total,
         "rmse_dex": np.sqrt(squared_error / total),

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from deeplens_tf.errors import RequestError
-from deeplens_tf.models.barlow_twins import TwinModel
+from deeplens_tf.models.barlow_twins import BarlowTwinsModel
 from deeplens_tf.models.byol import BYOLModel
 from deeplens_tf.models.contrastive import ContrastiveModel
 from deeplens_tf.models.downstream import DownstreamModel
@@ -21,13 +21,13 @@ ENCODERS = (*VARIANTS, "resnet50")
 __all__ = [
     "ENCODERS",
     "BYOLModel",
+    "BarlowTwinsModel",
     "ContrastiveModel",
     "DownstreamModel",
     "InpaintingModel",
     "MassHead",
     "ResNet50",
     "SimSiamModel",
-    "TwinModel",
     "VisionTransformer",
     "build_encoder",
 ]

@@ -10,7 +10,7 @@ from deeplens_tf.models.self_supervised import SelfSupervisedModel, build_on_fea
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class TwinModel(SelfSupervisedModel):
+class BarlowTwinsModel(SelfSupervisedModel):
     """Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230), with an optional linear probe.
 
     Args:
@@ -21,7 +21,7 @@ class TwinModel(SelfSupervisedModel):
 
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))
-        >>> model = TwinModel(encoder, batch_norm_mlp((256, 256, 256), "projector"))
+        >>> model = BarlowTwinsModel(encoder, batch_norm_mlp((256, 256, 256), "projector"))
         >>> model.compile(optimizer="adam")
         >>> model.fit(batches)  # dicts with view_1, view_2, image
     """

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-SMALLEST_STD_DEX = 1e-3
+MIN_STD_DEX = 1e-3
 
 
 def projection_head(width: int) -> keras.Sequential:
@@ -99,7 +99,7 @@ class MassHead(keras.layers.Layer):
         log10_mass = standardised[:, :1] * self.std_dex + self.mean_dex
         if not self.gaussian:
             return log10_mass
-        std = ops.softplus(standardised[:, 1:]) * self.std_dex + SMALLEST_STD_DEX
+        std = ops.softplus(standardised[:, 1:]) * self.std_dex + MIN_STD_DEX
         return ops.concatenate([log10_mass, std], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:

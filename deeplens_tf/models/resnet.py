@@ -9,7 +9,7 @@ from keras import KerasTensor
 
 from deeplens_tf.errors import RequestError
 
-SMALLEST_SIDE = 32
+MIN_SIDE = 32
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
@@ -43,9 +43,9 @@ class ResNet50(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if min(image_shape[:2]) < SMALLEST_SIDE:
+        if min(image_shape[:2]) < MIN_SIDE:
             raise RequestError(
-                f"resnet50 needs images of {SMALLEST_SIDE} pixels a side or more, "
+                f"resnet50 needs images of {MIN_SIDE} pixels a side or more, "
                 f"not {image_shape[0]} x {image_shape[1]}: set data.image_size"
             )
         self.image_shape = tuple(image_shape)

@@ -25,7 +25,7 @@ from deeplens_tf.evaluation.model_report import (
     split_to_score,
 )
 from deeplens_tf.evaluation.report_folder import write_report
-from deeplens_tf.metrics.weighted import SMALLEST_SPREAD_DEX
+from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models import build_encoder
 from deeplens_tf.probes.sklearn_probes import (
     probe_classification,
@@ -141,7 +141,7 @@ class Targets:
     @property
     def differ(self) -> bool:
         """Whether there is something to tell apart."""
-        return len(self.values) > 1 and bool(np.ptp(self.values) > SMALLEST_SPREAD_DEX)
+        return len(self.values) > 1 and bool(np.ptp(self.values) > MIN_SPREAD_DEX)
 
 
 def targets_of(

@@ -27,7 +27,7 @@ from deeplens_tf.metrics.weighted import FloatArray
 NEIGHBOURS = 20
 INVERSE_PENALTY = 1.0
 RIDGE_PENALTIES = np.logspace(-3, 4, 15)
-STEPS_OF_LOGISTIC = 5000
+MAX_LOGISTIC_STEPS = 5000
 
 
 def probe_classification(
@@ -120,7 +120,7 @@ def probe_regression(
 
 def _classifiers(images: int) -> dict[str, BaseEstimator]:
     return {
-        "logistic": LogisticRegression(C=INVERSE_PENALTY, max_iter=STEPS_OF_LOGISTIC),
+        "logistic": LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_LOGISTIC_STEPS),
         "knn": KNeighborsClassifier(min(NEIGHBOURS, images)),
     }
 

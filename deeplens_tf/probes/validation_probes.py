@@ -30,7 +30,7 @@ Features = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Watch:
+class ValidationProbes:
     """Probes fitted on the training split, as `evaluate_probe` fits them, scored on validation.
 
     Attributes:
@@ -74,7 +74,7 @@ class Watch:
         return math.nan if value is None else value
 
 
-def watch(data: PreparedData, config: Config) -> Watch:
+def validation_probes(data: PreparedData, config: Config) -> ValidationProbes:
     """Return the probes for which a training's data have labels; it may be none."""
     data = replace(data, share=WHOLE)
     validated = data.count("validation") > 0
@@ -83,7 +83,7 @@ def watch(data: PreparedData, config: Config) -> Watch:
         for head in SCORES
         if validated and all(targets.differ for targets in targets_for(data, config, head))
     )
-    return Watch(data, config, tuple(heads))
+    return ValidationProbes(data, config, tuple(heads))
 
 
 def targets_for(data: PreparedData, config: Config, head: Head) -> tuple[Targets, Targets]:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplens_tf.errors import RequestError, SurroundingsError, UnusableFile
+from deeplens_tf.errors import RequestError, ResourceError, UnusableFile
 from deeplens_tf.files.atomic_writing import (
     flush,
     flush_folder,
@@ -31,14 +31,14 @@ from deeplens_tf.files.atomic_writing import (
     writing,
 )
 from deeplens_tf.files.json_objects import read_json
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 ARRAYS = "arrays.npz"
 STATE = "state.json"
 MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d{9,})(?:-(\d+))?")
 FORMAT = 1  # of what is in a checkpoint; environment.json records it for the whole run
-LARGEST_STATE_BYTES = 1 << 30  # the manifest has vouched for it by then
+MAX_STATE_BYTES = 1 << 30  # the manifest has vouched for it by then
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -77,7 +77,7 @@ class CheckpointStore:
             products: files that belong to it; those that exist are kept with it.
 
         Raises:
-            SurroundingsError: it cannot be written; the earlier ones are untouched.
+            ResourceError: it cannot be written; the earlier ones are untouched.
         """
         final = self._free_name(step)
         draft = partial_path(final)
@@ -98,7 +98,7 @@ class CheckpointStore:
         one left half-written.
 
         Raises:
-            SurroundingsError: one cannot be read, which says nothing against what is in it.
+            ResourceError: one cannot be read, which says nothing against what is in it.
             RequestError: one is of another format than this program writes.
         """
         newest = None
@@ -113,7 +113,7 @@ class CheckpointStore:
             except UnusableFile as error:
                 self._damaged.add(folder)
                 instead = "the newer one is taken" if newest else "an earlier one is tried"
-                say(f"{folder}: damaged, {error}; {instead}", stream=sys.stderr)
+                print_lines(f"{folder}: damaged, {error}; {instead}", stream=sys.stderr)
         return newest
 
     def _folders(self) -> list[Path]:
@@ -186,7 +186,7 @@ def _verified(folder: Path) -> Path:
 
     Raises:
         UnusableFile: they are not.
-        SurroundingsError, RequestError: see `CheckpointStore.newest`.
+        ResourceError, RequestError: see `CheckpointStore.newest`.
     """
     with _reading(folder):
         for name, described in _manifest(folder).items():
@@ -197,7 +197,7 @@ def _verified(folder: Path) -> Path:
 
 def _read(folder: Path) -> Checkpoint:
     with _reading(folder):
-        state = read_json(folder / STATE, LARGEST_STATE_BYTES)
+        state = read_json(folder / STATE, MAX_STATE_BYTES)
         return Checkpoint(folder, dict(_arrays(folder / ARRAYS)), state)
 
 
@@ -207,16 +207,16 @@ def _reading(path: Path) -> Iterator[None]:
 
     Raises:
         UnusableFile: what is there is no checkpoint, or a file of it is missing.
-        SurroundingsError: reading failed.
+        ResourceError: reading failed.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise UnusableFile(f"{error.strerror}: {error.filename}") from error
-    except SurroundingsError:
+    except ResourceError:
         raise
     except OSError as error:
-        raise SurroundingsError(
+        raise ResourceError(
             f"{path}: cannot be read: {error.strerror or error}; nothing is lost, try again when "
             "it can"
         ) from error

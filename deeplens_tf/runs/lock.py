@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deeplens_tf.errors import SurroundingsError, UnusableFile
+from deeplens_tf.errors import ResourceError, UnusableFile
 from deeplens_tf.files.atomic_writing import writing
 from deeplens_tf.files.json_objects import read_json
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 LOCK = ".lock"
 NO_FLOCK = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
@@ -69,7 +69,7 @@ def hold(folder: Path) -> Iterator[None]:
     """Hold the lock of a run folder for the length of the block.
 
     Raises:
-        SurroundingsError: another process holds it, or the folder cannot be written to.
+        ResourceError: another process holds it, or the folder cannot be written to.
     """
     path = folder / LOCK
     descriptor = _open_locked(path)
@@ -88,7 +88,7 @@ def refuse_if_held(folder: Path) -> None:
     """Refuse early, on the word of the lock file alone, what `hold` would refuse later.
 
     Raises:
-        SurroundingsError: a process of this machine holds the folder, and is alive.
+        ResourceError: a process of this machine holds the folder, and is alive.
     """
     holder = _read(folder / LOCK)
     if holder is not None and holder.is_here and not holder.is_gone:
@@ -112,7 +112,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise SurroundingsError(f"{path.parent}: cannot be written to: {error.strerror}") from error
+        raise ResourceError(f"{path.parent}: cannot be written to: {error.strerror}") from error
 
 
 def _lock(path: Path, descriptor: int) -> None:
@@ -138,16 +138,16 @@ def _introduce(path: Path, descriptor: int) -> None:
     """Write who holds the lock, in the place of a holder that ended without releasing it."""
     earlier = _read(path)
     if earlier is not None:
-        say(f"lock: {path.parent} was left behind by {earlier}")
+        print_lines(f"lock: {path.parent} was left behind by {earlier}")
     with writing(path):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(Holder.this_process())).encode(), 0)
 
 
-def _refusal(folder: Path, holder: Holder | None) -> SurroundingsError:
+def _refusal(folder: Path, holder: Holder | None) -> ResourceError:
     who = holder or "another process"
     hint = "" if holder is None or holder.is_here else f"; if it is gone, remove {folder / LOCK}"
-    return SurroundingsError(f"{folder} is in use by {who}: wait for it or stop it{hint}")
+    return ResourceError(f"{folder} is in use by {who}: wait for it or stop it{hint}")
 
 
 def _read(path: Path) -> Holder | None:

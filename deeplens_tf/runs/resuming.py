@@ -25,7 +25,7 @@ from deeplens_tf.runs.run_folder import (
     new_folder,
     require_free,
 )
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 ELSEWHERE = "give --run-dir a new folder"
 TRAINED_ON = ("train", "validation")
@@ -41,7 +41,7 @@ def point_to_run(arguments: Namespace, stage: str, default_config: str) -> None:
         return
     if arguments.run_dir is None:
         arguments.run_dir = str(_newest_unfinished(stage).folder)
-        say(f"run: {arguments.run_dir}, the newest {stage} run to go on with")
+        print_lines(f"run: {arguments.run_dir}, the newest {stage} run to go on with")
     run = Run(Path(arguments.run_dir))
     if not run.config.is_file():
         raise RequestError(f"{run.folder}: no run to resume in it; start one without --resume")
@@ -59,7 +59,7 @@ def continued(stage: str, config: Config, run_dir: str | None) -> Config:
 
     Raises:
         RequestError: the folder holds something else, or a run of another configuration.
-        SurroundingsError: another process is at it.
+        ResourceError: another process is at it.
     """
     if run_dir is None or not Run(Path(run_dir)).config.is_file():
         return config
@@ -81,7 +81,7 @@ def is_finished(config: Config, run_dir: str | Path | None) -> bool:
         return False
     product = run.folder / str(finished.get("product"))
     if product.is_file():
-        say(f"{product}: finished, {config.train.epochs} epochs; nothing to do")
+        print_lines(f"{product}: finished, {config.train.epochs} epochs; nothing to do")
     return product.is_file()
 
 
@@ -102,7 +102,7 @@ def claim_run(
         RequestError: the folder holds something else, or a run of another configuration or
             encoder.
         DataError: the images have changed.
-        SurroundingsError: another process is at it, or it cannot be written to.
+        ResourceError: another process is at it, or it cannot be written to.
     """
     run = Run(Path(run_dir) if run_dir else new_folder(stage, name))
     if not run.config.is_file():
@@ -201,7 +201,7 @@ def _go_on(stage: str, run: Run, config: Config, facts: Mapping[str, Any]) -> No
     run.add_facts({"finished": None})  # with more epochs to do, it no longer is
     save_config(config, run.config)
     if before.train.epochs < config.train.epochs and config.optimizer.schedule == "cosine":
-        say(
+        print_lines(
             f"the schedule keeps its {config.schedule_epochs} epochs: the rate of the epochs "
             "after them is 0"
         )

@@ -5,11 +5,11 @@ from typing import Any
 
 from deeplens_tf.errors import UnusableFile
 
-LARGEST_NUMBER = 2**31
-MOST_BLOCKS = 256
-LARGEST_SIDE = 4096
+MAX_NUMBER = 2**31
+MAX_BLOCKS = 256
+MAX_IMAGE_SIDE = 4096
 # Half as many bytes as float32 takes, so that a bfloat16 network passes too.
-LEAST_BYTES_A_WEIGHT = 2
+MIN_BYTES_PER_WEIGHT = 2
 
 ENCODERS = {"VisionTransformer", "ResNet50"}
 OURS = ENCODERS | {"DownstreamModel", "MassHead"}
@@ -45,7 +45,7 @@ def check_recipe(recipe: Any, weight_bytes: int) -> None:
     for part in _dictionaries({k: v for k, v in recipe.items() if k != "compile_config"}):
         _check_part(part)
     asked = _count_weights(recipe)
-    if asked * LEAST_BYTES_A_WEIGHT > weight_bytes:
+    if asked * MIN_BYTES_PER_WEIGHT > weight_bytes:
         raise UnusableFile(
             f"asks for a network of {asked:.3g} weights and brings {weight_bytes} bytes of them"
         )
@@ -125,8 +125,8 @@ def _count_transformer(config: dict[str, Any]) -> int:
     keys = ("patch_size", "width", "depth", "heads", "mlp_width")
     patch, length, depth, heads, mlp_width = (config.get(key) for key in keys)
     _check_numbers([patch, length, depth, heads, mlp_width])
-    if depth > MOST_BLOCKS:
-        raise UnusableFile(f"asks for {depth} blocks, at most {MOST_BLOCKS} are made")
+    if depth > MAX_BLOCKS:
+        raise UnusableFile(f"asks for {depth} blocks, at most {MAX_BLOCKS} are made")
     tokens = (height // patch) * (width // patch)
     block = 4 * length**2 + 2 * length * mlp_width
     first, last = ORIGINAL_TOP if config.get("original_top") else (0, 0)
@@ -156,11 +156,11 @@ def _image_shape(config: dict[str, Any]) -> tuple[int, int, int]:
     shape = config.get("image_shape")
     if not isinstance(shape, list) or len(shape) != 3:
         raise UnusableFile("an encoder that does not say which images it takes")
-    _check_numbers(shape, LARGEST_SIDE)
+    _check_numbers(shape, MAX_IMAGE_SIDE)
     return tuple(shape)
 
 
-def _check_numbers(values: list[Any], largest: int = LARGEST_NUMBER) -> None:
+def _check_numbers(values: list[Any], largest: int = MAX_NUMBER) -> None:
     for value in values:
         if type(value) is not int or not 0 < value <= largest:
             raise UnusableFile(f"asks for a size of {value!r:.40}")

@@ -18,7 +18,7 @@ import h5py
 
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.files.zip_archives import (
-    Window,
+    StoredMember,
     check_directory,
 )
 from deeplens_tf.saving.allow_list import check_recipe
@@ -51,14 +51,14 @@ def check_model_file(path: Path) -> None:
         raise UnusableFile("not a .keras file")
     if path.stat().st_size > MAX_BYTES:
         raise UnusableFile(f"larger than {MAX_BYTES} bytes")
-    check_directory(path, most_members=len(_MEMBERS))
+    check_directory(path, max_members=len(_MEMBERS))
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist(), path.stat().st_size)
             recipe = _parse(archive.read(RECIPE))
             check_recipe(recipe, archive.getinfo(WEIGHTS).file_size)
             _check_sums(archive)
-            with Window(path, archive.getinfo(WEIGHTS)) as weights:
+            with StoredMember(path, archive.getinfo(WEIGHTS)) as weights:
                 check_weights(weights, weights.size)
     except UnusableFile:
         raise

@@ -11,7 +11,7 @@ from deeplens_tf.models.vit import VisionTransformer
 from deeplens_tf.saving.archive_checks import check_model_file
 
 ENCODER_KINDS = (VisionTransformer, ResNet50)
-LONGEST_REASON = 300
+MAX_REASON_LENGTH = 300
 
 
 def load_encoder(path_or_name: str | Path) -> keras.Model:
@@ -71,7 +71,7 @@ def _load(path: Path) -> keras.Model:
         return model
     # Keras raises almost any kind for a file that is not what it expects.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST_REASON]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:MAX_REASON_LENGTH]
         raise RequestError(f"{path}: not a model that can be loaded safely: {reason}") from error
 
 

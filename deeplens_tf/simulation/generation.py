@@ -63,7 +63,7 @@ def simulate(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
 
     Raises:
         RequestError: the folder is a file, or belongs to another request.
-        SurroundingsError: a worker process was killed.
+        ResourceError: a worker process was killed.
     """
     if jobs < 1:
         raise RequestError(f"--jobs must be at least 1. Received: {jobs}")

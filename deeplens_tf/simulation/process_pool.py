@@ -10,7 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from deeplens_tf.errors import SurroundingsError
+from deeplens_tf.errors import ResourceError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ def map_unordered(
         processes: how many processes to start; with 1 the work is done in this one.
 
     Raises:
-        SurroundingsError: a process was killed from outside.
+        ResourceError: a process was killed from outside.
     """
     if processes == 1:
         yield from map(function, tasks)
@@ -81,7 +81,7 @@ def _result(future: "Future[Result]") -> Result:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise SurroundingsError(
+        raise ResourceError(
             "a worker process was killed, perhaps for want of memory; "
             "the same command goes on where this one stopped"
         ) from error

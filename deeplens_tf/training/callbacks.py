@@ -15,7 +15,7 @@ from deeplens_tf.runs.run_folder import (
     PARTIAL,
     Run,
 )
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 # `feature_std` squared is 1 minus the mean cosine between the features of two images: here the
 # images are alike to a thousandth. An untrained Vision Transformer, whose features of lenses are
@@ -76,7 +76,7 @@ class CollapseWarning(keras.callbacks.Callback):
         fault = _fault_of_features(value)
         if fault and fault != self.fault:
             found = f"the features are {fault} (feature_std {value:.4f})"
-            say(f"warning: epoch {epoch + 1}: {found}: {MEANING[fault]}", stream=sys.stderr)
+            print_lines(f"warning: epoch {epoch + 1}: {found}: {MEANING[fault]}", stream=sys.stderr)
         self.fault = fault
 
     def state(self) -> dict[str, str]:
@@ -98,7 +98,7 @@ def save_model(model: keras.Model, path: Path) -> None:
     """Write `model` to `path` as a whole or not at all: Keras itself writes in place.
 
     Raises:
-        SurroundingsError: it cannot be written; an earlier file is then still in place.
+        ResourceError: it cannot be written; an earlier file is then still in place.
     """
     partial = path.with_name(f"{PARTIAL}{path.name}")  # Keras looks at how the name ends
     with writing(path):

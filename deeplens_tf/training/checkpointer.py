@@ -32,7 +32,7 @@ from deeplens_tf.training.model_arrays import (
 )
 from deeplens_tf.training.signals import StopRequest
 
-LONGEST_SHARE = 0.02  # of the time, that saving by the clock may take
+MAX_SAVING_SHARE = 0.02  # of the time, that saving by the clock may take
 ALWAYS = ("model", "optimizer")
 
 
@@ -171,7 +171,7 @@ class Checkpointer(keras.callbacks.Callback):
     def _is_due_by_clock(self) -> bool:
         if self.when.every_minutes is None:
             return False
-        pause = max(60 * self.when.every_minutes, self._save_s / LONGEST_SHARE)
+        pause = max(60 * self.when.every_minutes, self._save_s / MAX_SAVING_SHARE)
         return time.monotonic() - self._saved_time >= pause
 
     def _leave(self) -> None:

@@ -31,7 +31,7 @@ from deeplens_tf.runs.run_folder import (
 )
 from deeplens_tf.saving.keras_files import load_encoder
 from deeplens_tf.training.callbacks import SaveBest
-from deeplens_tf.training.fitting import Course, fit, start
+from deeplens_tf.training.fitting import TrainingPlan, fit, start
 from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.shared_run import (
     claimed_run,
@@ -53,7 +53,7 @@ def finetune(config: Config, name: str, run_dir: str | None = None, strategy: st
     Raises:
         RequestError: the configuration, the encoder, the data and the devices do not fit together.
         DataError: the images cannot be used.
-        SurroundingsError: the run's folder cannot be written to, or another machine is gone.
+        ResourceError: the run's folder cannot be written to, or another machine is gone.
     """
     distribution = open_distribution(strategy)
     with distribution.connected():
@@ -82,7 +82,7 @@ def _finetune(config: Config, name: str, run_dir: str | None, distribution: Dist
     return run
 
 
-def _train(course: Course, config: Config, run: Run) -> None:
+def _train(course: TrainingPlan, config: Config, run: Run) -> None:
     saver = SaveBest(run.model, "loss" if course.validation is None else "val_loss")
     fit(course, config, run, [saver], [run.model])
     finish(run, config, run.model)
@@ -95,7 +95,7 @@ def _course(
     task: Task,
     keep: np.ndarray,
     distribution: Distribution,
-) -> Course:
+) -> TrainingPlan:
     size, epochs = config.train.batch_size, config.train.epochs
 
     def batches(start: Position) -> tf.data.Dataset:
@@ -104,7 +104,7 @@ def _course(
         )
 
     steps = int(keep.sum()) // size
-    return Course(model, data, batches, _validation(data, task, size), steps, distribution)
+    return TrainingPlan(model, data, batches, _validation(data, task, size), steps, distribution)
 
 
 def _validation(data: PreparedData, task: Task, batch_size: int) -> tf.data.Dataset | None:

@@ -22,13 +22,13 @@ from deeplens_tf.distribution.strategy import (
     LOST,
     Distribution,
 )
-from deeplens_tf.errors import SurroundingsError
+from deeplens_tf.errors import ResourceError
 from deeplens_tf.figures.classifier_figures import save_figure
 from deeplens_tf.figures.training_curves import training_curves
 from deeplens_tf.files.atomic_writing import writing
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.callbacks import progress_verbosity, tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.divergence import StopWhenDiverged
@@ -37,7 +37,7 @@ from deeplens_tf.training.signals import StopRequest
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingPlan:
     """What is trained on what.
 
     Attributes:
@@ -64,7 +64,7 @@ def start(config: Config) -> None:
 
 
 def fit(
-    course: Course,
+    course: TrainingPlan,
     config: Config,
     run: Run,
     recorders: Sequence[keras.callbacks.Callback] = (),
@@ -83,7 +83,7 @@ def fit(
         Stopped: a signal has come; everything is saved.
         RequestError: the training has diverged.
         DataError: the prepared images were changed or taken away meanwhile.
-        SurroundingsError: the run's folder cannot be written to.
+        ResourceError: the run's folder cannot be written to.
     """
     course.distribution.prepare(course.model, course.batches(BEGINNING).element_spec)
     history = HistoryFile(run.history)
@@ -106,7 +106,7 @@ def fit(
 
 
 def _train(
-    course: Course,
+    course: TrainingPlan,
     epochs: int,
     checkpointer: Checkpointer,
     others: Sequence[keras.callbacks.Callback],
@@ -114,7 +114,7 @@ def _train(
     callbacks = [*others, StopWhenDiverged(), checkpointer]
     checkpoint = checkpointer.resume(course.model)
     if checkpoint is not None and course.distribution.is_chief:
-        say(f"resumed: {checkpoint.folder}")
+        print_lines(f"resumed: {checkpoint.folder}")
     position = checkpointer.position
     if position.step == course.steps_per_epoch:
         _close_epoch(course, position.epoch, callbacks)
@@ -125,7 +125,7 @@ def _train(
 
 
 def _fit_epochs(
-    course: Course,
+    course: TrainingPlan,
     position: Position,
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -146,7 +146,9 @@ def _fit_epochs(
     )
 
 
-def _close_epoch(course: Course, epoch: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+def _close_epoch(
+    course: TrainingPlan, epoch: int, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
     """Do what `fit` does after an epoch's last step, for a run that was stopped right there."""
     hooks = keras.callbacks.CallbackList(list(callbacks), model=course.model)
     hooks.on_train_begin()
@@ -173,9 +175,9 @@ def _outside_faults(data: PreparedData, run: Run) -> Iterator[None]:
     except tf.errors.OpError as error:
         if str(run.tensorboard) in error.message:
             reason = error.message.splitlines()[0].rpartition(";")[2].strip()
-            raise SurroundingsError(f"{run.tensorboard}: cannot be written: {reason}") from error
+            raise ResourceError(f"{run.tensorboard}: cannot be written: {reason}") from error
         if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise SurroundingsError(
+            raise ResourceError(
                 "the memory of the device does not suffice for a step: set a smaller "
                 "train.batch_size, or train.precision=mixed_bfloat16, in a new run"
             ) from error

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from deeplens_tf.config import PretrainConfig
-from deeplens_tf.models.barlow_twins import TwinModel
+from deeplens_tf.models.barlow_twins import BarlowTwinsModel
 from deeplens_tf.models.byol import BYOLModel
 from deeplens_tf.models.contrastive import ContrastiveModel
 from deeplens_tf.models.heads import batch_norm_mlp, linear_probe, projection_head
@@ -57,7 +57,7 @@ def _twin(
     # Three layers of one width, as the authors have it.
     projector = batch_norm_mlp((config.projection_width,) * 3, "projector")
     weight = config.twin.off_diagonal_weight
-    return TwinModel(encoder, projector, weight, probe, name="twin")
+    return BarlowTwinsModel(encoder, projector, weight, probe, name="twin")
 
 
 def _simsiam(

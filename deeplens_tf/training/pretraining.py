@@ -24,24 +24,24 @@ from deeplens_tf.figures.image_grids import inpainting_grid
 from deeplens_tf.models import InpaintingModel, build_encoder
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.probes.frozen_features import untrained
-from deeplens_tf.probes.validation_probes import watch
+from deeplens_tf.probes.validation_probes import validation_probes
 from deeplens_tf.runs.resuming import (
     finish,
     is_finished,
 )
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.callbacks import CollapseWarning, save_model
-from deeplens_tf.training.fitting import Course, fit, start
+from deeplens_tf.training.fitting import TrainingPlan, fit, start
 from deeplens_tf.training.methods import build_method
 from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
-from deeplens_tf.training.probe_monitor import ProbedHistory
+from deeplens_tf.training.probe_monitor import ProbeMonitor
 from deeplens_tf.training.shared_run import (
     claimed_run,
     common_config,
 )
 
-INPAINTED_SHOWN = 6
+MAX_INPAINTED = 6
 
 
 def pretrain(config: Config, name: str, run_dir: str | None = None, strategy: str = "auto") -> Run:
@@ -56,7 +56,7 @@ def pretrain(config: Config, name: str, run_dir: str | None = None, strategy: st
     Raises:
         RequestError: the configuration does not fit the data or the devices.
         DataError: the images cannot be used.
-        SurroundingsError: the run's folder cannot be written to, or another machine is gone.
+        ResourceError: the run's folder cannot be written to, or another machine is gone.
     """
     distribution = open_distribution(strategy)
     with distribution.connected():
@@ -80,7 +80,7 @@ def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Dist
     return run
 
 
-def _train(course: Course, config: Config, run: Run) -> None:
+def _train(course: TrainingPlan, config: Config, run: Run) -> None:
     fit(course, config, run, [CollapseWarning(), *_probes(course, config, run)])
     save_model(course.model.encoder, run.encoder)
     if isinstance(course.model, InpaintingModel):
@@ -88,18 +88,20 @@ def _train(course: Course, config: Config, run: Run) -> None:
     finish(run, config, run.encoder)
 
 
-def _probes(course: Course, config: Config, run: Run) -> list[ProbedHistory]:
+def _probes(course: TrainingPlan, config: Config, run: Run) -> list[ProbeMonitor]:
     """Return the callback that probes the encoder, where it is asked for and there are labels."""
     every, chief = config.pretrain.probe_every_epochs, course.distribution.is_chief
     if every is None:
         return []
-    probes = watch(course.data, config)
+    probes = validation_probes(course.data, config)
     if not probes.heads:
         if chief:
-            say("probes: none, for they need labels or masses in training and validation split")
+            print_lines(
+                "probes: none, for they need labels or masses in training and validation split"
+            )
         return []
     control = untrained(config, course.data)
-    return [ProbedHistory(run.history, every, control, probes.names, probes.scores, chief)]
+    return [ProbeMonitor(run.history, every, control, probes.names, probes.scores, chief)]
 
 
 def _course(
@@ -108,7 +110,7 @@ def _course(
     data: PreparedData,
     steps: int,
     distribution: Distribution,
-) -> Course:
+) -> TrainingPlan:
     train, patches = config.train, model.patch_count
 
     def batches(start: Position) -> tf.data.Dataset:
@@ -118,7 +120,7 @@ def _course(
 
     size = distribution.divisible(min(train.batch_size, data.count("validation")))
     validation = _validation(config, data, patches, size)
-    return Course(model, data, batches, validation, steps, distribution)
+    return TrainingPlan(model, data, batches, validation, steps, distribution)
 
 
 def _compiled_model(
@@ -147,8 +149,8 @@ def _validation(
 def _draw_inpainting(model: InpaintingModel, batches: tf.data.Dataset, run: Run) -> None:
     """Leave a picture of a few images, what the encoder saw of them and what came back."""
     batch = next(iter(batches))
-    step = max(1, len(batch["image"]) // INPAINTED_SHOWN)
-    batch = {key: values[::step][:INPAINTED_SHOWN] for key, values in batch.items()}
+    step = max(1, len(batch["image"]) // MAX_INPAINTED)
+    batch = {key: values[::step][:MAX_INPAINTED] for key, values in batch.items()}
     masked, inpainted = (np.asarray(images) for images in model.inpaint(batch))
     figure = inpainting_grid(batch["view_1"].numpy(), masked, inpainted)
     save_figure(figure, run.figures / "inpainting.png")

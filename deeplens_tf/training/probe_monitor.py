@@ -12,7 +12,7 @@ from deeplens_tf.training.history_file import HistoryFile
 Scores = dict[str, float]
 
 
-class ProbedHistory(HistoryFile):
+class ProbeMonitor(HistoryFile):
     """Writes the epochs' logs beside the probes' scores and those of the untrained control.
 
     Stands after the plain `HistoryFile` among the callbacks and replaces what that one has

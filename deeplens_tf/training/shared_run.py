@@ -8,8 +8,8 @@ from typing import Any
 
 from deeplens_tf.config import Config
 from deeplens_tf.dataclass_parsing import (
+    parse_dataclass,
     to_plain,
-    to_settings,
 )
 from deeplens_tf.distribution.strategy import Distribution
 from deeplens_tf.runs.resuming import (
@@ -33,7 +33,7 @@ def common_config(
     if distribution.is_chief:
         config = continued(stage, config, run_dir)
     content = distribution.from_chief(json.dumps(to_plain(config)).encode())
-    return to_settings(Config, json.loads(content)) if distribution.workers > 1 else config
+    return parse_dataclass(Config, json.loads(content)) if distribution.workers > 1 else config
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from deeplens_tf.errors import Stopped
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # `timeout`, a terminal and a batch system may all tell a process and its group: one request.
-SAME_REQUEST_S = 0.5
+SAME_REQUEST_SECONDS = 0.5
 
 
 class StopRequest:
@@ -81,7 +81,7 @@ def _watch(reader: int) -> None:
     while received := os.read(reader, 64):
         for signum in set(received) & set(STOP_SIGNALS):
             first = first or time.monotonic()
-            if time.monotonic() - first > SAME_REQUEST_S:
+            if time.monotonic() - first > SAME_REQUEST_SECONDS:
                 _leave(signum)
 
 

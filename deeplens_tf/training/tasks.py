@@ -21,14 +21,14 @@ from deeplens_tf.data.batches import (
     label_subset,
 )
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.metrics.weighted import SMALLEST_SPREAD_DEX
+from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models.heads import MassHead, classification_head
 from deeplens_tf.models.likelihoods import (
     gaussian_negative_log_likelihood,
     mae_dex,
     squared_error_dex,
 )
-from deeplens_tf.terminal import say
+from deeplens_tf.terminal import print_lines
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _classification(config: FinetuneConfig, data: PreparedData) -> Task:
 def _regression(config: FinetuneConfig, data: PreparedData) -> Task:
     index = data.index("train")
     _require_masses(data, index)
-    say(_skipped(data, index))
+    print_lines(_skipped(data, index))
     log10_masses = _chosen_masses(config, data, index)
     gaussian = config.likelihood == "gaussian"
     mean, std = (log10_masses.mean(), log10_masses.std()) if config.standardise else (0.0, 1.0)
@@ -129,7 +129,7 @@ def _require_masses(data: PreparedData, index: pd.DataFrame) -> None:
             f"{data.folder}: regression needs images with a mass, and {len(masses_ev)} of "
             f"{len(index)} training images carry one: see data/README.md for masses.csv"
         )
-    if np.log10(masses_ev).std() < SMALLEST_SPREAD_DEX:
+    if np.log10(masses_ev).std() < MIN_SPREAD_DEX:
         raise DataError(
             f"{data.folder}: all {len(masses_ev)} training images with a mass carry the same, "
             f"{masses_ev[0]:g} eV: there is nothing to learn from it"
@@ -142,7 +142,7 @@ def _chosen_masses(
     """Return log10 of the masses that will be trained on: no other label may have a say."""
     chosen = chosen_rows(index, has_mass(index), config.fraction, data.seed)
     log10_masses = np.log10(index["mass_ev"][chosen].to_numpy())
-    if log10_masses.std() < SMALLEST_SPREAD_DEX:
+    if log10_masses.std() < MIN_SPREAD_DEX:
         raise RequestError(
             f"finetune.fraction {config.fraction:g} leaves {len(log10_masses)} of "
             f"{has_mass(index).sum()} training images with a mass, and no two masses that "

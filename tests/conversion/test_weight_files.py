@@ -114,7 +114,7 @@ def test_an_array_that_the_file_does_not_hold_is_refused(path):
 
 
 def test_a_flood_of_arrays_is_refused(path, monkeypatch):
-    monkeypatch.setattr("deeplens_tf.conversion.weight_files.MOST_ARRAYS", 3)
+    monkeypatch.setattr("deeplens_tf.conversion.weight_files.MAX_ARRAYS", 3)
     with h5py.File(path, "a") as file:
         for i in range(3):
             file[f"dense/{i}"] = np.ones(1, "f4")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplens_tf.data.image_files import (
-    conform,
     read_image,
+    resize_and_scale,
 )
 from deeplens_tf.data.npy import byte_text
 from deeplens_tf.errors import RequestError, UnusableFile
@@ -283,7 +283,7 @@ def unit(image):
 def test_an_image_of_the_right_size_keeps_its_pixels_to_the_bit():
     image = random_image(0, (16, 16, 3)) * 1e-7
     for fit in ("resize", "crop"):
-        np.testing.assert_array_equal(conform(image, 16, fit), unit(image).astype("f4"))
+        np.testing.assert_array_equal(resize_and_scale(image, 16, fit), unit(image).astype("f4"))
 
 
 @pytest.mark.parametrize(("side", "size"), [(64, 16), (50, 32), (16, 40), (33, 64)])
@@ -291,39 +291,39 @@ def test_resizing_is_the_triangle_filter(side, size):
     image = random_image(1, (side, side))
     expected = unit(naive_triangle(image, size))
     np.testing.assert_allclose(
-        conform(image[..., None], size, "resize")[..., 0], expected, atol=3e-6
+        resize_and_scale(image[..., None], size, "resize")[..., 0], expected, atol=3e-6
     )
 
 
 def test_resizing_cuts_the_centred_square_first():
     image = random_image(2, (20, 33, 1))
-    expected = conform(image[:, 6:26], 16, "resize")
-    np.testing.assert_array_equal(conform(image, 16, "resize"), expected)
-    turned = conform(image.transpose(1, 0, 2), 16, "resize")
+    expected = resize_and_scale(image[:, 6:26], 16, "resize")
+    np.testing.assert_array_equal(resize_and_scale(image, 16, "resize"), expected)
+    turned = resize_and_scale(image.transpose(1, 0, 2), 16, "resize")
     np.testing.assert_allclose(turned, expected.transpose(1, 0, 2), atol=1e-6)
 
 
 def test_a_linear_ramp_stays_one_inside():
     ramp = np.tile(np.arange(64.0), (64, 1))[..., None]
-    steps = np.diff(conform(ramp, 16, "resize")[8, 1:-1, 0])
+    steps = np.diff(resize_and_scale(ramp, 16, "resize")[8, 1:-1, 0])
     np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
 
 
 def test_cropping_takes_the_central_pixels():
     image = random_image(3, (21, 30, 2))
     expected = unit(image[2:18, 7:23]).astype("f4")
-    np.testing.assert_array_equal(conform(image, 16, "crop"), expected)
+    np.testing.assert_array_equal(resize_and_scale(image, 16, "crop"), expected)
 
 
 def test_cropping_scales_up_what_is_too_small():
     image = random_image(4, (12, 30, 1))
     expected = unit(naive_triangle(image[:, 9:21, 0], 16))
-    np.testing.assert_allclose(conform(image, 16, "crop")[..., 0], expected, atol=3e-6)
+    np.testing.assert_allclose(resize_and_scale(image, 16, "crop")[..., 0], expected, atol=3e-6)
 
 
 def test_scaling_is_over_all_bands_together():
     image = np.stack([random_image(5), 10 * random_image(6)], axis=-1)
-    result = conform(image, 16, "resize")
+    result = resize_and_scale(image, 16, "resize")
     np.testing.assert_array_equal(result, unit(image).astype("f4"))
     assert result[..., 0].max() < 0.2
 
@@ -331,28 +331,28 @@ def test_scaling_is_over_all_bands_together():
 @pytest.mark.parametrize("factor", [1e-310, 1e-150, 1e150, 1e308])
 def test_any_finite_range_is_scaled(factor):
     image = (random_image(7, (32, 32, 1)) - 0.5) * 2
-    expected = conform(image, 16, "resize")
-    np.testing.assert_allclose(conform(image * factor, 16, "resize"), expected, atol=1e-5)
+    expected = resize_and_scale(image, 16, "resize")
+    np.testing.assert_allclose(resize_and_scale(image * factor, 16, "resize"), expected, atol=1e-5)
 
 
 def test_what_is_constant_after_cropping_is_refused():
     image = np.zeros((32, 32, 1))
     image[0, 0] = 1
     with pytest.raises(UnusableFile, match="constant after cropping"):
-        conform(image, 16, "crop")
+        resize_and_scale(image, 16, "crop")
 
 
 def test_what_averages_out_when_resized_is_refused():
     image = np.zeros((64, 64, 1))
     image[30, 31:34, 0] = [-0.5, 1, -0.5]  # no slope: a triangle filter does not see it
-    assert conform(image, 64, "resize").max() == 1
+    assert resize_and_scale(image, 64, "resize").max() == 1
     with pytest.raises(UnusableFile, match="constant after"):
-        conform(image, 8, "resize")
+        resize_and_scale(image, 8, "resize")
 
 
 def test_an_unknown_fit_is_a_wrong_request():
     with pytest.raises(RequestError, match="Received: fit='pad'"):
-        conform(random_image(0, (16, 16, 1)), 16, "pad")
+        resize_and_scale(random_image(0, (16, 16, 1)), 16, "pad")
 
 
 @given(
@@ -364,7 +364,7 @@ def test_an_unknown_fit_is_a_wrong_request():
 )
 @settings(max_examples=60, deadline=None)
 def test_the_result_always_spans_zero_to_one(height, width, size, bands, fit):
-    result = conform(random_image(8, (height, width, bands)), size, fit)
+    result = resize_and_scale(random_image(8, (height, width, bands)), size, fit)
     assert result.shape == (size, size, bands)
     assert result.dtype == np.float32
     assert (result.min(), result.max()) == (0, 1)

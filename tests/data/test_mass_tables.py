@@ -4,7 +4,7 @@ import pytest
 
 from deeplens_tf.data.mass_tables import (
     read_masses,
-    settle_mass,
+    resolve_mass,
 )
 from deeplens_tf.errors import DataError, UnusableFile
 
@@ -62,10 +62,10 @@ def test_a_huge_table_is_not_read(tmp_path):
 
 
 def test_the_mass_is_the_files_or_the_tables():
-    assert math.isnan(settle_mass("a.npy", None, None))
-    assert settle_mass("a.npy", 1e-23, None) == 1e-23
-    assert settle_mass("a.npy", None, {"a.npy": " 3e-24 "}) == 3e-24
-    assert settle_mass("a.npy", 1e-23, {"a.npy": "1.0000000001e-23"}) == 1.0000000001e-23
+    assert math.isnan(resolve_mass("a.npy", None, None))
+    assert resolve_mass("a.npy", 1e-23, None) == 1e-23
+    assert resolve_mass("a.npy", None, {"a.npy": " 3e-24 "}) == 3e-24
+    assert resolve_mass("a.npy", 1e-23, {"a.npy": "1.0000000001e-23"}) == 1.0000000001e-23
 
 
 @pytest.mark.parametrize(
@@ -86,5 +86,5 @@ def test_the_mass_is_the_files_or_the_tables():
 )
 def test_a_mass_without_a_logarithm_is_refused(carried, table, expected):
     with pytest.raises(UnusableFile) as caught:
-        settle_mass("a.npy", carried, table)
+        resolve_mass("a.npy", carried, table)
     assert str(caught.value) == expected

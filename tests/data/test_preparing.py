@@ -13,7 +13,7 @@ from deeplens_tf.data import (
 from deeplens_tf.data import (
     preparing,
 )
-from deeplens_tf.data.image_files import conform
+from deeplens_tf.data.image_files import resize_and_scale
 from deeplens_tf.data.image_reader import (
     SplitSorter,
     share,
@@ -72,7 +72,7 @@ def test_every_image_is_in_one_split_as_it_should_be(source, tmp_path):
             name = example["file"].numpy().decode()
             assert name not in seen
             seen[name] = split
-            expected = conform(np.load(source / name)[..., None], 16, "resize")
+            expected = resize_and_scale(np.load(source / name)[..., None], 16, "resize")
             np.testing.assert_array_equal(example["image"], expected)
             assert manifest.classes[int(example["label"])] == name.split("/")[0]
             assert int(example["index"]) == i

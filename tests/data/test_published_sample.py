@@ -7,8 +7,8 @@ import pytest
 
 from deeplens_tf.data.folders import scan_folder
 from deeplens_tf.data.image_files import (
-    conform,
     read_image,
+    resize_and_scale,
 )
 from deeplens_tf.data.preparing import prepare_folder
 from tests.data.image_folders import SETTINGS
@@ -27,7 +27,7 @@ def test_every_file_of_model_ii_is_read():
     for file in folder.files:
         image, mass_ev = read_image(file.path)
         assert image.shape == (64, 64, 1)
-        assert conform(image, 64, "resize").shape == (64, 64, 1)
+        assert resize_and_scale(image, 64, "resize").shape == (64, 64, 1)
         assert (mass_ev is not None) == (file.label == 0)
         assert mass_ev is None or 1e-24 <= mass_ev <= 1e-22
 

@@ -17,7 +17,7 @@ from deeplens_tf.data.shards import (
     write_split,
     write_splits,
 )
-from deeplens_tf.errors import DataError, RequestError, SurroundingsError
+from deeplens_tf.errors import DataError, RequestError, ResourceError
 
 SHAPE = (8, 8, 2)
 
@@ -148,7 +148,7 @@ def test_changed_and_missing_shards_are_found(tmp_path):
 
 
 def test_a_full_disk_is_the_surroundings_fault():
-    with pytest.raises(SurroundingsError, match="/dev/full: cannot be written"):
+    with pytest.raises(ResourceError, match="/dev/full: cannot be written"):
         records._write_records(Path("/dev/full"), [bytes(10**6)])
 
 

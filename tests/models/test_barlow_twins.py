@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from deeplens_tf.models import TwinModel
+from deeplens_tf.models import BarlowTwinsModel
 from deeplens_tf.models.heads import batch_norm_mlp
 from tests.models.pretexts import arrays, eager, make_batch, make_method, scores, settings
 from tests.models.tiny import tiny_vit
@@ -13,7 +13,10 @@ from tests.test_losses_of_methods import naive_barlow_twins
 @pytest.mark.parametrize("weight", [5e-3, 0.3])
 def test_the_loss_is_the_naive_one_of_the_projections(weight):
     keras.utils.set_random_seed(0)
-    model, batch = TwinModel(tiny_vit(), batch_norm_mlp((8, 5), "projector"), weight), make_batch()
+    model, batch = (
+        BarlowTwinsModel(tiny_vit(), batch_norm_mlp((8, 5), "projector"), weight),
+        make_batch(),
+    )
     projections = arrays(model(batch, training=False)["projections"])
     expected = naive_barlow_twins(*projections, weight)
     assert scores(model, batch)["pretext_loss"] == pytest.approx(expected, rel=2e-2)

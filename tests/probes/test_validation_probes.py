@@ -13,7 +13,7 @@ from deeplens_tf.probes.sklearn_probes import (
     probe_classification,
     probe_regression,
 )
-from deeplens_tf.probes.validation_probes import watch
+from deeplens_tf.probes.validation_probes import validation_probes
 from tests.conftest import write_blobs
 from tests.evaluation.runs import write_masses
 from tests.models.tiny import tiny_vit
@@ -31,7 +31,7 @@ def lenses(tmp_path):
 def watching(folder, *words):
     words = ["data.image_size=16", f"data.cache={folder}-cache", *words]
     config = load_config("contrastive", ["data.validation_fraction=0.25", *words], str(folder))
-    return watch(open_data(config), config)
+    return validation_probes(open_data(config), config)
 
 
 def test_classes_and_masses_are_probed_where_there_are_any(lenses):

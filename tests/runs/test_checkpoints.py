@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from deeplens_tf.errors import RequestError, SurroundingsError
+from deeplens_tf.errors import RequestError, ResourceError
 from deeplens_tf.runs.checkpoints import (
     ARRAYS,
     FORMAT,
@@ -132,7 +132,7 @@ def test_a_disk_that_does_not_answer_says_nothing_against_a_checkpoint(
     save(store, 5, 10)
     with monkeypatch.context() as patch:
         patch.setattr(function, refuse_reading)
-        with pytest.raises(SurroundingsError, match="cannot be read: Stale file handle; nothing"):
+        with pytest.raises(ResourceError, match="cannot be read: Stale file handle; nothing"):
             store.newest()
     assert store.newest().state == {"step": 10}
     save(store, 15)
@@ -198,7 +198,7 @@ def test_a_damaged_one_is_not_removed_before_the_next_is_whole(store, monkeypatc
     flip(save(store, 5, 10) / ARRAYS)
     store.newest()
     monkeypatch.setattr("os.fsync", refuse_disk)
-    with pytest.raises(SurroundingsError):
+    with pytest.raises(ResourceError):
         save(store, 7)
     assert names(store) == ["step-000000005", "step-000000010"]
 
@@ -218,7 +218,7 @@ def test_a_disk_that_fills_up_at_any_flush_costs_nothing(store, monkeypatch, cal
 
     monkeypatch.setattr("os.fsync", fsync)
     if calls_before < 5:  # arrays, state, manifest, the folder, the folder above
-        with pytest.raises(SurroundingsError, match=r"step-000000010: cannot be written: No space"):
+        with pytest.raises(ResourceError, match=r"step-000000010: cannot be written: No space"):
             save(store, 10)
     else:
         save(store, 10)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from deeplens_tf.errors import SurroundingsError
+from deeplens_tf.errors import ResourceError
 from deeplens_tf.runs.lock import (
     LOCK,
     Holder,
@@ -51,7 +51,7 @@ def no_flock(*_):
 
 @pytest.mark.parametrize("refuse", [lambda folder: hold(folder).__enter__(), refuse_if_held])
 def test_a_second_writer_is_refused_by_the_name_of_the_first(other, tmp_path, refuse):
-    with pytest.raises(SurroundingsError) as caught:
+    with pytest.raises(ResourceError) as caught:
         refuse(tmp_path)
     assert f"{tmp_path} is in use by process {other.pid} on {os.uname().nodename}, started 20" in (
         str(caught.value)
@@ -90,22 +90,20 @@ def test_a_lock_is_released_by_an_error_too(tmp_path):
 
 
 def test_a_process_cannot_take_its_own_lock_twice(tmp_path):
-    with hold(tmp_path), pytest.raises(SurroundingsError, match=f"process {os.getpid()} "):
+    with hold(tmp_path), pytest.raises(ResourceError, match=f"process {os.getpid()} "):
         hold(tmp_path).__enter__()
 
 
 def test_without_flock_a_living_holder_is_refused_on_its_word(other, tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_flock)
-    with pytest.raises(SurroundingsError, match=f"in use by process {other.pid} on "):
+    with pytest.raises(ResourceError, match=f"in use by process {other.pid} on "):
         hold(tmp_path).__enter__()
 
 
 def test_without_flock_a_holder_elsewhere_counts_as_alive(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_flock)
     write_holder(tmp_path, host="node17", pid=1)
-    with pytest.raises(
-        SurroundingsError, match=r"process 1 on node17.*if it is gone, remove .*lock"
-    ):
+    with pytest.raises(ResourceError, match=r"process 1 on node17.*if it is gone, remove .*lock"):
         hold(tmp_path).__enter__()
 
 
@@ -136,5 +134,5 @@ def test_a_lock_file_of_nonsense_is_no_holder(tmp_path, content):
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
-    with pytest.raises(SurroundingsError, match=r"none: cannot be written to: No such file"):
+    with pytest.raises(ResourceError, match=r"none: cannot be written to: No such file"):
         hold(tmp_path / "none").__enter__()

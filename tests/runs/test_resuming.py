@@ -7,7 +7,7 @@ import pytest
 
 from deeplens_tf import finetune, pretrain
 from deeplens_tf.config import load_config, save_config
-from deeplens_tf.errors import DataError, RequestError, SurroundingsError
+from deeplens_tf.errors import DataError, RequestError, ResourceError
 from deeplens_tf.runs.checkpoints import FORMAT
 from deeplens_tf.runs.lock import (
     Holder,
@@ -261,14 +261,14 @@ def test_a_finished_run_ends_before_anything_is_looked_at(run, capsys):
 
 def test_a_run_in_use_is_refused_before_anything_is_looked_at(run):
     (run.folder / ".lock").write_text(json.dumps(vars(Holder.this_process())))
-    with pytest.raises(SurroundingsError, match=f"runs/it is in use by process {os.getpid()} on"):
+    with pytest.raises(ResourceError, match=f"runs/it is in use by process {os.getpid()} on"):
         pretrain.main(["--resume", "--run-dir", "runs/it"])
 
 
 def test_a_run_is_held_while_it_is_claimed(run):
     with (
         claim_run("pretrain", "c", config_of(), "runs/it", FACTS),
-        pytest.raises(SurroundingsError, match="in use by process"),
+        pytest.raises(ResourceError, match="in use by process"),
         hold(run.folder),
     ):
         pytest.fail("held twice")

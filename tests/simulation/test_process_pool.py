@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from deeplens_tf.errors import SurroundingsError
+from deeplens_tf.errors import ResourceError
 from deeplens_tf.simulation.process_pool import (
     THREAD_LIMITS,
     map_unordered,
@@ -60,7 +60,7 @@ def test_workers_use_one_thread_each_and_leave_ctrl_c_to_the_parent(monkeypatch)
 
 
 def test_a_killed_worker_is_the_surroundings_fault():
-    with pytest.raises(SurroundingsError, match="a worker process was killed"):
+    with pytest.raises(ResourceError, match="a worker process was killed"):
         list(map_unordered(die, [0, 1], 2))
 
 

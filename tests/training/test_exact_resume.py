@@ -22,7 +22,7 @@ from deeplens_tf.errors import RequestError, Stopped
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import fitting
 from deeplens_tf.training.callbacks import SaveBest
-from deeplens_tf.training.fitting import Course, fit
+from deeplens_tf.training.fitting import TrainingPlan, fit
 from deeplens_tf.training.model_arrays import arrays_of
 from deeplens_tf.training.optimizers import build_optimizer
 
@@ -114,7 +114,9 @@ def build_course(config, data):
         epochs = config.train.epochs
         return labelled_batches(data, "train", target, BATCH, config.augment, epochs, start=start)
 
-    return Course(model, data, batches, labelled_batches(data, "validation", target, 6), STEPS)
+    return TrainingPlan(
+        model, data, batches, labelled_batches(data, "validation", target, 6), STEPS
+    )
 
 
 def train(folder, config, data, *callbacks, **checkpoint):

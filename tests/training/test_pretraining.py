@@ -23,7 +23,7 @@ from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import pretraining
 from deeplens_tf.training.fitting import start
 from deeplens_tf.training.pretraining import pretrain
-from deeplens_tf.training.probe_monitor import ProbedHistory
+from deeplens_tf.training.probe_monitor import ProbeMonitor
 from tests.models.pretexts import METHODS
 
 OWN_METRICS = {"inpainting": {"masked_mse", "masked_ssim"}}
@@ -82,14 +82,14 @@ class Stop(Exception):
 
 def break_off(patch, epochs):
     """Let trainings break off at the end of so many epochs, before that is saved."""
-    write = ProbedHistory.on_epoch_end
+    write = ProbeMonitor.on_epoch_end
 
     def write_and_stop(self, epoch, logs=None):
         write(self, epoch, logs)
         if epoch + 1 == epochs:
             raise Stop
 
-    patch.setattr(ProbedHistory, "on_epoch_end", write_and_stop)
+    patch.setattr(ProbeMonitor, "on_epoch_end", write_and_stop)
 
 
 PROBED = ("pretrain.probe_every_epochs=1", "checkpoint.every_steps=1")

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeplens_tf.training.probe_monitor import ProbedHistory
+from deeplens_tf.training.probe_monitor import ProbeMonitor
 
 
 class Network:
@@ -27,7 +27,7 @@ class Model:
 
 
 def history(path, every=2, is_chief=True):
-    callback = ProbedHistory(
+    callback = ProbeMonitor(
         path, every, Network(-1.0), ["auc"], lambda network: {"auc": network.weight}, is_chief
     )
     callback.set_model(Model())
@@ -72,7 +72,7 @@ def test_a_worker_that_is_not_the_chief_probes_nothing(tmp_path):
 
 def test_the_network_that_is_trained_is_left_as_it_is(tmp_path):
     trained, copy = (keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]) for _ in "ab")
-    callback = ProbedHistory(tmp_path / "history.csv", 1, copy, ["auc"], lambda network: {"auc": 1})
+    callback = ProbeMonitor(tmp_path / "history.csv", 1, copy, ["auc"], lambda network: {"auc": 1})
     model = Model()
     model.encoder = trained
     callback.set_model(model)

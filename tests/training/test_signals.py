@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from deeplens_tf.training.signals import SAME_REQUEST_S, STOP_SIGNALS, StopRequest
+from deeplens_tf.training.signals import SAME_REQUEST_SECONDS, STOP_SIGNALS, StopRequest
 from tests.conftest import REPOSITORY
 
 # `time.sleep` gives way to signals; a long computation, which a step is, does not.
@@ -64,7 +64,7 @@ def test_the_first_signal_is_a_request(busy, signum, code):
 def test_the_second_ends_at_once(busy, signum, code):
     process = busy()
     process.send_signal(signum)
-    time.sleep(SAME_REQUEST_S + 0.2)
+    time.sleep(SAME_REQUEST_SECONDS + 0.2)
     process.send_signal(signum)
     began = time.monotonic()
     out, err = process.communicate(timeout=30)

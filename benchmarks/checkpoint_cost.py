@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 IMAGE_SHAPE = (64, 64, 1)
 CLASSES = 3

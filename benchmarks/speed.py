@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 SIDE = 32
 BATCH = 128

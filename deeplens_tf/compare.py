@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> None:
     )
     from deeplens_tf.evaluation.comparison_figure import comparison_figure
     from deeplens_tf.evaluation.run_histories import read_histories
-    from deeplens_tf.figures.classifier_figures import save_figure
+    from deeplens_tf.figures.picture_files import save_figure
     from deeplens_tf.figures.training_curves import training_curves
 
     entries = read_entries(arguments.runs)

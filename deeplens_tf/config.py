@@ -10,13 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from deeplens_tf.dataclass_parsing import (
-    Bounds,
-    all_keys,
-    parse_dataclass,
-    to_plain,
-    unknown_key,
-)
+from deeplens_tf.dataclass_parsing import Bounds, all_keys, parse_dataclass, to_plain, unknown_key
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.files.plain_yaml import parse_yaml

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deeplens_tf.cli import StageParser, import_tensorflow, run_stage, stage_parser
+from deeplens_tf.cli import StageParser, run_stage, stage_parser
 from deeplens_tf.errors import RequestError
+from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
 
@@ -43,7 +44,7 @@ def main(words: Sequence[str]) -> None:
         raise RequestError(f"{arguments.weights}: no such file")
     import_tensorflow()
     from deeplens_tf.conversion.converting import convert
-    from deeplens_tf.training.callbacks import save_model
+    from deeplens_tf.saving.keras_files import save_model
 
     encoder = convert(arguments.weights, arguments.image_size, arguments.heads)
     save_model(encoder, arguments.to)

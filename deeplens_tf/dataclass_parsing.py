@@ -75,7 +75,7 @@ def parse_dataclass(kind: type[Settings], values: Any, where: str = "") -> Setti
 
 
 def to_plain(settings: Any) -> Any:
-    """Return a dataclass as the plain mapping that YAML writes: the inverse of `parse_dataclass`."""
+    """Return a dataclass as a plain mapping for YAML: the inverse of `parse_dataclass`."""
     if dataclasses.is_dataclass(settings):
         return {
             field.name: to_plain(getattr(settings, field.name))

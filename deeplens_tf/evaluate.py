@@ -5,22 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.cli import (
-    StageParser,
-    add_set_option,
-    import_tensorflow,
-    run_stage,
-    stage_parser,
-)
+from deeplens_tf.cli import StageParser, add_set_option, run_stage, stage_parser
 from deeplens_tf.config import Config, load_config
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.errors import RequestError
-from deeplens_tf.runs.run_folder import (
-    ENCODER,
-    MODEL,
-    Run,
-    newest_run,
-)
+from deeplens_tf.files.products import ENCODER, MODEL
+from deeplens_tf.runs.run_folder import Run, newest_run
+from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
 
@@ -78,8 +69,8 @@ def main(words: Sequence[str]) -> None:
 
 def _measure(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dict[str, Any]]:
     from deeplens_tf.evaluation.model_report import evaluate
+    from deeplens_tf.evaluation.probe_report import evaluate_probe
     from deeplens_tf.evaluation.report_folder import summary_table
-    from deeplens_tf.probes.frozen_features import evaluate_probe
 
     if arguments.probe is None:
         return evaluate(run, config)

@@ -7,27 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.cli import (
-    MULTIWORKER,
-    StageParser,
-    add_run_options,
-    import_tensorflow,
-    run_stage,
-    stage_parser,
-)
+from deeplens_tf.cli import MULTIWORKER, StageParser, add_run_options, run_stage, stage_parser
 from deeplens_tf.config import FROM_SCRATCH, Config, load_config
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.dataclass_parsing import to_plain
-from deeplens_tf.runs.resuming import (
-    continued,
-    is_finished,
-    point_to_run,
-)
-from deeplens_tf.runs.run_folder import (
-    ENCODER,
-    newest_run,
-    run_of,
-)
+from deeplens_tf.files.products import ENCODER
+from deeplens_tf.runs.resuming import continued, is_finished, point_to_run
+from deeplens_tf.runs.run_folder import newest_run, run_of
+from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
 CONFIG = "finetune"

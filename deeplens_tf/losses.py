@@ -3,6 +3,8 @@
 float32 whatever the policy: normalising a zero vector in float16 gives NaN.
 """
 
+import math
+
 import keras
 from keras import KerasTensor, ops
 
@@ -152,3 +154,29 @@ def _standardised(vectors: KerasTensor) -> KerasTensor:
     vectors = ops.cast(vectors, "float32")
     mean, variance = ops.moments(vectors, axes=0, keepdims=True)
     return (vectors - mean) / ops.sqrt(variance + VARIANCE_EPSILON)
+
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
+def squared_error_dex(log10_mass: KerasTensor, predicted: KerasTensor) -> KerasTensor:
+    """Squared error per image, shape (batch,), in dex squared."""
+    return ops.square(log10_mass - predicted[:, :1])[:, 0]
+
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
+def gaussian_negative_log_likelihood(
+    log10_mass: KerasTensor, predicted: KerasTensor
+) -> KerasTensor:
+    """Return -log N(log10_mass | mean, std) per image, shape (batch,), the constant included.
+
+    The columns of `predicted` are mean and standard deviation (Nix and Weigend 1994,
+    doi:10.1109/ICNN.1994.374138, eq. 3).
+    """
+    mean, std = predicted[:, 0], predicted[:, 1]
+    residual = (log10_mass[:, 0] - mean) / std
+    return 0.5 * ops.square(residual) + ops.log(std) + 0.5 * math.log(2 * math.pi)
+
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
+def mae_dex(log10_mass: KerasTensor, predicted: KerasTensor) -> KerasTensor:
+    """Absolute error per image, shape (batch,), in dex."""
+    return ops.abs(log10_mass - predicted[:, :1])[:, 0]

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deeplens_tf.cli import add_set_option, import_tensorflow, run_stage, stage_parser
+from deeplens_tf.cli import add_set_option, run_stage, stage_parser
 from deeplens_tf.config import Config, load_config
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.errors import RequestError
+from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines, printable
 
 PICTURES = (".png", ".pdf")  # what `evaluation.figures` writes

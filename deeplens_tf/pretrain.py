@@ -3,21 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deeplens_tf.cli import (
-    MULTIWORKER,
-    StageParser,
-    add_run_options,
-    import_tensorflow,
-    run_stage,
-    stage_parser,
-)
+from deeplens_tf.cli import MULTIWORKER, StageParser, add_run_options, run_stage, stage_parser
 from deeplens_tf.config import load_config
 from deeplens_tf.data.folders import require_folder
-from deeplens_tf.runs.resuming import (
-    continued,
-    is_finished,
-    point_to_run,
-)
+from deeplens_tf.runs.resuming import continued, is_finished, point_to_run
+from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
 CONFIG = "contrastive"

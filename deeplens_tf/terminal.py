@@ -36,3 +36,13 @@ def print_lines(*lines: object, stream: TextIO | None = None) -> None:
         # A terminal of another encoding gets an escape, not a failing program.
         text = printable(line).encode(encoding, "backslashreplace").decode(encoding)
         print(text, file=stream, flush=stream is sys.stderr)
+
+
+def progress_verbosity() -> int:
+    """Return Keras's verbosity: a bar on a terminal, a line an epoch in a log."""
+    return 1 if sys.stdout.isatty() else 2
+
+
+def bar_verbosity() -> int:
+    """Return Keras's verbosity for one pass over images: a bar on a terminal, nothing in a log."""
+    return 1 if sys.stdout.isatty() else 0

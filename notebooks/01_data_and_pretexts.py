@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from IPython.display import Markdown
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -128,7 +128,7 @@ image_grid(
 # a real image one would fit a smooth lens first, which takes up a part of the difference.)
 
 # %% tags=["picture-substructure"]
-from deeplens_tf.evaluation.tutorial_figures import substructure_figure
+from tutorial_figures import substructure_figure
 
 one_of_each = [request.lens(name, 0) for name in CLASSES]
 substructure_figure(
@@ -146,7 +146,7 @@ substructure_figure(
 # the one that the tutorials' networks are given.
 
 # %%
-from deeplens_tf.evaluation.tutorial_figures import residual_rms_percent
+from tutorial_figures import residual_rms_percent
 
 side, checked = SETTINGS["image_size"], SETTINGS["checked"]
 residuals = {}
@@ -169,7 +169,7 @@ Markdown(
 # are treated alike:
 
 # %%
-from deeplens_tf.evaluation.tutorial_figures import histograms
+from tutorial_figures import histograms
 
 axions = [request.lens("axion", i) for i in range(SETTINGS["masses"])]
 masses_ev = np.array([lens.axion_mass_ev for lens in axions])
@@ -208,7 +208,8 @@ Markdown(
 # a pixel and the ring.
 
 # %%
-from deeplens_tf.evaluation.tutorial_figures import vortex_figure
+from tutorial_figures import vortex_figure
+
 from deeplens_tf.simulation.priors import vortex_length_arcsec
 
 grid_ev = np.logspace(-24, -22, 50)
@@ -262,10 +263,8 @@ print(summary(manifest, prepared))
 # picture instead, to pixels of twice the side, and blur what we are after.
 
 # %%
-from deeplens_tf.data.image_files import (
-    read_image,
-    resize_and_scale,
-)
+from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.scaling import resize_and_scale
 
 image, mass_ev = read_image(request.image_path("cdm", 0))
 image_grid(
@@ -284,10 +283,7 @@ image_grid(
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import (
-    open_data,
-    pretraining_batches,
-)
+from deeplens_tf.data.batches import open_data, pretraining_batches
 from deeplens_tf.figures.image_grids import views_grid
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -60,10 +60,7 @@ print(summary(manifest, prepared))
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import (
-    open_data,
-    pretraining_batches,
-)
+from deeplens_tf.data.batches import open_data, pretraining_batches
 
 ZOOM = ["data.image_size=32", "data.fit=crop", "encoder.patch_size=4"]
 words = [*ZOOM, f"train.epochs={SETTINGS['epochs']}", f"seed={seed}"]
@@ -104,7 +101,7 @@ views_grid(*views, "A batch of four", pixel_scale_arcsec=pixel_arcsec)
 # all cosines are near 1: the network has not yet learned to tell images apart.
 
 # %%
-from deeplens_tf.evaluation.tutorial_figures import similarity_figure
+from tutorial_figures import similarity_figure
 
 p_hat = p / np.linalg.norm(p, axis=1, keepdims=True)
 q_hat = q / np.linalg.norm(q, axis=1, keepdims=True)
@@ -208,8 +205,8 @@ Markdown(
 # all the time. The fresh probe is fitted to the end, so it sees more.)
 
 # %%
+from deeplens_tf.evaluation.probe_report import evaluate_probe
 from deeplens_tf.evaluation.report_folder import summary_table
-from deeplens_tf.probes.frozen_features import evaluate_probe
 
 folder, metrics = evaluate_probe(run, config, "classification", "linear")
 control = metrics["control"]

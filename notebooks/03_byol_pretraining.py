@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -48,10 +48,7 @@ SETTINGS = {
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import (
-    open_data,
-    pretraining_batches,
-)
+from deeplens_tf.data.batches import open_data, pretraining_batches
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.simulation.generation import simulate
 from deeplens_tf.simulation.request import SimulationRequest
@@ -213,7 +210,8 @@ training_curves({"BYOL, small": whole_history, "stripped": stripped_history}, "C
 # with each other, before the training and after it. Where all are alike, every cosine is 1:
 
 # %%
-from deeplens_tf.evaluation.tutorial_figures import similarity_figure
+from tutorial_figures import similarity_figure
+
 from deeplens_tf.losses import normalised
 from deeplens_tf.models.collapse import feature_std
 
@@ -301,7 +299,7 @@ Markdown(
 # %%
 from deeplens_tf.evaluation.comparison import QUANTITIES, compare, read_entries
 from deeplens_tf.evaluation.comparison_figure import comparison_figure
-from deeplens_tf.probes.frozen_features import evaluate_probe
+from deeplens_tf.evaluation.probe_report import evaluate_probe
 
 folder, metrics = evaluate_probe(run, config, "classification", "linear")
 table = compare(read_entries([run.folder]))

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -137,7 +137,7 @@ training_curves({k: h[quantities] for k, h in histories.items()}, "With and with
 from deeplens_tf.evaluation.comparison import QUANTITIES, compare, read_entries
 from deeplens_tf.evaluation.comparison_figure import comparison_figure
 from deeplens_tf.evaluation.model_report import evaluate
-from deeplens_tf.probes.frozen_features import evaluate_probe
+from deeplens_tf.evaluation.probe_report import evaluate_probe
 
 metrics = {name: evaluate(run, configs[name])[1] for name, run in runs.items()}
 probe_folder, probe_metrics = evaluate_probe(encoder_run, pretraining, "classification", "linear")
@@ -176,10 +176,7 @@ Markdown(
 # share of the class is found (true positives) at which share of false alarms (false positives).
 
 # %%
-from deeplens_tf.figures.classifier_figures import (
-    confusion_matrix_figure,
-    roc_curves,
-)
+from deeplens_tf.figures.classifier_figures import confusion_matrix_figure, roc_curves
 
 predictions = pd.read_csv(runs["fine-tuned"].folder / "evaluation/test/predictions.csv")
 classes = list(data.classes)
@@ -208,10 +205,8 @@ Markdown(
 # The six mistakes of which the network was surest:
 
 # %%
-from deeplens_tf.data.image_files import (
-    read_image,
-    resize_and_scale,
-)
+from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.scaling import resize_and_scale
 from deeplens_tf.figures.image_grids import image_grid
 from deeplens_tf.simulation.render import instrument_for, render_image, render_smooth
 
@@ -236,7 +231,7 @@ image_grid(
 # miss a substructure, not to see any and to take it for the other kind, and we keep them apart.
 
 # %%
-from deeplens_tf.evaluation.tutorial_figures import residual_rms_percent
+from tutorial_figures import residual_rms_percent
 
 
 def trace_percent(file):

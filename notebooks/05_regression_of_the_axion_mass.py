@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -75,7 +75,8 @@ print(summary(manifest, prepared))
 #   There is less light there to be bent.
 
 # %%
-from deeplens_tf.evaluation.tutorial_figures import substructure_figure
+from tutorial_figures import substructure_figure
+
 from deeplens_tf.simulation.priors import einstein_radius_arcsec, vortex_length_arcsec
 from deeplens_tf.simulation.render import (
     deflection_scale,
@@ -119,7 +120,8 @@ substructure_figure(
 # %%
 from dataclasses import replace
 
-from deeplens_tf.evaluation.tutorial_figures import residual_rms_percent
+from tutorial_figures import residual_rms_percent
+
 from deeplens_tf.simulation.priors import vortex
 
 
@@ -204,7 +206,7 @@ folder, metrics = evaluate(run, config)
 print(summary_table(metrics))
 
 # %% tags=["picture-mass"]
-from deeplens_tf.figures.classifier_figures import predicted_against_true
+from deeplens_tf.figures.mass_figures import predicted_against_true
 
 table = pd.read_csv(folder / "predictions.csv")
 predicted_against_true(

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 
 import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -106,10 +106,7 @@ print((prepared / "rejected.csv").read_text())
 
 # %%
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import (
-    open_data,
-    pretraining_batches,
-)
+from deeplens_tf.data.batches import open_data, pretraining_batches
 from deeplens_tf.figures.image_grids import views_grid
 
 words = [

@@ -13,6 +13,7 @@ is removed afterwards, so no data and no runs are left here.
 import argparse
 import base64
 import getpass
+import os
 import re
 import resource
 import sys
@@ -147,7 +148,7 @@ def _execute(notebook: NotebookNode, folder: str) -> str:
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors alone
     )
     try:
-        client.execute()
+        client.execute(env={**os.environ, "PYTHONPATH": str(HERE)})  # for tutorial_figures
     # A kernel that dies or does not start is a RuntimeError.
     except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"

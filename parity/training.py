@@ -10,14 +10,7 @@ from tensorflow.keras import layers
 
 from parity.exchange import Arrays, below, named
 from parity.losses import byol, info_nce, partners_found
-from parity.variables import (
-    Variables,
-    gradients,
-    moving_statistics,
-    of_layer,
-    place,
-    spreads,
-)
+from parity.variables import Variables, gradients, moving_statistics, of_layer, place, spreads
 
 Given = Mapping[str, np.ndarray]
 

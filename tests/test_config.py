@@ -16,10 +16,7 @@ from deeplens_tf.config import (
     load_config,
     save_config,
 )
-from deeplens_tf.dataclass_parsing import (
-    all_keys,
-    to_plain,
-)
+from deeplens_tf.dataclass_parsing import all_keys, to_plain
 from deeplens_tf.errors import RequestError
 
 SHIPPED = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

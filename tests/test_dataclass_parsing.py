@@ -6,13 +6,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from deeplens_tf.dataclass_parsing import (
-    Bounds,
-    all_keys,
-    parse_dataclass,
-    to_plain,
-    unknown_key,
-)
+from deeplens_tf.dataclass_parsing import Bounds, all_keys, parse_dataclass, to_plain, unknown_key
 from deeplens_tf.errors import RequestError
 
 

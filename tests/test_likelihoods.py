@@ -5,12 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from deeplens_tf.losses import gaussian_negative_log_likelihood, mae_dex, squared_error_dex
 from deeplens_tf.models.heads import MassHead
-from deeplens_tf.models.likelihoods import (
-    gaussian_negative_log_likelihood,
-    mae_dex,
-    squared_error_dex,
-)
 
 
 @pytest.fixture

@@ -9,19 +9,11 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from deeplens_tf import evaluate, finetune, pretrain
 from deeplens_tf.config import load_config, save_config
-from deeplens_tf.data.batches import (
-    image_batches,
-    open_data,
-)
+from deeplens_tf.data.batches import image_batches, open_data
 from deeplens_tf.errors import RequestError
-from deeplens_tf.runs.run_folder import (
-    Run,
-    create_run,
-)
-from deeplens_tf.saving.keras_files import (
-    load_downstream,
-    load_encoder,
-)
+from deeplens_tf.runs.new_run import create_run
+from deeplens_tf.runs.run_folder import Run
+from deeplens_tf.saving.keras_files import load_downstream, load_encoder
 from tests.conftest import CLASSES
 from tests.models.tiny import values_of
 
@@ -111,9 +103,7 @@ def test_fine_tuning_keeps_the_epoch_best_on_validation(finetuned):
 
 @pytest.mark.slow
 def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "deeplens_tf.evaluation.model_report.BATCH_SIZE", 4
-    )  # 21 images: 5 and a bit
+    monkeypatch.setattr("deeplens_tf.probes.outputs.BATCH_SIZE", 4)  # 21 images: 5 and a bit
     evaluate.main(["--run", str(finetuned.folder)])
     folder = finetuned.folder / "evaluation" / "test"
     assert f"report: {folder}" in capsys.readouterr().out

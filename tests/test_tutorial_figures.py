@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-
-from deeplens_tf.evaluation.tutorial_figures import (
+from tutorial_figures import (
     histograms,
     residual_rms_percent,
     similarity_figure,
     substructure_figure,
     vortex_figure,
 )
-from deeplens_tf.figures.classifier_figures import save_figure
+
+from deeplens_tf.figures.picture_files import save_figure
 
 
 @pytest.fixture

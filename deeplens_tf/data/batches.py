@@ -19,10 +19,7 @@ from deeplens_tf.augment import one_view, patch_orders, two_views
 from deeplens_tf.config import AugmentConfig, Config
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared
-from deeplens_tf.data.shards import (
-    parse_example,
-    read_index,
-)
+from deeplens_tf.data.shards import parse_example, read_index
 from deeplens_tf.errors import DataError, RequestError
 
 stateless_shuffle = tf.random.experimental.stateless_shuffle
@@ -206,32 +203,6 @@ def image_batches(
 ) -> tf.data.Dataset:
     """Return every image of a split, or those that `keep` chooses, once in the index's order."""
     return _stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
-
-
-def has_mass(index: pd.DataFrame) -> np.ndarray:
-    """Return True for each row whose mass is known."""
-    return index["mass_ev"].notna().to_numpy()
-
-
-def label_subset(index: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
-    """Choose the same share of each class, at least one image of each.
-
-    A smaller fraction's choice lies within a larger one's, for the same seed.
-
-    Args:
-        index: table of the split, see `PreparedData.index`.
-        fraction: share of each class, in (0, 1].
-        seed: of the run.
-
-    Returns:
-        True for each chosen row, shape (rows,).
-    """
-    keep = np.zeros(len(index), bool)
-    generator = np.random.default_rng([seed, 0x6C6162656C])
-    for label in sorted(index["label"].unique()):
-        rows = generator.permutation(np.flatnonzero(index["label"] == label))
-        keep[rows[: max(1, round(fraction * len(rows)))]] = True
-    return keep
 
 
 def require_batch(batch_size: int, count: int, what: str) -> None:

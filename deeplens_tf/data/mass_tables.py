@@ -49,7 +49,7 @@ def resolve_mass(
 
     Args:
         name: the file's name in the table.
-        carried_ev: the mass that the file itself holds.
+        file_mass_ev: the mass that the file itself holds.
         table: the masses of the folder that the file is in.
         required: whether other files of the folder carry a mass.
 

@@ -1,17 +1,10 @@
-"""Where a prepared folder goes: built aside, then moved into place whole."""
+"""Whether a prepared folder may be written to a place, and whether it is up to date there."""
 
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deeplens_tf.data.manifest import Manifest, is_prepared
-from deeplens_tf.data.shards import (
-    read_index,
-    verify_shards,
-)
+from deeplens_tf.data.shards import read_index, verify_shards
 from deeplens_tf.errors import DataError, RequestError
 
 
@@ -54,37 +47,6 @@ def check_free(out: Path, settings: dict[str, Any]) -> None:
         return
     what = f"another preparation ({_difference(out, settings)})" if is_prepared(out) else "files"
     raise RequestError(f"{out}: holds {what} already; remove it or choose another --out")
-
-
-@contextmanager
-def draft_beside(out: Path) -> Iterator[Path]:
-    """Give a new hidden folder to write in, gone after the block unless moved into place."""
-    draft = _beside(out)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def move_into_place(draft: Path, out: Path, replace: bool) -> None:
-    """Make a finished draft the folder `out`, in one step.
-
-    Args:
-        draft: folder beside `out`.
-        out: not there, empty, or a folder that gives way.
-        replace: whether it gives way.
-    """
-    if replace and out.exists():
-        old = _beside(out)
-        out.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
-    draft.replace(out)
-
-
-def _beside(out: Path) -> Path:
-    # Hidden and on the same disk, so that moving it into place is one step.
-    return out.absolute().with_name(f".{out.absolute().name}-{secrets.token_hex(4)}")
 
 
 def _difference(out: Path, settings: dict[str, Any]) -> str:

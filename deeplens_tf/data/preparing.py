@@ -11,28 +11,18 @@ from typing import Any
 from tqdm import tqdm
 
 from deeplens_tf.data.folders import SourceFolder, find_test_folder, fingerprint, scan_folder
-from deeplens_tf.data.image_reader import (
-    ImageReader,
-    name_beside,
-    test_examples,
-    training_examples,
-)
+from deeplens_tf.data.image_reader import ImageReader, name_beside, test_examples, training_examples
 from deeplens_tf.data.manifest import Manifest, Split, is_prepared
 from deeplens_tf.data.output_folder import (
     check_apart,
     check_free,
-    draft_beside,
     is_current,
-    move_into_place,
 )
 from deeplens_tf.data.rejects import FILE, Rejects, check_strict
 from deeplens_tf.data.shard_checks import examine
-from deeplens_tf.data.shards import (
-    Example,
-    verify_shards,
-    write_splits,
-)
+from deeplens_tf.data.shards import Example, verify_shards, write_splits
 from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.terminal import print_lines
 
 Folders = dict[str, SourceFolder]  # "train", and "test" where there is one
@@ -146,11 +136,11 @@ def _prepare(
     if not replace:
         check_free(out, settings)
     rejects = Rejects(sum(len(f.files) + len(f.strays) for f in folders.values()))
-    with draft_beside(out) as draft, _listed_beside(out, rejects):
+    with draft_folder(out) as draft, _listed_beside(out, rejects):
         manifest = _write(folders, draft, settings, source_print, rejects, strict, progress)
         # Another run may have filled the cache meanwhile and be reading from it.
         if not (replace and is_current(out, settings, source_print)):
-            move_into_place(draft, out, replace)
+            replace_folder(draft, out)
     rejects.report(out)
     return manifest
 

@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from deeplens_tf.data.manifest import Manifest, Shard, Split
-from deeplens_tf.data.shards import (
-    MAX_BEYOND_IMAGE,
-    image_bytes_of,
-    parse_example,
-    read_index,
-)
+from deeplens_tf.data.shards import MAX_BEYOND_IMAGE, image_bytes_of, parse_example, read_index
 from deeplens_tf.errors import DataError
 
 if TYPE_CHECKING:

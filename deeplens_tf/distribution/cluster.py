@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import tensorflow as tf
+
 from deeplens_tf.errors import RequestError
 
 VARIABLE = "TF_CONFIG"
@@ -55,3 +57,31 @@ def _cluster(jobs: Mapping[str, list[str]], job: str, index: int) -> Cluster:
         raise ValueError(f"task {job} {index} is none of its {' and '.join(TRAINING_JOBS)} tasks")
     before = sum(len(jobs[other]) for other in list(jobs)[: list(jobs).index(job)])
     return Cluster(tuple(address for tasks in jobs.values() for address in tasks), before + index)
+
+
+FIRST_PORT, PORTS = 12000, 20000  # below the range from which Linux gives out ports
+
+
+def _slurm_cluster() -> Cluster:
+    """Read the variables of a SLURM job step.
+
+    The resolver is asked for the addresses alone. Left to itself it sets CUDA_VISIBLE_DEVICES
+    over what SLURM has set, needs GPUs, and takes the order of its sorted hosts for the order of
+    the tasks, which node9 and node10 break.
+    """
+    try:
+        port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS  # two jobs may share a node
+        slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=port,
+            gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
+            gpus_per_task=1,
+            auto_set_gpu=False,
+        )
+        addresses = slurm.cluster_spec().as_dict()["worker"]
+        own = f"{os.environ['SLURMD_NODENAME']}:{port + int(os.environ['SLURM_LOCALID'])}"
+        return Cluster(tuple(addresses), addresses.index(own))
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise RequestError(
+            f"--strategy multiworker finds no cluster, neither in {VARIABLE} nor in SLURM's "
+            f"variables ({type(error).__name__}: {error}): start it by srun, or set {VARIABLE}"
+        ) from error

@@ -14,22 +14,21 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import KerasTensor
 
 from deeplens_tf.data.batches import Share
-from deeplens_tf.distribution.cluster import (
-    VARIABLE,
-    Cluster,
-    cluster_of,
+from deeplens_tf.distribution.cluster import VARIABLE, _slurm_cluster, cluster_of
+from deeplens_tf.distribution.keras_replicas import (
+    StrategyReplicas,
+    _batch_norms,
+    _optimise_by_the_sum,
+    _synchronise,
+    _with_leading_axis,
 )
 from deeplens_tf.errors import RequestError, ResourceError
-from deeplens_tf.models.replicas import Replicas
-from deeplens_tf.training.model_arrays import allocate
 
 Prepared = TypeVar("Prepared")
 
 PIECE_BYTES = 2**22
-FIRST_PORT, PORTS = 12000, 20000  # below the range from which Linux gives out ports
 LOST = (
     *(tf.errors.UnavailableError, tf.errors.DeadlineExceededError),
     *(tf.errors.AbortedError, tf.errors.CancelledError),
@@ -212,32 +211,6 @@ class Distribution:
 ALONE = Distribution()
 
 
-class StrategyReplicas(Replicas):
-    """The replicas of a TensorFlow strategy, as a loss sees them."""
-
-    def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        self.count = strategy.num_replicas_in_sync
-
-    def gather(self, rows: KerasTensor) -> KerasTensor:
-        """Return the rows of all replicas; TensorFlow adds up what flows back to them."""
-        context = tf.distribute.get_replica_context()
-        if context is None:
-            return rows
-        # As float32, for TensorFlow gathers no bfloat16; every value of 16 bits is one of its own.
-        gathered = tf.cast(context.all_gather(tf.cast(rows, tf.float32), axis=0), rows.dtype)
-        # Gathering forgets the shape, of which only the number of rows is in doubt.
-        return tf.ensure_shape(gathered, (None, *rows.shape[1:]))
-
-    def first_row(self, rows: KerasTensor) -> KerasTensor | int:
-        """Return at which of the gathered rows this replica's own begin."""
-        context = tf.distribute.get_replica_context()
-        return 0 if context is None else context.replica_id_in_sync_group * tf.shape(rows)[0]
-
-    def mean(self, value: KerasTensor) -> KerasTensor:
-        """Return the mean over the replicas of a value that each has its own of."""
-        return _mean_over_replicas(value)
-
-
 def open_distribution(name: str) -> Distribution:
     """Return where to compute. Must come before anything else that asks for a device.
 
@@ -278,31 +251,6 @@ def _multiworker() -> Distribution:
     return Distribution(strategy, cluster.index, len(cluster.addresses))
 
 
-def _slurm_cluster() -> Cluster:
-    """Read the variables of a SLURM job step.
-
-    The resolver is asked for the addresses alone. Left to itself it sets CUDA_VISIBLE_DEVICES
-    over what SLURM has set, needs GPUs, and takes the order of its sorted hosts for the order of
-    the tasks, which node9 and node10 break.
-    """
-    try:
-        port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS  # two jobs may share a node
-        slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=port,
-            gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
-            gpus_per_task=1,
-            auto_set_gpu=False,
-        )
-        addresses = slurm.cluster_spec().as_dict()["worker"]
-        own = f"{os.environ['SLURMD_NODENAME']}:{port + int(os.environ['SLURM_LOCALID'])}"
-        return Cluster(tuple(addresses), addresses.index(own))
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise RequestError(
-            f"--strategy multiworker finds no cluster, neither in {VARIABLE} nor in SLURM's "
-            f"variables ({type(error).__name__}: {error}): start it by srun, or set {VARIABLE}"
-        ) from error
-
-
 def _split(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
     """Cut each batch into `parts` in the rows' order, equal ones where it is whole."""
     if parts == 1:
@@ -322,77 +270,16 @@ def _split(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
     return batches.flat_map(cut)
 
 
-def _batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            yield layer
-        elif isinstance(layer, keras.Model):
-            yield from _batch_norms(layer)
+def allocate(model: keras.Model, batch_spec: Any) -> None:
+    """Make the variables that Keras makes in the first step only: the optimiser's, the metrics'.
 
-
-def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    context = tf.distribute.get_replica_context()
-    return value if context is None else context.all_reduce("MEAN", value)
-
-
-def _synchronise(layer: keras.layers.BatchNormalization) -> None:
-    """Let a BatchNorm take mean and variance over all replicas, and its file say nothing of it.
-
-    Its own `synchronized=True` is an option that other backends of Keras refuse to load, and it
-    takes the variance as a difference of two means, which may be all rounding.
+    Args:
+        model: built and compiled.
+        batch_spec: `element_spec` of the batches it will be trained on.
     """
-
-    def moments(inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        if mask is not None:
-            raise NotImplementedError("statistics over several replicas with a mask")
-        axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
-        mean = _mean_over_replicas(tf.reduce_mean(inputs, axes, keepdims=True))
-        variance = _mean_over_replicas(tf.reduce_mean(tf.square(inputs - mean), axes))
-        return tf.reshape(mean, [-1]), variance
-
-    layer._moments = moments
-
-
-def _optimise_by_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
-    """Let what an optimiser does with a gradient, beside adding it up, be of the whole batch's.
-
-    Keras clips each replica's own gradient, and asks the first replica's alone whether it has
-    overflowed in float16.
-    """
-    clipped = [each for each in _optimizers(optimizer) if each.global_clipnorm is not None]
-    for each in clipped:
-        each.global_clipnorm /= replicas
-    if clipped or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        _share_the_sum(optimizer, replicas)
-
-
-def _optimizers(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
-    """Return an optimiser's own, where it is a wrapper of others."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return _optimizers(optimizer.inner_optimizer)
-    return getattr(optimizer, "optimizers", [optimizer])
-
-
-def _share_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
-    """Give each replica an equal part of the whole gradient, which Keras then adds up again."""
-    apply = optimizer.apply
-
-    def apply_shared(gradients: list[tf.Tensor | None], variables: Any = None) -> None:
-        known = [gradient for gradient in gradients if gradient is not None]
-        whole = iter(tf.distribute.get_replica_context().all_reduce("SUM", known))
-        shared = [None if gradient is None else next(whole) / replicas for gradient in gradients]
-        apply(shared, variables)
-
-    optimizer.apply = apply_shared
-
-
-def _with_leading_axis(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Give each metric of a step an axis: over several workers Keras takes the mean along one.
-
-    It does so even for scalars, which have none (keras-team/keras issue 20585).
-    """
-
-    def stepped(data: Any) -> Any:
-        return keras.tree.map_structure(lambda metric: tf.reshape(metric, (1,)), step(data))
-
-    return stepped
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    if isinstance(batch_spec, tuple):  # (images, targets); other batches have no compiled metrics
+        images, targets = (tf.zeros((1, *spec.shape[1:]), spec.dtype) for spec in batch_spec)
+        model.compute_metrics(images, targets, model(images, training=False))
+        model.reset_metrics()

@@ -23,10 +23,8 @@ from deeplens_tf.evaluation.origin_text import (
 )
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.runs.identity import deciding_settings
-from deeplens_tf.runs.run_folder import (
-    Run,
-    features_origin,
-)
+from deeplens_tf.runs.provenance import features_origin
+from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import printable
 
 QUANTITIES = {"classification": ("macro_auc", "accuracy"), "regression": ("mae_dex", "r2")}

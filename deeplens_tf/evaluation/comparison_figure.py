@@ -8,11 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deeplens_tf.evaluation.comparison import BASELINE, CONTROL, DIFFERING
-from deeplens_tf.figures.style import (
-    PALETTE,
-    in_house_style,
-    name_axes,
-)
+from deeplens_tf.figures.style import PALETTE, in_house_style, name_axes
 
 LABELS = {
     "macro_auc": "macro AUC (one against the rest)",

@@ -3,20 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import (
-    PreparedData,
-    has_mass,
-    image_batches,
-    open_data,
-)
+from deeplens_tf.data.batches import PreparedData, image_batches, open_data
+from deeplens_tf.data.label_selection import has_mass
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.report_folder import (
     classification_predictions,
@@ -25,23 +18,17 @@ from deeplens_tf.evaluation.report_folder import (
 )
 from deeplens_tf.figures.classifier_figures import (
     confusion_matrix_figure,
-    predicted_against_true,
     reliability_figure,
     roc_curves,
 )
-from deeplens_tf.metrics.classification import (
-    classification_intervals,
-    classification_metrics,
-    regression_intervals,
-    regression_metrics,
-)
+from deeplens_tf.figures.mass_figures import predicted_against_true
+from deeplens_tf.metrics.classification import classification_intervals, classification_metrics
+from deeplens_tf.metrics.regression import regression_intervals, regression_metrics
 from deeplens_tf.models.downstream import DownstreamModel
+from deeplens_tf.probes.outputs import BATCH_SIZE, predict, require_image_shape
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_downstream
 from deeplens_tf.terminal import print_lines
-from deeplens_tf.training.callbacks import bar_verbosity
-
-BATCH_SIZE = 256
 
 Report = tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]
 
@@ -110,30 +97,6 @@ def _score_masses(
     return metrics | skipped | {"intervals_95": intervals}, predictions, figures
 
 
-def predict(model: keras.Model, batches: tf.data.Dataset, file: Path) -> NDArray[np.float32]:
-    """Return what a model makes of every image, with a bar on a terminal.
-
-    Args:
-        model: images -> outputs.
-        batches: of images, (batch, height, width, bands).
-        file: that the model was read from.
-
-    Returns:
-        Shape (images, outputs).
-
-    Raises:
-        RequestError: an output is not finite.
-    """
-    outputs = np.asarray(model.predict(batches, verbose=bar_verbosity()), np.float32)
-    broken = ~np.isfinite(outputs).all(axis=1)
-    if broken.any():
-        raise RequestError(
-            f"{file}: its outputs for {broken.sum()} of {len(broken)} images are not finite, its "
-            "training has diverged: train it again with a smaller optimizer.learning_rate"
-        )
-    return outputs
-
-
 def scored_images(config: Config, data: PreparedData, split: str) -> dict[str, Any]:
     """Return what a report says of the images it is about: their digest, and where they lay."""
     return {
@@ -165,16 +128,3 @@ def _require_fit(model: DownstreamModel, data: PreparedData) -> None:
             f"and the data's classes are {', '.join(data.classes) or 'none'}"
         )
     require_image_shape(model, data)
-
-
-def require_image_shape(model: keras.Model, data: PreparedData) -> None:
-    """Refuse data of another image size or number of bands than the model takes.
-
-    Raises:
-        RequestError: they differ.
-    """
-    if tuple(model.image_shape) != data.image_shape:
-        raise RequestError(
-            f"the model takes images of {tuple(model.image_shape)} (height, width, bands), "
-            f"and these are {data.image_shape}: set data.image_size and data.bands"
-        )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deeplens_tf.config import Config
-from deeplens_tf.runs.run_folder import UNKNOWN
+from deeplens_tf.runs.provenance import UNKNOWN
 from deeplens_tf.terminal import printable
 
 SUPERVISED = "supervised"

@@ -5,13 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import (
-    PreparedData,
-    open_data,
-    pretraining_batches,
-)
-from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.data.batches import PreparedData, open_data, pretraining_batches
 from deeplens_tf.figures.image_grids import views_grid
+from deeplens_tf.figures.picture_files import save_figure
 
 ROWS = 4
 MAX_BATCH = 256

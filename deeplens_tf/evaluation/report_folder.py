@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.figures.picture_files import save_figure
+from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.metrics.classification import checked_classes
 from deeplens_tf.terminal import printable
 
@@ -50,12 +49,9 @@ def write_report(
         / (_plain_name(folder_name or metrics.get("split"), "metrics['split']"))
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    building = _hidden_sibling(target)
-    try:
-        _write_contents(building, metrics, predictions, figures or {})
-        _swap(building, target)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with draft_folder(target) as draft:
+        _write_contents(draft, metrics, predictions, figures or {})
+        replace_folder(draft, target)
     return target
 
 
@@ -162,7 +158,7 @@ def _write_contents(
     predictions: pd.DataFrame | None,
     figures: Mapping[str, Figure],
 ) -> None:
-    (folder / "figures").mkdir(parents=True)
+    (folder / "figures").mkdir()
     text = json.dumps(_json_value(metrics), indent=2, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
     if predictions is not None:
@@ -175,25 +171,6 @@ def _write_contents(
         )
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / f"{_plain_name(name, 'figure')}.png")
-
-
-def _swap(building: Path, target: Path) -> None:
-    """Put `building` in the place of `target`; if that fails, `target` is back where it was."""
-    if not target.exists():
-        building.rename(target)
-        return
-    former = _hidden_sibling(target)
-    target.rename(former)
-    try:
-        building.rename(target)
-    except BaseException:
-        former.rename(target)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def _hidden_sibling(target: Path) -> Path:
-    return target.with_name(f".{target.name}-{secrets.token_hex(4)}")
 
 
 def _plain_name(name: object, what: str) -> str:

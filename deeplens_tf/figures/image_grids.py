@@ -10,10 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from deeplens_tf.figures.style import (
-    IMAGE_COLOURS,
-    in_house_style,
-)
+from deeplens_tf.figures.style import IMAGE_COLOURS, in_house_style
 
 
 @in_house_style

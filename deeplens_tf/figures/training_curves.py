@@ -8,12 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deeplens_tf.figures.style import (
-    GREY,
-    in_house_style,
-    line_colours,
-    name_axes,
-)
+from deeplens_tf.figures.style import GREY, in_house_style, line_colours, name_axes
 
 QUANTITIES = {
     "auc": "AUC",

@@ -122,7 +122,7 @@ def calibration_error(
     """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 3).
 
     Args:
-        sureness: shape (n,), probability of the predicted class.
+        confidence: shape (n,), probability of the predicted class.
         correct: shape (n,).
         weights: shape (resamples, n).
         bins: of equal width between 0 and 1, open below and closed above.
@@ -195,3 +195,11 @@ def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Divide, with NaN where the denominator is zero."""
     undefined = np.full(np.shape(numerator), np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+
+
+def _first(scores: dict[str, FloatArray]) -> dict[str, float | None]:
+    return {name: _plain(values)[0] for name, values in scores.items()}
+
+
+def _plain(values: FloatArray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

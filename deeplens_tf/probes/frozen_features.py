@@ -10,33 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import (
-    PreparedData,
-    has_mass,
-    image_batches,
-    open_data,
-)
+from deeplens_tf.data.batches import PreparedData, image_batches
+from deeplens_tf.data.label_selection import chosen_rows, has_mass
 from deeplens_tf.errors import RequestError
-from deeplens_tf.evaluation.model_report import (
-    BATCH_SIZE,
-    predict,
-    require_image_shape,
-    scored_images,
-    split_to_score,
-)
-from deeplens_tf.evaluation.report_folder import write_report
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models import build_encoder
-from deeplens_tf.probes.sklearn_probes import (
-    probe_classification,
-    probe_regression,
-)
-from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.saving.keras_files import (
-    encoder_file,
-    load_encoder,
-)
-from deeplens_tf.training.tasks import chosen_rows
+from deeplens_tf.probes.outputs import BATCH_SIZE, predict
+from deeplens_tf.probes.sklearn_probes import probe_classification, probe_regression
 
 Head = Literal["classification", "regression"]
 Kind = Literal["linear", "knn"]
@@ -44,40 +24,6 @@ KINDS = {
     "classification": {"linear": "logistic", "knn": "knn"},
     "regression": {"linear": "ridge", "knn": "knn"},
 }
-
-
-def evaluate_probe(run: Run, config: Config, head: Head, kind: Kind) -> tuple[Path, dict[str, Any]]:
-    """Probe the run's encoder, and its untrained twin, with the same labels.
-
-    Args:
-        run: a run with an encoder.
-        config: the run's configuration, with the data to probe on. `finetune.fraction` is the
-            share of the training labels used: with the same seed, the very ones that a
-            fine-tuning uses.
-        head: what the probe predicts.
-        kind: "linear" (logistic or ridge regression) or "knn".
-
-    Returns:
-        The report's folder and its metrics; those of the untrained network under `control`.
-
-    Raises:
-        RequestError: no encoder, one that does not fit the data, one whose features are not
-            finite, or data without such labels.
-        DataError: the images cannot be used.
-    """
-    data = open_data(config)
-    encoder, file = load_encoder(run.folder), encoder_file(run.folder)
-    require_image_shape(encoder, data)
-    split = split_to_score(data)
-    metrics = probe(encoder, file, data, split, head, kind, config)
-    control = probe(untrained(config, data), file, data, split, head, kind, config)
-    common = {"split": split, "head": head, **scored_images(config, data, split)}
-    common |= {"labels_used": metrics["n_train"], "fraction": config.finetune.fraction}
-    report = common | metrics | {"control": common | control}
-    # Probes with few labels and with all of them belong in one table.
-    few = "" if config.finetune.fraction == 1 else f"-{config.finetune.fraction:g}"
-    name = f"{split}-probe-{head}-{kind}{few}"
-    return write_report(run.folder, report, folder_name=name), report
 
 
 def untrained(config: Config, data: PreparedData) -> keras.Model:

@@ -19,9 +19,8 @@ from deeplens_tf.metrics.classification import (
     Metrics,
     classification_intervals,
     classification_metrics,
-    regression_intervals,
-    regression_metrics,
 )
+from deeplens_tf.metrics.regression import regression_intervals, regression_metrics
 from deeplens_tf.metrics.weighted import FloatArray
 
 NEIGHBOURS = 20

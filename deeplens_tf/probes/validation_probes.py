@@ -8,20 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import (
-    WHOLE,
-    PreparedData,
-    image_batches,
-)
-from deeplens_tf.evaluation.model_report import BATCH_SIZE
-from deeplens_tf.probes.frozen_features import (
-    KINDS,
-    Head,
-    Kind,
-    Targets,
-    fit_probe,
-    targets_of,
-)
+from deeplens_tf.data.batches import WHOLE, PreparedData, image_batches
+from deeplens_tf.probes.frozen_features import KINDS, Head, Kind, Targets, fit_probe, targets_of
+from deeplens_tf.probes.outputs import BATCH_SIZE
 
 SCORES = {"classification": "macro_auc", "regression": "r2"}
 SPLITS = ("train", "validation")

@@ -24,12 +24,7 @@ from typing import Any
 import numpy as np
 
 from deeplens_tf.errors import RequestError, ResourceError, UnusableFile
-from deeplens_tf.files.atomic_writing import (
-    flush,
-    flush_folder,
-    partial_path,
-    writing,
-)
+from deeplens_tf.files.atomic_writing import draft_folder, flush, flush_folder, writing
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.terminal import print_lines
 
@@ -80,14 +75,10 @@ class CheckpointStore:
             ResourceError: it cannot be written; the earlier ones are untouched.
         """
         final = self._free_name(step)
-        draft = partial_path(final)
-        with writing(final):
-            try:
-                _write(draft, arrays, state, products)
-                draft.rename(final)
-                flush_folder(self.folder)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+        with writing(final), draft_folder(final) as draft:
+            _write(draft, arrays, state, products)
+            draft.rename(final)
+            flush_folder(self.folder)
         self._prune()
         return final
 
@@ -148,7 +139,6 @@ def _order(folder: Path) -> tuple[int, int]:
 def _write(
     folder: Path, arrays: Arrays, state: Mapping[str, Any], products: Sequence[Path]
 ) -> None:
-    folder.mkdir(parents=True)
     with (folder / ARRAYS).open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         flush(file)

@@ -10,21 +10,12 @@ from typing import Any
 from deeplens_tf.config import Config, save_config
 from deeplens_tf.dataclass_parsing import to_plain
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.files.atomic_writing import PARTIAL_SUFFIX
+from deeplens_tf.files.atomic_writing import remove_drafts
 from deeplens_tf.runs.checkpoints import FORMAT
 from deeplens_tf.runs.identity import flattened
-from deeplens_tf.runs.lock import (
-    hold,
-    refuse_if_held,
-)
-from deeplens_tf.runs.run_folder import (
-    PARTIAL,
-    RUNS,
-    Run,
-    create_run,
-    new_folder,
-    require_free,
-)
+from deeplens_tf.runs.lock import hold, refuse_if_held
+from deeplens_tf.runs.new_run import create_run, new_folder, require_free
+from deeplens_tf.runs.run_folder import RUNS, Run
 from deeplens_tf.terminal import print_lines
 
 ELSEWHERE = "give --run-dir a new folder"
@@ -193,9 +184,7 @@ def _go_on(stage: str, run: Run, config: Config, facts: Mapping[str, Any]) -> No
     before = run.load_config()
     _require_same_run(run, before, config)  # another process may have begun it since it was read
     _require_same_origins(run, facts)
-    for pattern in (f"{PARTIAL}*", f".*{PARTIAL_SUFFIX}"):
-        for leftover in run.folder.glob(pattern):
-            leftover.unlink()
+    remove_drafts(run.folder)
     if before == config:
         return
     run.add_facts({"finished": None})  # with more epochs to do, it no longer is

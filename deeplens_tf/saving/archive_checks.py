@@ -17,10 +17,7 @@ from typing import Any, BinaryIO
 import h5py
 
 from deeplens_tf.errors import UnusableFile
-from deeplens_tf.files.zip_archives import (
-    StoredMember,
-    check_directory,
-)
+from deeplens_tf.files.zip_archives import StoredMember, check_directory
 from deeplens_tf.saving.allow_list import check_recipe
 
 MAX_BYTES = 2 * 10**9

@@ -5,6 +5,8 @@ from pathlib import Path
 import keras
 
 from deeplens_tf.errors import RequestError, UnusableFile
+from deeplens_tf.files.atomic_writing import draft_file, writing
+from deeplens_tf.files.products import encoder_file
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.models.resnet import ResNet50
 from deeplens_tf.models.vit import VisionTransformer
@@ -46,21 +48,6 @@ def load_downstream(path: Path) -> DownstreamModel:
     return model
 
 
-def encoder_file(path: Path) -> Path:
-    """Return the file that `path`, a file or a run folder, stands for.
-
-    Raises:
-        RequestError: neither, or a folder without an encoder.
-    """
-    if path.is_file():
-        return path
-    for name in ("encoder.keras", "model.keras"):
-        if (path / name).is_file():
-            return path / name
-    lacks = "the folder holds no encoder.keras" if path.is_dir() else "no such file or run folder"
-    raise RequestError(f"{path}: {lacks}; pretrain first, or give --encoder none")
-
-
 def _load(path: Path) -> keras.Model:
     if not path.is_file():
         raise RequestError(f"{path}: no such file")
@@ -80,3 +67,13 @@ def _require_built(model: keras.Model) -> None:
     encoder = model.encoder if isinstance(model, DownstreamModel) else model
     if not encoder.built:
         raise UnusableFile("its recipe does not build the encoder, so its weights are not read")
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write `model` to `path` as a whole or not at all: Keras itself writes in place.
+
+    Raises:
+        ResourceError: it cannot be written; an earlier file is then still in place.
+    """
+    with writing(path), draft_file(path, path.suffix, durable=True) as draft:
+        model.save(draft)

@@ -18,10 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deeplens_tf.errors import RequestError
-from deeplens_tf.files.atomic_writing import (
-    sweep_partials,
-    write_whole,
-)
+from deeplens_tf.files.atomic_writing import sweep_partials, write_whole
 from deeplens_tf.simulation.axion_masses import write_masses
 from deeplens_tf.simulation.process_pool import map_unordered
 from deeplens_tf.simulation.render import image_shape, render_image

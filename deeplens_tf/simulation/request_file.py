@@ -6,10 +6,7 @@ from typing import Any
 
 from deeplens_tf import __version__
 from deeplens_tf.errors import RequestError, UnusableFile
-from deeplens_tf.files.atomic_writing import (
-    create_whole,
-    write_whole,
-)
+from deeplens_tf.files.atomic_writing import create_whole, write_whole
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.simulation.request import SimulationRequest
 

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import keras
 
-from deeplens_tf.files.atomic_writing import (
-    flush,
-    flush_folder,
-    writing,
-)
-from deeplens_tf.runs.run_folder import (
-    PARTIAL,
-    Run,
-)
+from deeplens_tf.runs.run_folder import Run
+from deeplens_tf.saving.keras_files import save_model
 from deeplens_tf.terminal import print_lines
 
 # `feature_std` squared is 1 minus the mean cosine between the features of two images: here the
@@ -94,34 +87,6 @@ def _fault_of_features(feature_std: float) -> str:
     return COLLAPSING if feature_std < COLLAPSED_BELOW else ""
 
 
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write `model` to `path` as a whole or not at all: Keras itself writes in place.
-
-    Raises:
-        ResourceError: it cannot be written; an earlier file is then still in place.
-    """
-    partial = path.with_name(f"{PARTIAL}{path.name}")  # Keras looks at how the name ends
-    with writing(path):
-        try:
-            model.save(partial)
-            with partial.open("rb+") as file:
-                flush(file)
-            partial.replace(path)
-            flush_folder(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
 def tensorboard(run: Run) -> keras.callbacks.Callback:
     """Return the callback that keeps TensorBoard's logs."""
     return keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)
-
-
-def progress_verbosity() -> int:
-    """Return Keras's verbosity: a bar on a terminal, a line an epoch in a log."""
-    return 1 if sys.stdout.isatty() else 2
-
-
-def bar_verbosity() -> int:
-    """Return Keras's verbosity for one pass over images: a bar on a terminal, nothing in a log."""
-    return 1 if sys.stdout.isatty() else 0

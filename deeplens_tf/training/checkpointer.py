@@ -12,24 +12,12 @@ import keras
 import numpy as np
 
 from deeplens_tf.config import CheckpointConfig
-from deeplens_tf.data.batches import (
-    BEGINNING,
-    Position,
-)
-from deeplens_tf.distribution.strategy import (
-    ALONE,
-    Distribution,
-)
+from deeplens_tf.data.batches import BEGINNING, Position
+from deeplens_tf.distribution.strategy import ALONE, Distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole
-from deeplens_tf.runs.checkpoints import (
-    Checkpoint,
-    CheckpointStore,
-)
-from deeplens_tf.training.model_arrays import (
-    arrays_of,
-    assign,
-)
+from deeplens_tf.runs.checkpoints import Checkpoint, CheckpointStore
+from deeplens_tf.training.model_arrays import arrays_of, assign
 from deeplens_tf.training.signals import StopRequest
 
 MAX_SAVING_SHARE = 0.02  # of the time, that saving by the clock may take

@@ -15,28 +15,17 @@ from deeplens_tf.data.batches import (
     open_data,
     require_batch,
 )
-from deeplens_tf.distribution.strategy import (
-    Distribution,
-    open_distribution,
-)
+from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import DownstreamModel, build_encoder
-from deeplens_tf.runs.resuming import (
-    finish,
-    is_finished,
-)
-from deeplens_tf.runs.run_folder import (
-    Run,
-    encoder_origin,
-)
+from deeplens_tf.runs.provenance import encoder_origin
+from deeplens_tf.runs.resuming import finish, is_finished
+from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder
 from deeplens_tf.training.callbacks import SaveBest
 from deeplens_tf.training.fitting import TrainingPlan, fit, start
 from deeplens_tf.training.optimizers import build_optimizer
-from deeplens_tf.training.shared_run import (
-    claimed_run,
-    common_config,
-)
+from deeplens_tf.training.shared_run import claimed_run, common_config
 from deeplens_tf.training.tasks import Task, build_task
 
 

@@ -10,26 +10,17 @@ import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import (
-    BEGINNING,
-    WHOLE,
-    Position,
-    PreparedData,
-)
+from deeplens_tf.data.batches import BEGINNING, WHOLE, Position, PreparedData
 from deeplens_tf.data.shards import verify_shards
-from deeplens_tf.distribution.strategy import (
-    ALONE,
-    LOST,
-    Distribution,
-)
+from deeplens_tf.distribution.strategy import ALONE, LOST, Distribution
 from deeplens_tf.errors import ResourceError
-from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.figures.training_curves import training_curves
 from deeplens_tf.files.atomic_writing import writing
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.terminal import print_lines
-from deeplens_tf.training.callbacks import progress_verbosity, tensorboard
+from deeplens_tf.terminal import print_lines, progress_verbosity
+from deeplens_tf.training.callbacks import tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.divergence import StopWhenDiverged
 from deeplens_tf.training.history_file import HistoryFile

@@ -7,10 +7,7 @@ from typing import Any
 
 import keras
 
-from deeplens_tf.files.atomic_writing import (
-    write_whole,
-    writing,
-)
+from deeplens_tf.files.atomic_writing import write_whole, writing
 
 
 class HistoryFile(keras.callbacks.Callback):

@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from deeplens_tf.errors import RequestError
 
@@ -22,21 +21,6 @@ GROUPS: dict[str, Callable[[keras.Model], Variables]] = {
     "metrics": lambda model: model.metrics_variables,
 }
 SHOWN = 3
-
-
-def allocate(model: keras.Model, batch_spec: Any) -> None:
-    """Make the variables that Keras makes in the first step only: the optimiser's, the metrics'.
-
-    Args:
-        model: built and compiled.
-        batch_spec: `element_spec` of the batches it will be trained on.
-    """
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    if isinstance(batch_spec, tuple):  # (images, targets); other batches have no compiled metrics
-        images, targets = (tf.zeros((1, *spec.shape[1:]), spec.dtype) for spec in batch_spec)
-        model.compute_metrics(images, targets, model(images, training=False))
-        model.reset_metrics()
 
 
 def variables_of(model: keras.Model, group: str) -> dict[str, Any]:

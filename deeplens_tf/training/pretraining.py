@@ -15,31 +15,23 @@ from deeplens_tf.data.batches import (
     pretraining_batches,
     require_batch,
 )
-from deeplens_tf.distribution.strategy import (
-    Distribution,
-    open_distribution,
-)
-from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.figures.image_grids import inpainting_grid
+from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.models import InpaintingModel, build_encoder
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.probes.frozen_features import untrained
 from deeplens_tf.probes.validation_probes import validation_probes
-from deeplens_tf.runs.resuming import (
-    finish,
-    is_finished,
-)
+from deeplens_tf.runs.resuming import finish, is_finished
 from deeplens_tf.runs.run_folder import Run
+from deeplens_tf.saving.keras_files import save_model
 from deeplens_tf.terminal import print_lines
-from deeplens_tf.training.callbacks import CollapseWarning, save_model
+from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.fitting import TrainingPlan, fit, start
 from deeplens_tf.training.methods import build_method
 from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
 from deeplens_tf.training.probe_monitor import ProbeMonitor
-from deeplens_tf.training.shared_run import (
-    claimed_run,
-    common_config,
-)
+from deeplens_tf.training.shared_run import claimed_run, common_config
 
 MAX_INPAINTED = 6
 

@@ -7,19 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deeplens_tf.config import Config
-from deeplens_tf.dataclass_parsing import (
-    parse_dataclass,
-    to_plain,
-)
+from deeplens_tf.dataclass_parsing import parse_dataclass, to_plain
 from deeplens_tf.distribution.strategy import Distribution
-from deeplens_tf.runs.resuming import (
-    claim_run,
-    continued,
-)
-from deeplens_tf.runs.run_folder import (
-    Run,
-    create_run,
-)
+from deeplens_tf.runs.new_run import create_run
+from deeplens_tf.runs.resuming import claim_run, continued
+from deeplens_tf.runs.run_folder import Run
 
 
 def common_config(

@@ -14,20 +14,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeplens_tf.config import FinetuneConfig
-from deeplens_tf.data.batches import (
-    Example,
-    PreparedData,
-    has_mass,
-    label_subset,
-)
+from deeplens_tf.data.batches import Example, PreparedData
+from deeplens_tf.data.label_selection import chosen_rows, has_mass
 from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.losses import gaussian_negative_log_likelihood, mae_dex, squared_error_dex
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models.heads import MassHead, classification_head
-from deeplens_tf.models.likelihoods import (
-    gaussian_negative_log_likelihood,
-    mae_dex,
-    squared_error_dex,
-)
 from deeplens_tf.terminal import print_lines
 
 
@@ -55,23 +47,6 @@ class Task:
         """Return True for each training image used: the configured share of the usable ones."""
         index = data.index("train")
         return chosen_rows(index, self.usable(index), config.fraction, seed)
-
-
-def chosen_rows(index: pd.DataFrame, usable: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Choose the same share of the usable rows of each class, see `label_subset`.
-
-    Args:
-        index: table of the split.
-        usable: True for each row that has what is to be learnt, shape (rows,).
-        fraction: share of each class, in (0, 1].
-        seed: of the run.
-
-    Returns:
-        True for each chosen row, shape (rows,).
-    """
-    chosen = np.zeros(len(index), bool)
-    chosen[usable] = label_subset(index[usable], fraction, seed)
-    return chosen
 
 
 def build_task(config: FinetuneConfig, data: PreparedData) -> Task:

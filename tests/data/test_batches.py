@@ -9,21 +9,17 @@ import tensorflow as tf
 
 from deeplens_tf.augment import two_views
 from deeplens_tf.config import load_config
-from deeplens_tf.data import (
-    batches as datasets,
-)
-from deeplens_tf.data import (
-    shards as records,
-)
+from deeplens_tf.data import batches as datasets
+from deeplens_tf.data import shards as records
 from deeplens_tf.data.batches import (
     dataset_facts,
     image_batches,
-    label_subset,
     labelled_batches,
     open_data,
     pretraining_batches,
     require_batch,
 )
+from deeplens_tf.data.label_selection import label_subset
 from deeplens_tf.errors import DataError, RequestError
 from tests.conftest import CLASSES
 

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 
 from deeplens_tf import simulate
-from deeplens_tf.data import (
-    image_files as files,
-)
-from deeplens_tf.data import (
-    npy,
-    rejects,
-)
+from deeplens_tf.data import image_files as files
+from deeplens_tf.data import npy, rejects
 from deeplens_tf.data.preparing import prepare_folder
 from tests.conftest import REPOSITORY
 from tests.data.image_folders import SETTINGS

@@ -2,10 +2,7 @@ import math
 
 import pytest
 
-from deeplens_tf.data.mass_tables import (
-    read_masses,
-    resolve_mass,
-)
+from deeplens_tf.data.mass_tables import read_masses, resolve_mass
 from deeplens_tf.errors import DataError, UnusableFile
 
 

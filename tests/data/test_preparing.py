@@ -7,24 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.data import (
-    output_folder as placing,
-)
-from deeplens_tf.data import (
-    preparing,
-)
-from deeplens_tf.data.image_files import resize_and_scale
-from deeplens_tf.data.image_reader import (
-    SplitSorter,
-    share,
-    shuffled,
-)
+from deeplens_tf.data import output_folder as placing
+from deeplens_tf.data import preparing
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared, prepare_folder
-from deeplens_tf.data.shards import (
-    parse_example,
-    read_index,
-)
+from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.data.shards import parse_example, read_index
+from deeplens_tf.data.splitting import SplitSorter, share, shuffled
 from deeplens_tf.errors import DataError, RequestError
 from tests.data.image_folders import SETTINGS, make_folder, random_image, tree_digest, write_pair
 

@@ -4,10 +4,7 @@ import json
 
 import pytest
 
-from deeplens_tf.distribution.cluster import (
-    Cluster,
-    cluster_of,
-)
+from deeplens_tf.distribution.cluster import Cluster, cluster_of
 from deeplens_tf.errors import RequestError
 
 WORKERS = {"worker": ["a:1", "b:1"]}

@@ -10,18 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.data.batches import (
-    WHOLE,
-    Share,
-    _shared,
-)
-from deeplens_tf.distribution.strategy import (
-    ALONE,
-    Distribution,
-    _batch_norms,
-    _slurm_cluster,
-    open_distribution,
-)
+from deeplens_tf.data.batches import WHOLE, Share, _shared
+from deeplens_tf.distribution.cluster import _slurm_cluster
+from deeplens_tf.distribution.keras_replicas import _batch_norms
+from deeplens_tf.distribution.strategy import ALONE, Distribution, open_distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import ContrastiveModel, ResNet50
 from deeplens_tf.models.heads import batch_norm_mlp

@@ -12,10 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplens_tf.distribution.strategy import (
-    StrategyReplicas,
-    open_distribution,
-)
+from deeplens_tf.distribution.keras_replicas import StrategyReplicas
+from deeplens_tf.distribution.strategy import open_distribution
 from tests.training.steps import CASES, MIXED, PRECISIONS, compiled_model, train
 
 PROJECTIONS = (12, 5)

@@ -6,7 +6,7 @@ import numpy as np
 from deeplens_tf.data.batches import open_data
 from deeplens_tf.models import DownstreamModel
 from deeplens_tf.models.heads import MassHead, classification_head
-from deeplens_tf.runs.run_folder import create_run
+from deeplens_tf.runs.new_run import create_run
 from tests.models.tiny import tiny_vit
 
 

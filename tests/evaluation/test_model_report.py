@@ -34,7 +34,7 @@ def configured(folder, head):
 def test_each_image_is_scored_once_in_batches_of_any_size(
     folder, head, images, batch_size, monkeypatch
 ):
-    monkeypatch.setattr("deeplens_tf.evaluation.model_report.BATCH_SIZE", batch_size)
+    monkeypatch.setattr("deeplens_tf.probes.outputs.BATCH_SIZE", batch_size)
     config = configured(folder, head)
     run = finetuned(folder.parent / "run", config)
     report, metrics = evaluate(run, config)

@@ -6,18 +6,13 @@ import keras
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import (
-    image_batches,
-    label_subset,
-    open_data,
-)
+from deeplens_tf.data.batches import image_batches, open_data
+from deeplens_tf.data.label_selection import label_subset
 from deeplens_tf.errors import RequestError
+from deeplens_tf.evaluation.probe_report import evaluate_probe
 from deeplens_tf.models import build_encoder
 from deeplens_tf.models.vit import VARIANTS
-from deeplens_tf.probes.frozen_features import (
-    evaluate_probe,
-    untrained,
-)
+from deeplens_tf.probes.frozen_features import untrained
 from deeplens_tf.probes.sklearn_probes import probe_classification
 from tests.evaluation.runs import break_weights, finetuned
 from tests.models.tiny import SIZES

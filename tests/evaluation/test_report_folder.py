@@ -16,11 +16,8 @@ from deeplens_tf.evaluation.report_folder import (
     summary_table,
     write_report,
 )
-from deeplens_tf.metrics.classification import (
-    classification_intervals,
-    classification_metrics,
-    regression_metrics,
-)
+from deeplens_tf.metrics.classification import classification_intervals, classification_metrics
+from deeplens_tf.metrics.regression import regression_metrics
 
 TABLE = pd.DataFrame({"file": ["a.npy"], "label": ["cdm"]})
 

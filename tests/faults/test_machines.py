@@ -7,11 +7,7 @@ import time
 import pandas as pd
 import pytest
 
-from tests.distribution.two_machines import (
-    Machines,
-    halted,
-    killed,
-)
+from tests.distribution.two_machines import Machines, halted, killed
 from tests.faults.conftest import checkpoints, outcome
 
 LOST_AT, LAST_SAVED = 8, "step-000000006"

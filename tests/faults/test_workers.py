@@ -7,11 +7,7 @@ import pandas as pd
 import pytest
 
 from deeplens_tf.saving.keras_files import load_encoder
-from tests.distribution.two_machines import (
-    SLOW_SAVE,
-    Machines,
-    told_to_stop,
-)
+from tests.distribution.two_machines import SLOW_SAVE, Machines, told_to_stop
 from tests.faults.conftest import checkpoints
 from tests.models.tiny import values_of
 

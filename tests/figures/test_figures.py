@@ -10,15 +10,12 @@ from sklearn.metrics import roc_auc_score
 
 from deeplens_tf.figures.classifier_figures import (
     confusion_matrix_figure,
-    predicted_against_true,
     reliability_figure,
     roc_curves,
-    save_figure,
 )
-from deeplens_tf.metrics.classification import (
-    classification_metrics,
-    reliability_curve,
-)
+from deeplens_tf.figures.mass_figures import predicted_against_true
+from deeplens_tf.figures.picture_files import save_figure
+from deeplens_tf.metrics.classification import classification_metrics, reliability_curve
 
 NAMES = ["axion", "cdm", "no_sub"]
 
@@ -194,9 +191,12 @@ def test_neither_pyplot_nor_tensorflow_is_imported_and_settings_stay():
     program = """
 import sys, tempfile, matplotlib
 before = matplotlib.rcParams.copy()  # reading them one by one would import pyplot
-from deeplens_tf.evaluation import figures, image_grids, probes, report, training_curves
-figures.save_figure(figures.roc_curves([0, 1], [[.6, .4], [.3, .7]], ["a", "b"]),
-                    tempfile.mkdtemp() + "/roc.png")
+from deeplens_tf.evaluation import report_folder
+from deeplens_tf.figures import image_grids, mass_figures, training_curves
+from deeplens_tf.figures.classifier_figures import roc_curves
+from deeplens_tf.figures.picture_files import save_figure
+from deeplens_tf.probes import sklearn_probes
+save_figure(roc_curves([0, 1], [[.6, .4], [.3, .7]], ["a", "b"]), tempfile.mkdtemp() + "/roc.png")
 assert matplotlib.rcParams.copy() == before
 print(sorted({"matplotlib.pyplot", "tensorflow", "keras"} & set(sys.modules)))
 """

@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplens_tf.figures.classifier_figures import save_figure
-from deeplens_tf.figures.image_grids import (
-    image_grid,
-    views_grid,
-)
+from deeplens_tf.figures.image_grids import image_grid, views_grid
+from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.figures.style import IMAGE_COLOURS
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeplens_tf.figures.classifier_figures import save_figure
+from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.figures.style import line_colours
 from deeplens_tf.figures.training_curves import training_curves
 

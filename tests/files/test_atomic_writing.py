@@ -1,10 +1,6 @@
 import pytest
 
-from deeplens_tf.files.atomic_writing import (
-    create_whole,
-    sweep_partials,
-    write_whole,
-)
+from deeplens_tf.files.atomic_writing import create_whole, sweep_partials, write_whole
 
 
 def names(folder):

@@ -29,10 +29,7 @@ def set_shard(folder, data):
 def set_examples(folder, **changes):
     """Write the training examples anew with a value of each exchanged; all digests are true."""
     from deeplens_tf.data.manifest import Manifest
-    from deeplens_tf.data.shards import (
-        Example,
-        write_split,
-    )
+    from deeplens_tf.data.shards import Example, write_split
 
     manifest = Manifest.load(folder)
     count = manifest.splits["train"].count

@@ -23,20 +23,12 @@ from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.mass_tables import read_masses
 from deeplens_tf.data.shard_checks import examine
-from deeplens_tf.data.shards import (
-    Example,
-    read_index,
-    verify_shards,
-    write_split,
-)
+from deeplens_tf.data.shards import Example, read_index, verify_shards, write_split
 from deeplens_tf.errors import DataError, RequestError, UnusableFile
 from deeplens_tf.evaluation.comparison import compare, markdown_table, read_entries
 from deeplens_tf.files.plain_yaml import parse_yaml
 from deeplens_tf.saving.allow_list import check_recipe
-from deeplens_tf.saving.archive_checks import (
-    check_model_file,
-    check_weights,
-)
+from deeplens_tf.saving.archive_checks import check_model_file, check_weights
 from deeplens_tf.simulation.request import SimulationRequest
 from deeplens_tf.simulation.request_file import claim_folder
 from deeplens_tf.terminal import printable

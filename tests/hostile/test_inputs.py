@@ -20,16 +20,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplens_tf.cli import import_tensorflow, run_stage
+from deeplens_tf.cli import run_stage
 from deeplens_tf.config import load_config, save_config
+from deeplens_tf.startup import import_tensorflow
 from tests.hostile.arrays import NPY, NPZ, SENTINEL, good_image
-from tests.hostile.models import (
-    MODELS,
-    OLD_WEIGHTS,
-    members_of,
-    write_hollow,
-    write_hollow_weights,
-)
+from tests.hostile.models import MODELS, OLD_WEIGHTS, members_of, write_hollow, write_hollow_weights
 from tests.hostile.prepared import PREPARED
 from tests.hostile.texts import CONFIGS, DAMAGED, REPORTS, facts, scored
 

@@ -13,10 +13,9 @@ from deeplens_tf.metrics.classification import (
     classification_metrics,
     confusion_matrix,
     expected_calibration_error,
-    regression_intervals,
-    regression_metrics,
     reliability_curve,
 )
+from deeplens_tf.metrics.regression import regression_intervals, regression_metrics
 
 NAMES = ["axion", "cdm", "no_sub"]
 

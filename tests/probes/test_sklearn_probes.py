@@ -5,10 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from deeplens_tf.probes.sklearn_probes import (
-    probe_classification,
-    probe_regression,
-)
+from deeplens_tf.probes.sklearn_probes import probe_classification, probe_regression
 
 NAMES = ["axion", "cdm", "no_sub"]
 

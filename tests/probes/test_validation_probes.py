@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import (
-    image_batches,
-    open_data,
-)
-from deeplens_tf.probes.sklearn_probes import (
-    probe_classification,
-    probe_regression,
-)
+from deeplens_tf.data.batches import image_batches, open_data
+from deeplens_tf.probes.sklearn_probes import probe_classification, probe_regression
 from deeplens_tf.probes.validation_probes import validation_probes
 from tests.conftest import write_blobs
 from tests.evaluation.runs import write_masses

@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.errors import RequestError, ResourceError
-from deeplens_tf.runs.checkpoints import (
-    ARRAYS,
-    FORMAT,
-    MANIFEST,
-    STATE,
-    CheckpointStore,
-)
+from deeplens_tf.runs.checkpoints import ARRAYS, FORMAT, MANIFEST, STATE, CheckpointStore
 
 ARRAY_OF = {"model/00000/kernel": np.arange(6, dtype="float32").reshape(2, 3)}
 

@@ -10,12 +10,7 @@ import sys
 import pytest
 
 from deeplens_tf.errors import ResourceError
-from deeplens_tf.runs.lock import (
-    LOCK,
-    Holder,
-    hold,
-    refuse_if_held,
-)
+from deeplens_tf.runs.lock import LOCK, Holder, hold, refuse_if_held
 from tests.conftest import REPOSITORY
 
 HOLD = """

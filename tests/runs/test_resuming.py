@@ -9,17 +9,8 @@ from deeplens_tf import finetune, pretrain
 from deeplens_tf.config import load_config, save_config
 from deeplens_tf.errors import DataError, RequestError, ResourceError
 from deeplens_tf.runs.checkpoints import FORMAT
-from deeplens_tf.runs.lock import (
-    Holder,
-    hold,
-)
-from deeplens_tf.runs.resuming import (
-    claim_run,
-    continued,
-    finish,
-    is_finished,
-    point_to_run,
-)
+from deeplens_tf.runs.lock import Holder, hold
+from deeplens_tf.runs.resuming import claim_run, continued, finish, is_finished, point_to_run
 from deeplens_tf.runs.run_folder import Run
 
 FACTS = {

@@ -9,15 +9,10 @@ import pytest
 
 from deeplens_tf.config import load_config
 from deeplens_tf.errors import RequestError
-from deeplens_tf.runs.run_folder import (
-    ENCODER,
-    MODEL,
-    Run,
-    create_run,
-    encoder_origin,
-    newest_run,
-    run_of,
-)
+from deeplens_tf.files.products import ENCODER, MODEL
+from deeplens_tf.runs.new_run import create_run
+from deeplens_tf.runs.provenance import encoder_origin
+from deeplens_tf.runs.run_folder import Run, newest_run, run_of
 
 
 @pytest.fixture

@@ -6,13 +6,10 @@ import pytest
 
 import deeplens_tf
 from deeplens_tf.errors import RequestError
+from deeplens_tf.files.products import encoder_file
 from deeplens_tf.models import DownstreamModel, build_encoder
 from deeplens_tf.models.heads import classification_head
-from deeplens_tf.saving.keras_files import (
-    encoder_file,
-    load_downstream,
-    load_encoder,
-)
+from deeplens_tf.saving.keras_files import load_downstream, load_encoder
 from tests.models.tiny import assert_same_values, tiny_images, tiny_vit
 
 

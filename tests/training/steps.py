@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from deeplens_tf.distribution.strategy import ALONE
+from deeplens_tf.losses import mae_dex, squared_error_dex
 from deeplens_tf.models import DownstreamModel
 from deeplens_tf.models.heads import MassHead, classification_head
-from deeplens_tf.models.likelihoods import mae_dex, squared_error_dex
 from deeplens_tf.training.methods import build_method
 from tests.models.pretexts import CLASSES, METHODS, make_batch, settings
 from tests.models.tiny import tiny_images, tiny_vit

@@ -4,13 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from deeplens_tf.training.callbacks import (
-    CollapseWarning,
-    SaveBest,
-    bar_verbosity,
-    progress_verbosity,
-    save_model,
-)
+from deeplens_tf.saving.keras_files import save_model
+from deeplens_tf.terminal import bar_verbosity, progress_verbosity
+from deeplens_tf.training.callbacks import CollapseWarning, SaveBest
 
 
 class Notebook:

@@ -13,11 +13,7 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf.config import CheckpointConfig, load_config
-from deeplens_tf.data.batches import (
-    Share,
-    labelled_batches,
-    open_data,
-)
+from deeplens_tf.data.batches import Share, labelled_batches, open_data
 from deeplens_tf.errors import RequestError, Stopped
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import fitting

@@ -10,10 +10,7 @@ import pytest
 
 from deeplens_tf import load_encoder
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import (
-    open_data,
-    pretraining_batches,
-)
+from deeplens_tf.data.batches import open_data, pretraining_batches
 from deeplens_tf.distribution.strategy import ALONE
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models.vit import VARIANTS

@@ -1,0 +1,111 @@
+"""Predicted against true mass."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from deeplens_tf.figures.style import PALETTE, in_house_style, line_colours, name_axes
+from deeplens_tf.metrics.regression import checked_values
+from deeplens_tf.metrics.weighted import FloatArray
+
+MAX_POINTS_WITH_BARS = 300
+"""Up to here each point can carry its own error bar and still be seen."""
+
+
+IMAGES_PER_BIN = 20
+"""A bin of mass with fewer has no percentiles worth drawing."""
+
+
+@in_house_style
+def predicted_against_true(
+    true_log10: ArrayLike,
+    predicted_log10: ArrayLike,
+    std_dex: ArrayLike | None = None,
+    quantity: str = "axion mass / eV",
+    title: str = "",
+    marks: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw each prediction over its own truth, and the residuals by mass below.
+
+    Args:
+        true_log10: shape (n,), log10 of the true mass in eV.
+        predicted_log10: shape (n,), in the same order.
+        std_dex: shape (n,), predicted standard deviations, where the model has them: drawn as
+            error bars for few points, and as their mean in each bin of mass below.
+        quantity: what the logarithm is of, with its unit.
+        title: of the upper panel.
+        marks: name -> log10 of a true mass, drawn as a vertical line through both panels.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: arrays of unequal shape, or values that are not finite.
+    """
+    true, predicted, *deviations = checked_values(true_log10, predicted_log10, std_dex)
+    std = deviations[0] if deviations else None
+    figure = Figure(figsize=(5.8, 7.4))
+    upper, lower = figure.subplots(2, sharex=True, height_ratios=(2.4, 1))
+    _draw_pairs(upper, true, predicted, std)
+    _draw_residuals(lower, true, predicted - true)
+    _draw_bins_of_mass(lower, true, predicted - true, std)
+    _draw_marks((upper, lower), marks or {})
+    name_axes(upper, title or "Predicted against true", "", f"predicted log10({quantity})")
+    name_axes(lower, "", f"true log10({quantity})", "residual (dex)")
+    legend = figure.legend(loc="outside lower center", ncols=2)
+    legend.legend_handles[0].set_alpha(1)  # one faint point would not be seen
+    return figure
+
+
+def _draw_pairs(
+    axes: Axes, true: FloatArray, predicted: FloatArray, std: FloatArray | None
+) -> None:
+    if std is not None and len(true) <= MAX_POINTS_WITH_BARS:
+        axes.errorbar(true, predicted, std, fmt="none", ecolor=PALETTE[0], alpha=0.3, linewidth=1)
+    axes.plot(true, predicted, "o", label=f"{len(true):,} images", **_point_look(len(true)))
+    ends = [true.min(), true.max()]
+    axes.plot(ends, ends, color="black", linestyle="--", linewidth=1.4, label="predicted = true")
+
+
+def _draw_residuals(axes: Axes, true: FloatArray, residual: FloatArray) -> None:
+    axes.plot(true, residual, "o", **_point_look(len(true)))
+    axes.axhline(0, color="black", linestyle="--", linewidth=1.4)
+
+
+def _draw_bins_of_mass(
+    axes: Axes, true: FloatArray, residual: FloatArray, std: FloatArray | None
+) -> None:
+    """Draw the residuals' median and spread in bins of equally many images."""
+    count = min(10, len(true) // IMAGES_PER_BIN)
+    if count < 2:
+        return
+    bins = np.array_split(np.argsort(true, kind="stable"), count)
+    middle = [true[index].mean() for index in bins]
+    low, median, high = np.array([np.percentile(residual[i], [16, 50, 84]) for i in bins]).T
+    axes.fill_between(
+        middle, low, high, color=PALETTE[1], alpha=0.3, linewidth=0, label="central 68 %"
+    )
+    axes.plot(middle, median, color=PALETTE[1], label="median residual")
+    if std is not None:
+        width = np.array([std[index].mean() for index in bins])
+        look = {"color": "black", "linestyle": ":", "linewidth": 1.4}
+        axes.plot(middle, width, label="± mean predicted std", **look)
+        axes.plot(middle, -width, **look)
+
+
+def _draw_marks(panels: Sequence[Axes], marks: Mapping[str, float]) -> None:
+    colours = line_colours(2 + len(marks))[2:]  # the first two are the points' and the bins'
+    for colour, (name, place) in zip(colours, marks.items(), strict=True):
+        for axes in panels:
+            label = name if axes is panels[0] else None
+            axes.axvline(place, color=colour, linestyle="-.", linewidth=1.4, label=label)
+
+
+def _point_look(points: int) -> dict[str, Any]:
+    """The more points, the more each lets through."""
+    opacity = float(np.clip(10 / np.sqrt(points), 0.12, 0.8))
+    return {"color": PALETTE[0], "alpha": opacity, "markersize": 4, "markeredgewidth": 0}

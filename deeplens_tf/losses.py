@@ -1,6 +1,7 @@
-"""The self-supervised losses as pure functions of `keras.ops`, taken in float32.
+"""Losses as pure functions of `keras.ops`: self-supervised ones, and those of a predicted mass.
 
-float32 whatever the policy: normalising a zero vector in float16 gives NaN.
+All are computed in float32 under any precision policy: normalising a zero vector in float16 gives
+NaN.
 """
 
 import math
@@ -8,11 +9,11 @@ import math
 import keras
 from keras import KerasTensor, ops
 
-VARIANCE_EPSILON = 1e-5  # that of the BatchNorm by which Barlow Twins' authors standardise
+VARIANCE_EPSILON = 1e-5  # of the BatchNorm with which the authors of Barlow Twins standardise
 
 
 def normalised(vectors: KerasTensor) -> KerasTensor:
-    """Scale each vector to unit length, in float32.
+    """Scale each vector to unit length.
 
     Args:
         vectors: shape (batch, dim).
@@ -24,28 +25,46 @@ def normalised(vectors: KerasTensor) -> KerasTensor:
 
 
 def cosine_similarities(
-    projections_1: KerasTensor, projections_2: KerasTensor, temperature: float = 0.1
+    projections: KerasTensor, candidates: KerasTensor, temperature: float = 0.1
 ) -> KerasTensor:
-    """Return the cosine of each pair of projections over the temperature.
+    """Compute the cosine of each projection and each candidate, divided by the temperature.
 
     Args:
-        projections_1: first view, shape (batch, dim).
-        projections_2: second view, shape (batch, dim).
+        projections: shape (batch, dim).
+        candidates: shape (candidates, dim).
         temperature: positive divisor of the cosines.
 
     Returns:
-        Shape (batch, batch), float32: row i holds view 1 of example i against every view 2.
+        Shape (batch, candidates), float32.
+
+    Raises:
+        ValueError: a temperature that is not positive.
     """
-    cosines = ops.matmul(normalised(projections_1), ops.transpose(normalised(projections_2)))
+    require_positive_temperature(temperature)
+    cosines = ops.matmul(normalised(projections), ops.transpose(normalised(candidates)))
     return cosines / temperature
 
 
-def contrastive_loss(
-    projections_1: KerasTensor, projections_2: KerasTensor, temperature: float = 0.1
-) -> KerasTensor:
-    """Symmetric InfoNCE: each view must find its partner among the batch's other views.
+def require_positive_temperature(temperature: float) -> None:
+    """Check the divisor of the cosines; a tensor is not checked.
 
-    The mean of two cross-entropies, of view 1 among views 2 and of view 2 among views 1
+    Raises:
+        ValueError: not positive.
+    """
+    if not ops.is_tensor(temperature) and not temperature > 0:
+        raise ValueError(f"temperature must be positive. Received: temperature={temperature}")
+
+
+def contrastive_loss(
+    projections_1: KerasTensor,
+    projections_2: KerasTensor,
+    temperature: float = 0.1,
+    candidates: tuple[KerasTensor, KerasTensor] | None = None,
+    first_row: KerasTensor | int = 0,
+) -> KerasTensor:
+    """Symmetric InfoNCE: classify the partner of each view among the other view's projections.
+
+    The mean of two cross-entropies, view 1 against all views 2 and view 2 against all views 1
     (van den Oord et al. 2018, arXiv:1807.03748, eq. 4; both directions as in CLIP,
     arXiv:2103.00020, fig. 3). The inputs are normalised here.
 
@@ -53,21 +72,35 @@ def contrastive_loss(
         projections_1: first view, shape (batch, dim).
         projections_2: second view, shape (batch, dim); row i is the partner of row i.
         temperature: positive divisor of the cosine similarities.
+        candidates: projections of view 1 and of view 2 to compare with, each of shape
+            (candidates, dim), such as those gathered from all replicas; None for the batch's own.
+        first_row: row of the candidates at which the batch's own projections begin.
 
     Returns:
         Loss per example, shape (batch,), float32.
+
+    Raises:
+        ValueError: a temperature that is not positive.
     """
-    similarities = cosine_similarities(projections_1, projections_2, temperature)
-    directions = (similarities, ops.transpose(similarities))
-    partners = ops.arange(ops.shape(similarities)[0])
-    return sum(partner_cross_entropy(partners, logits) for logits in directions) / 2
+    candidates_1, candidates_2 = candidates or (projections_1, projections_2)
+    partners = partner_columns(projections_1, first_row)
+    losses = [
+        partner_cross_entropy(partners, cosine_similarities(own, others, temperature))
+        for own, others in ((projections_1, candidates_2), (projections_2, candidates_1))
+    ]
+    return (losses[0] + losses[1]) / 2
+
+
+def partner_columns(projections: KerasTensor, first_row: KerasTensor | int = 0) -> KerasTensor:
+    """Return the column of each row's partner among the candidates, shape (batch,)."""
+    return first_row + ops.arange(ops.shape(projections)[0])
 
 
 def partner_cross_entropy(partners: KerasTensor, similarities: KerasTensor) -> KerasTensor:
-    """Cross-entropy of picking each row's partner among the columns.
+    """Cross-entropy of choosing each row's partner among the columns.
 
     Args:
-        partners: the partner's column, shape (batch,).
+        partners: column of the partner, shape (batch,).
         similarities: logits, shape (batch, candidates).
 
     Returns:
@@ -80,11 +113,11 @@ def byol_loss(p: KerasTensor, z: KerasTensor) -> KerasTensor:
     """Squared distance of normalised predictions and targets: 2 - 2 x their mean cosine.
 
     One direction of BYOL's loss (Grill et al. 2020, arXiv:2006.07733, eq. 2). The paper adds
-    the loss of the exchanged views; `BYOLModel` averages both.
+    the loss with the views exchanged; `BYOLModel` averages the two.
 
     Args:
-        p: the online network's predictions, shape (batch, dim).
-        z: the target network's projections, shape (batch, dim).
+        p: predictions of the online network, shape (batch, dim).
+        z: projections of the target network, shape (batch, dim).
 
     Returns:
         Scalar, float32, from 0 to 4.
@@ -93,13 +126,13 @@ def byol_loss(p: KerasTensor, z: KerasTensor) -> KerasTensor:
 
 
 def simsiam_loss(p: KerasTensor, z: KerasTensor) -> KerasTensor:
-    """Negative cosine of predictions and projections; no gradient flows into the projections.
+    """Negative cosine of predictions and projections, without gradient through the projections.
 
     One direction of SimSiam's loss (Chen and He 2020, arXiv:2011.10566, eq. 1 and 3);
     `SimSiamModel` averages both.
 
     Args:
-        p: predictions of one view, shape (batch, dim).
+        p: predictions from one view, shape (batch, dim).
         z: projections of the other view, shape (batch, dim).
 
     Returns:
@@ -109,7 +142,7 @@ def simsiam_loss(p: KerasTensor, z: KerasTensor) -> KerasTensor:
 
 
 def mean_cosine(vectors_1: KerasTensor, vectors_2: KerasTensor) -> KerasTensor:
-    """Return the mean over the batch of the cosine of row i with row i: a scalar, float32."""
+    """Return the mean over the batch of the cosine of row i and row i: a scalar, float32."""
     return ops.mean(ops.sum(normalised(vectors_1) * normalised(vectors_2), axis=-1))
 
 
@@ -118,13 +151,13 @@ def barlow_twins_loss(
 ) -> KerasTensor:
     """Squared distance of the views' cross-correlation matrix from the identity.
 
-    Each dimension is to agree between the views and to say something of its own (Zbontar et
-    al. 2021, arXiv:2103.03230, eq. 1 and 2).
+    The diagonal makes each dimension agree between the views; the rest decorrelates the
+    dimensions (Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2).
 
     Args:
         projections_1: first view, shape (batch, dim).
         projections_2: second view, shape (batch, dim); row i is the partner of row i.
-        off_diagonal_weight: lambda, the weight of the redundancy between dimensions.
+        off_diagonal_weight: lambda, the weight of the off-diagonal terms.
 
     Returns:
         Scalar, float32.
@@ -143,14 +176,14 @@ def cross_correlation(projections_1: KerasTensor, projections_2: KerasTensor) ->
         projections_2: second view, shape (batch, dim).
 
     Returns:
-        Shape (dim, dim), float32, from -1 to 1; 0 for a dimension that is constant.
+        Shape (dim, dim), float32, from -1 to 1; 0 for a constant dimension.
     """
     first, second = _standardised(projections_1), _standardised(projections_2)
     return ops.matmul(ops.transpose(first), second) / ops.cast(ops.shape(first)[0], "float32")
 
 
 def _standardised(vectors: KerasTensor) -> KerasTensor:
-    """Bring each dimension to mean 0 and variance 1 over the batch."""
+    """Scale each dimension to mean 0 and variance 1 over the batch."""
     vectors = ops.cast(vectors, "float32")
     mean, variance = ops.moments(vectors, axes=0, keepdims=True)
     return (vectors - mean) / ops.sqrt(variance + VARIANCE_EPSILON)
@@ -158,7 +191,15 @@ def _standardised(vectors: KerasTensor) -> KerasTensor:
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
 def squared_error_dex(log10_mass: KerasTensor, predicted: KerasTensor) -> KerasTensor:
-    """Squared error per image, shape (batch,), in dex squared."""
+    """Squared error per image.
+
+    Args:
+        log10_mass: true log10 of the mass in eV, shape (batch, 1).
+        predicted: output of `MassHead`, shape (batch, 1 or 2).
+
+    Returns:
+        Shape (batch,), in dex squared.
+    """
     return ops.square(log10_mass - predicted[:, :1])[:, 0]
 
 
@@ -166,10 +207,16 @@ def squared_error_dex(log10_mass: KerasTensor, predicted: KerasTensor) -> KerasT
 def gaussian_negative_log_likelihood(
     log10_mass: KerasTensor, predicted: KerasTensor
 ) -> KerasTensor:
-    """Return -log N(log10_mass | mean, std) per image, shape (batch,), the constant included.
+    """Return -log N(log10_mass | mean, std) per image, including the constant.
 
-    The columns of `predicted` are mean and standard deviation (Nix and Weigend 1994,
-    doi:10.1109/ICNN.1994.374138, eq. 3).
+    Nix and Weigend 1994, doi:10.1109/ICNN.1994.374138, eq. 3.
+
+    Args:
+        log10_mass: true log10 of the mass in eV, shape (batch, 1).
+        predicted: mean and standard deviation, shape (batch, 2).
+
+    Returns:
+        Shape (batch,).
     """
     mean, std = predicted[:, 0], predicted[:, 1]
     residual = (log10_mass[:, 0] - mean) / std
@@ -178,5 +225,9 @@ def gaussian_negative_log_likelihood(
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
 def mae_dex(log10_mass: KerasTensor, predicted: KerasTensor) -> KerasTensor:
-    """Absolute error per image, shape (batch,), in dex."""
+    """Absolute error per image; arguments as for `squared_error_dex`.
+
+    Returns:
+        Shape (batch,), in dex.
+    """
     return ops.abs(log10_mass - predicted[:, :1])[:, 0]

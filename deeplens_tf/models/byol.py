@@ -1,4 +1,4 @@
-"""BYOL: predict what a slower copy of oneself makes of the other view.
+"""BYOL: predict the projection of the other view by a moving average of the network itself.
 
 Grill et al. 2020, arXiv:2006.07733.
 """
@@ -11,26 +11,31 @@ import keras
 from keras import KerasTensor, ops
 
 from deeplens_tf.losses import byol_loss
-from deeplens_tf.models.self_supervised import VIEWS, SelfSupervisedModel, build_on_features
+from deeplens_tf.models.joint_embedding import VIEWS, JointEmbeddingModel
+from deeplens_tf.models.self_supervised import build_on_features
+
+Pairs = Iterator[tuple[keras.Variable, keras.Variable]]
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class BYOLModel(SelfSupervisedModel):
-    """Online network (encoder, projector, predictor) and the target network it follows.
+class BYOLModel(JointEmbeddingModel):
+    """Online network (encoder, projector, predictor) and target network (encoder, projector).
 
-    The target is an encoder and a projector with weights of their own, which start as the
-    online ones' and follow them as a moving average after each step of the optimiser. As its
-    authors do, only parameters are averaged: the target's BatchNorms normalise by the batch in
-    training and keep moving statistics of what they see themselves.
+    The target starts as a copy of the online network and follows it as a moving average, once
+    after each optimiser step. As in the authors' code only parameters are averaged: the target's
+    BatchNorms normalise by the batch in training and keep their own moving statistics.
 
     Args:
         encoder: built model, image -> features.
         projector: features -> projection.
-        predictor: projection -> prediction of the target's projection, as long as it.
-        beta: share of the target that one update keeps, at the start.
-        total_steps: updates after which that share has risen to 1 by a cosine; None keeps it
+        predictor: projection -> prediction of the target's projection, of the same length.
+        momentum: fraction of the target that the first update keeps (beta in the paper), 0 to 1.
+        total_steps: updates over which the momentum rises to 1 along a cosine; None keeps it
             constant.
         probe: layer of class logits on the features, or None for unlabelled data.
+
+    Raises:
+        ValueError: a momentum outside of 0 to 1.
 
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))
@@ -45,15 +50,15 @@ class BYOLModel(SelfSupervisedModel):
         encoder: keras.Model,
         projector: keras.layers.Layer,
         predictor: keras.layers.Layer,
-        beta: float = 0.99,
+        momentum: float = 0.99,
         total_steps: int | None = None,
         probe: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(encoder, probe, **kwargs)
-        self.projector = projector
-        self.predictor = predictor
-        self.beta = beta
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum must be from 0 to 1. Received: momentum={momentum}")
+        super().__init__(encoder, projector, predictor, probe, **kwargs)
+        self.momentum = momentum
         self.total_steps = total_steps
         self.target_encoder = _copy(encoder)
         self.target_projector = _copy(projector)
@@ -61,15 +66,12 @@ class BYOLModel(SelfSupervisedModel):
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates"
         )
         self.build()
-        # A model that is read from a file gets the file's target after this.
+        # A model that is loaded from a file gets the file's target after this.
         self.copy_online_to_target()
 
     def build(self, input_shape: Any = None) -> None:
-        """Allocate the heads, the probe and the target, which no gradient may move."""
+        """Create the variables of the heads, the probe and the target; freeze the target."""
         super().build(input_shape)
-        build_on_features(self.projector, self.encoder)
-        if not self.predictor.built:
-            self.predictor.build(self.projector.output_shape)
         if not self.target_encoder.built:
             self.target_encoder.build()
         build_on_features(self.target_projector, self.target_encoder)
@@ -79,71 +81,68 @@ class BYOLModel(SelfSupervisedModel):
 
     def call(
         self, batch: dict[str, KerasTensor], training: bool | None = None
-    ) -> dict[str, tuple[KerasTensor, KerasTensor]]:
-        """Return `features`, `predictions` and `targets` of both views, each (batch, dim)."""
-        features = self.encode_views(batch, training)
-        projections = tuple(self.projector(part, training=training) for part in features)
-        predictions = tuple(self.predictor(part, training=training) for part in projections)
-        targets = tuple(self._target(batch[view], training) for view in VIEWS)
-        return {"features": features, "predictions": predictions, "targets": targets}
+    ) -> dict[str, tuple[KerasTensor, ...]]:
+        """Return the online network's outputs and `targets`, the projections of the target."""
+        outputs = super().call(batch, training)
+        return outputs | {"targets": tuple(self._target(batch[view], training) for view in VIEWS)}
 
     def _target(self, images: KerasTensor, training: bool | None) -> KerasTensor:
         features = self.target_encoder(images, training=training)
         return ops.stop_gradient(self.target_projector(features, training=training))
 
     def pretext_loss(self, batch: dict[str, KerasTensor], outputs: dict[str, Any]) -> KerasTensor:
-        """Return the loss averaged over both crossings; the paper adds them."""
+        """Return the loss averaged over both directions; the paper adds them."""
         (p1, p2), (z1, z2) = outputs["predictions"], outputs["targets"]
         return (byol_loss(p1, z2) + byol_loss(p2, z1)) / 2
 
     def train_step(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Take the optimiser's step, then let the target follow once."""
+        """Take the optimiser's step, then update the target once."""
         logs = super().train_step(*args, **kwargs)
         self.update_target()
         return logs
 
     def update_target(self) -> None:
-        """Move each target parameter toward its online one: beta x target + (1 - beta) x online."""
-        moved = self.moved_share()
-        for online, target in self._parameters():
-            target.assign(target + moved * (online - target))
+        """Move each target parameter: momentum x target + (1 - momentum) x online."""
+        rate = self.target_update_rate()
+        for online, target in self._pairs():
+            if online.trainable:
+                target.assign(target + rate * (online - target))
         self.updates.assign(self.updates + 1)
 
-    def moved_share(self) -> KerasTensor | float:
-        """Return 1 - beta of the next update, from (1 - beta) at the start to 0 at the end.
+    def target_update_rate(self) -> KerasTensor | float:
+        """Return 1 - momentum of the next update, which falls to 0 over `total_steps`.
 
-        beta_k = 1 - (1 - beta) (cos(pi k / K) + 1) / 2 (section 3.3). The half angle's square
-        is the same, and does not round to 0 before the last step.
+        beta_k = 1 - (1 - beta) (cos(pi k / K) + 1) / 2 (section 3.3). The square of the cosine of
+        half the angle is equal to it and does not round to 0 before the last step.
         """
         if self.total_steps is None:
-            return 1 - self.beta
+            return 1 - self.momentum
         done = ops.minimum(ops.cast(self.updates, "float32") / self.total_steps, 1.0)
-        return (1 - self.beta) * ops.square(ops.cos(math.pi / 2 * done))
+        return (1 - self.momentum) * ops.square(ops.cos(math.pi / 2 * done))
 
     def copy_online_to_target(self) -> None:
-        """Give the target the online network's weights, moving statistics included."""
-        for online, target in self._weights():
+        """Give the target the online network's weights, including moving statistics."""
+        for online, target in self._pairs():
             target.assign(online)
 
-    def _parameters(self) -> Iterator[tuple[keras.Variable, keras.Variable]]:
-        return (pair for pair in self._weights() if pair[0].trainable)
-
-    def _weights(self) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+    def _pairs(self) -> Pairs:
         yield from zip(self.encoder.weights, self.target_encoder.weights, strict=True)
         yield from zip(self.projector.weights, self.target_projector.weights, strict=True)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, the nested models serialised."""
-        serialise = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "projector": serialise(self.projector),
-            "predictor": serialise(self.predictor),
-            "beta": self.beta,
-            "total_steps": self.total_steps,
-        }
+        own = {"momentum": self.momentum, "total_steps": self.total_steps}
+        return super().get_config() | own
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> keras.Model:
+        """Rebuild the model from `get_config`; earlier versions called the momentum beta."""
+        if "beta" in config:
+            config = {**config, "momentum": config["beta"]}
+            del config["beta"]
+        return super().from_config(config, custom_objects)
 
 
 def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return a layer of the same configuration, with weights and a name of its own."""
+    """Return a layer of the same configuration with its own weights and name."""
     return type(layer).from_config({**layer.get_config(), "name": f"target_{layer.name}"})

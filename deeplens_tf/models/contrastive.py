@@ -1,23 +1,33 @@
-"""Contrastive learning: two views of an image are to find each other in the batch."""
+"""Contrastive learning: find each view's partner among the other images of the batch."""
 
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
 
-from deeplens_tf.losses import cosine_similarities, partner_cross_entropy
-from deeplens_tf.models.self_supervised import SelfSupervisedModel, build_on_features
+from deeplens_tf.losses import (
+    contrastive_loss,
+    cosine_similarities,
+    partner_columns,
+    require_positive_temperature,
+)
+from deeplens_tf.models.joint_embedding import JointEmbeddingModel
+
+Projections = tuple[KerasTensor, KerasTensor]
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class ContrastiveModel(SelfSupervisedModel):
+class ContrastiveModel(JointEmbeddingModel):
     """Encoder and projector trained by symmetric InfoNCE, with an optional linear probe.
 
     Args:
         encoder: built model, image -> features.
-        projector: features -> projection, on which the loss is taken.
-        temperature: divisor of the cosine similarities.
+        projector: features -> projection, the input of the loss.
+        temperature: positive divisor of the cosine similarities.
         probe: layer of class logits on the features, or None for unlabelled data.
+
+    Raises:
+        ValueError: a temperature that is not positive.
 
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))
@@ -34,41 +44,30 @@ class ContrastiveModel(SelfSupervisedModel):
         probe: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(encoder, probe, **kwargs)
-        self.projector = projector
+        require_positive_temperature(temperature)
+        super().__init__(encoder, projector, probe=probe, **kwargs)
         self.temperature = temperature
         self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy(name="contrastive_accuracy")
         self.build()
 
-    def build(self, input_shape: Any = None) -> None:
-        """Allocate the projector and the probe."""
-        super().build(input_shape)
-        build_on_features(self.projector, self.encoder)
-
-    def call(
-        self, batch: dict[str, KerasTensor], training: bool | None = None
-    ) -> dict[str, tuple[KerasTensor, KerasTensor]]:
-        """Return the `features` and the `projections` of both views, each (batch, dim)."""
-        features = self.encode_views(batch, training)
-        projections = tuple(self.projector(part, training=training) for part in features)
-        return {"features": features, "projections": projections}
-
     def pretext_loss(self, batch: dict[str, KerasTensor], outputs: dict[str, Any]) -> KerasTensor:
-        """Return the mean InfoNCE and count, in both directions, the partners found."""
-        own = outputs["projections"]
-        everyone = [self.replicas.gather(part) for part in own]
-        partners = self.replicas.first_row(own[0]) + ops.arange(ops.shape(own[0])[0])
-        losses = []
-        for part, candidates in zip(own, reversed(everyone), strict=True):
-            similarities = cosine_similarities(part, candidates, self.temperature)
+        """Return the mean InfoNCE; negatives are the images of all replicas."""
+        view_1, view_2 = outputs["projections"]
+        candidates = (self.replicas.gather(view_1), self.replicas.gather(view_2))
+        first_row = self.replicas.first_row(view_1)
+        self._count_found_partners((view_1, view_2), candidates, first_row)
+        losses = contrastive_loss(view_1, view_2, self.temperature, candidates, first_row)
+        return ops.mean(losses)
+
+    def _count_found_partners(
+        self, own: Projections, candidates: Projections, first_row: KerasTensor | int
+    ) -> None:
+        """Update the accuracy of choosing the partner, in both directions."""
+        partners = partner_columns(own[0], first_row)
+        for part, others in zip(own, reversed(candidates), strict=True):
+            similarities = cosine_similarities(part, others, self.temperature)
             self.accuracy_tracker.update_state(partners, similarities)
-            losses.append(ops.mean(partner_cross_entropy(partners, similarities)))
-        return (losses[0] + losses[1]) / 2
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, the nested models serialised."""
-        return {
-            **super().get_config(),
-            "projector": keras.saving.serialize_keras_object(self.projector),
-            "temperature": self.temperature,
-        }
+        return {**super().get_config(), "temperature": self.temperature}

@@ -1,4 +1,4 @@
-"""An encoder with a head: what fine-tuning trains and `model.keras` holds."""
+"""An encoder with a head: the model that fine-tuning trains and `model.keras` contains."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class DownstreamModel(keras.Model):
         encoder: built model, image -> features.
         head: layer on the features.
         class_names: the classes in the order of the head's outputs; none for a regression.
-        freeze: leave the encoder as it is and train the head alone.
+        freeze: keep the encoder's weights and train the head only.
 
     Input shape:
         (batch, height, width, bands), values in [0, 1].
@@ -38,8 +38,8 @@ class DownstreamModel(keras.Model):
         self.head = head
         self.class_names = tuple(class_names)
         self.freeze = freeze
-        # Twice: an attribute set to what it already is goes unnoticed under TensorFlow, and the
-        # layers of an encoder that was saved frozen load as trainable.
+        # Set twice: under TensorFlow, setting an attribute to its present value has no effect, and
+        # the layers of an encoder that was saved frozen load as trainable.
         self.encoder.trainable = freeze
         self.encoder.trainable = not freeze
         self.build()
@@ -55,22 +55,22 @@ class DownstreamModel(keras.Model):
         return "classification" if self.class_names else "regression"
 
     def build(self, input_shape: Any = None) -> None:
-        """Allocate the head; the encoder comes built."""
+        """Create the variables of the head; the encoder is built already."""
         build_on_features(self.head, self.encoder)
         self.built = True
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the head's output for a batch of images."""
-        # A frozen encoder is used as it will be at inference: no dropout, fixed statistics.
+        # A frozen encoder works as at inference: no dropout, fixed statistics.
         features = self.encoder(images, training=training and not self.freeze)
         return self.head(features)
 
     def get_build_config(self) -> dict[str, Any]:
-        """Return an empty recipe: all shapes follow from the encoder's."""
+        """Return an empty configuration: all shapes follow from the encoder's."""
         return {}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Allocate every variable, so that the file's values find their place."""
+        """Create every variable, so that all values in the file are restored."""
         self.build()
 
     def get_config(self) -> dict[str, Any]:

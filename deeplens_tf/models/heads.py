@@ -1,4 +1,4 @@
-"""The small networks that sit on an encoder's features."""
+"""Small networks on the features of an encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,8 @@ MIN_STD_DEX = 1e-3
 def projection_head(width: int) -> keras.Sequential:
     """Return the contrastive projector: Dense(width, relu), Dense(width).
 
-    (batch, features) -> (batch, width); the last layer is float32 whatever the policy, since
-    the loss is taken there.
+    (batch, features) -> (batch, width); the last layer is float32 under any precision policy,
+    since its output goes into the loss.
     """
     return keras.Sequential(
         [
@@ -25,16 +25,16 @@ def projection_head(width: int) -> keras.Sequential:
 
 
 def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) -> keras.Sequential:
-    """Return a perceptron with a BatchNorm and relu after each layer but the last.
+    """Return an MLP with a BatchNorm and relu after each layer but the last.
 
-    (batch, features) -> (batch, widths[-1]); the last layer is float32 whatever the policy.
-    Layers ahead of a BatchNorm have no bias: it would be subtracted again, and Adam would
-    turn the rounding noise that is its gradient into steps.
+    (batch, features) -> (batch, widths[-1]); the last layer is float32 under any precision policy.
+    Layers before a BatchNorm have no bias: the BatchNorm would subtract it, and Adam would turn
+    the rounding noise in its gradient into steps.
 
     Args:
-        widths: of the layers, the output's last.
+        widths: of the layers; the last one is the output's.
         name: of the network.
-        norm_output: put a BatchNorm, without relu, after the last layer too.
+        norm_output: add a BatchNorm, without relu, after the last layer.
     """
     layers = []
     for i, width in enumerate(widths[:-1]):
@@ -52,7 +52,7 @@ def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) 
 
 
 def linear_probe(classes: int) -> keras.layers.Dense:
-    """Return the layer of class logits that watches: (batch, features) -> (batch, classes)."""
+    """Return the online probe, a layer of class logits: (batch, features) -> (batch, classes)."""
     return keras.layers.Dense(classes, dtype="float32", name="probe")
 
 
@@ -63,14 +63,14 @@ def classification_head(classes: int) -> keras.layers.Dense:
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
 class MassHead(keras.layers.Layer):
-    """Features to log10 of the axion mass in eV, in dex, with or without its uncertainty.
+    """Features to log10 of the axion mass in eV, optionally with a standard deviation.
 
-    The linear layer works on standardised masses and the head undoes it, so that the network
-    predicts numbers of order one and the user reads dex.
+    The linear layer predicts standardised masses, which are of order one; the head converts them
+    to dex.
 
     Args:
-        mean_dex: mean of the training images' log10 masses.
-        std_dex: their standard deviation.
+        mean_dex: mean of the log10 masses of the training images.
+        std_dex: standard deviation of the log10 masses of the training images.
         gaussian: predict a standard deviation too.
 
     Input shape:
@@ -90,7 +90,7 @@ class MassHead(keras.layers.Layer):
         self.dense = keras.layers.Dense(1 + gaussian, dtype="float32", name="dense")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Allocate the linear layer."""
+        """Create the linear layer."""
         self.dense.build(input_shape)
 
     def call(self, features: KerasTensor) -> KerasTensor:

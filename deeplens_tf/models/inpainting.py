@@ -1,4 +1,4 @@
-"""Inpainting: from a quarter of an image's patches to the pixels of the others.
+"""Inpainting: predict the pixels of dropped patches from the visible ones.
 
 A masked autoencoder, He et al. 2021, arXiv:2111.06377.
 """
@@ -8,7 +8,6 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from deeplens_tf.errors import RequestError
 from deeplens_tf.models.patch_decoder import PatchDecoder
 from deeplens_tf.models.patches import choose, patchify, unpatchify
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
@@ -18,25 +17,24 @@ from deeplens_tf.models.vit import VisionTransformer
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
 class InpaintingModel(SelfSupervisedModel):
-    """Vision Transformer that sees some patches, and a light decoder that predicts the rest.
+    """Vision Transformer on the visible patches, and a small decoder that predicts the others.
 
-    A batch holds `view_1` (batch, height, width, bands), which is masked and restored, and
-    `patch_order` (batch, patches), a random permutation of each image's patches: its first ones
-    are seen, the others are dropped ahead of the encoder's blocks. The order comes with the
-    data, so that a run repeats it wherever an image is computed.
+    A batch contains `view_1` (batch, height, width, bands) and `patch_order` (batch, patches), a
+    random permutation of each image's patches: the first ones are visible, the others are dropped
+    before the encoder's blocks. The order comes with the data, so that it is the same whenever a
+    run computes the image.
 
-    The features that `feature_std` watches are those of the patches seen. They differ between
-    images by the places seen too, so the number is not to be compared with other methods'.
+    `feature_std` is computed from the visible patches. It depends on the choice of patches too
+    and cannot be compared with that of other methods.
 
     Args:
-        encoder: built `VisionTransformer` without the original's layers on top, which restored
-            pixels could not train.
-        decoder: from the encoder's tokens to the pixels of all patches, see `decoder_for`.
-        mask_ratio: share of the patches that is dropped.
+        encoder: built `VisionTransformer`.
+        decoder: tokens of the encoder -> pixels of all patches, see `decoder_for`.
+        mask_ratio: fraction of the patches that is dropped.
         probe: layer of class logits on the features, or None for unlabelled data.
 
     Raises:
-        RequestError: another encoder, or a share that leaves no patch seen or none dropped.
+        ValueError: another encoder, or a ratio at which no patch is visible or none is dropped.
 
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))
@@ -53,41 +51,42 @@ class InpaintingModel(SelfSupervisedModel):
         probe: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        require_patches(encoder)
+        _require_transformer(encoder)
         super().__init__(encoder, probe, **kwargs)
         self.decoder = decoder
         self.mask_ratio = mask_ratio
-        self.patch_count = patches_of(encoder)
+        self.patch_count = count_patches(encoder)
         self.visible = round((1 - mask_ratio) * self.patch_count)
         if not 0 < self.visible < self.patch_count:
-            raise RequestError(
-                f"pretrain.inpainting.mask_ratio {mask_ratio} of {self.patch_count} patches "
-                f"leaves {self.visible} to be seen: change it, or encoder.patch_size"
+            raise ValueError(
+                f"mask_ratio must leave some of {self.patch_count} patches visible and drop some; "
+                f"a smaller patch_size gives more patches. Received: mask_ratio={mask_ratio}, "
+                f"{self.visible} visible"
             )
         self.mse_tracker = keras.metrics.Mean(name="masked_mse")
         self.ssim_tracker = keras.metrics.Mean(name="masked_ssim")
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
-        """Allocate the decoder and the probe."""
+        """Create the variables of the decoder and the probe."""
         super().build(input_shape)
         if not self.decoder.built:
             self.decoder.build((None, None, self.encoder.width))
 
     def call(self, batch: dict[str, KerasTensor], training: bool | None = None) -> dict[str, Any]:
-        """Return the `features` of what is seen and the `patches` that the decoder predicts."""
+        """Return the `features` of the visible patches and the predicted `patches`."""
         order = batch["patch_order"]
         tokens = self.encode_visible(batch["view_1"], order, training)
         patches = self.decoder(tokens, order, training=training)
-        return {"features": (self.encoder.pool(tokens, training),), "patches": patches}
+        return {"features": (self.encoder.pool(tokens),), "patches": patches}
 
     def encode_visible(
         self, images: KerasTensor, order: KerasTensor, training: bool | None = None
     ) -> KerasTensor:
-        """Return the encoder's tokens of the patches that `order` names first.
+        """Return the encoder's tokens of the first patches in `order`.
 
         Returns:
-            Shape (batch, visible, width), preceded by the class token where there is one.
+            Shape (batch, visible, width), with the class token first where there is one.
         """
         tokens = self.encoder.embedding(images)  # (batch, [1 +] patches, width)
         first = tokens.shape[1] - self.patch_count
@@ -96,7 +95,7 @@ class InpaintingModel(SelfSupervisedModel):
         return self.encoder.transform(seen, training)
 
     def pretext_loss(self, batch: dict[str, KerasTensor], outputs: dict[str, Any]) -> KerasTensor:
-        """Return the mean squared error of the dropped patches' pixels."""
+        """Return the mean squared error of the pixels of the dropped patches."""
         dropped = batch["patch_order"][:, self.visible :]
         pixels = ops.cast(patchify(batch["view_1"], self._patch_size), "float32")
         errors = choose(outputs["patches"], dropped) - choose(pixels, dropped)
@@ -106,14 +105,14 @@ class InpaintingModel(SelfSupervisedModel):
         return loss
 
     def _masked_ssim(self, batch: dict[str, KerasTensor], predicted: KerasTensor) -> KerasTensor:
-        """Mean structural similarity of image and inpainted image over the dropped pixels."""
+        """Return the mean structural similarity of the dropped pixels before and after."""
         images, order = batch["view_1"], batch["patch_order"]
         inpainted = self._inpainted(images, order, ops.stop_gradient(predicted))
         dropped = ops.cast(self._dropped_pixels(order), "float32")
         return ops.sum(ssim_map(images, inpainted) * dropped) / ops.sum(dropped)
 
     def inpaint(self, batch: dict[str, KerasTensor]) -> tuple[KerasTensor, KerasTensor]:
-        """Return the images with the dropped patches at 0, and with the predicted in their place.
+        """Return the images with the dropped patches set to 0, and with predicted pixels instead.
 
         Returns:
             Two of shape (batch, height, width, bands), float32.
@@ -150,24 +149,22 @@ class InpaintingModel(SelfSupervisedModel):
 
 
 def decoder_for(encoder: VisionTransformer, width: int, depth: int, heads: int) -> PatchDecoder:
-    """Return a fresh decoder for the patches of `encoder`.
+    """Return a new decoder for the patches of `encoder`.
 
     Args:
         encoder: built Vision Transformer.
         width: length of the decoder's tokens.
         depth: number of blocks.
-        heads: attention heads a block.
+        heads: attention heads per block.
 
     Raises:
-        RequestError: another encoder, or a width that the heads cannot share.
+        ValueError: another encoder, or heads that do not divide the width.
     """
-    require_patches(encoder)
+    _require_transformer(encoder)
     if width % heads:
-        raise RequestError(
-            f"pretrain.inpainting: {heads} decoder heads cannot share a width of {width}"
-        )
+        raise ValueError(f"heads must divide width={width}. Received: heads={heads}")
     return PatchDecoder(
-        patches_of(encoder),
+        count_patches(encoder),
         encoder.options["patch_size"] ** 2 * encoder.image_shape[2],
         width,
         depth,
@@ -177,25 +174,15 @@ def decoder_for(encoder: VisionTransformer, width: int, depth: int, heads: int) 
     )
 
 
-def patches_of(encoder: VisionTransformer) -> int:
-    """Return how many patches the encoder cuts an image into."""
+def count_patches(encoder: VisionTransformer) -> int:
+    """Return the number of patches per image."""
     height, width, _ = encoder.image_shape
     return (height // encoder.options["patch_size"]) * (width // encoder.options["patch_size"])
 
 
-def require_patches(encoder: keras.Model) -> None:
-    """Refuse an encoder that inpainting cannot train.
-
-    Raises:
-        RequestError: no Vision Transformer, or one with layers on top of its tokens.
-    """
-    advice = "set encoder.name to vit_nano, vit_tiny or vit_small"
+def _require_transformer(encoder: keras.Model) -> None:
     if not isinstance(encoder, VisionTransformer):
-        raise RequestError(
-            f"pretrain.method inpainting drops patches, and {encoder.name} has none: {advice}"
-        )
-    if encoder.top is not None:
-        raise RequestError(
-            f"pretrain.method inpainting would leave the layers on top of {encoder.name} "
-            f"untrained: {advice}"
+        raise ValueError(
+            "encoder must be a VisionTransformer, of which inpainting drops patches: vit_nano, "
+            f"vit_tiny or vit_small. Received: encoder={encoder.name}, a {type(encoder).__name__}"
         )

@@ -1,4 +1,4 @@
-"""The light half of a masked autoencoder: tokens of some patches to the pixels of all."""
+"""The decoder of a masked autoencoder: tokens of visible patches to the pixels of all."""
 
 from typing import Any
 
@@ -13,21 +13,21 @@ MLP_RATIO = 4
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
 class PatchDecoder(keras.layers.Layer):
-    """Fills one learned token in for each missing patch and predicts every patch's pixels.
+    """Inserts a learned token for each missing patch and predicts the pixels of every patch.
 
     He et al. 2021, arXiv:2111.06377, section 3; positions are learned.
 
     Args:
-        patches: patches an image.
-        patch_pixels: numbers in a patch, bands included.
+        patches: patches per image.
+        patch_pixels: values in a patch, all bands.
         width: length of the decoder's tokens.
         depth: number of blocks.
-        heads: attention heads a block; they share the width equally.
-        class_token: the encoder's tokens begin with one that belongs to no patch.
+        heads: attention heads per block; they divide the width.
+        class_token: whether the encoder's first token belongs to no patch.
 
     Input shape:
-        tokens (batch, visible, encoder width), preceded by the class token where there is one;
-        order (batch, patches): the places of the visible patches, then those of the missing.
+        tokens (batch, visible, encoder width), with the class token first where there is one;
+        order (batch, patches): indices of the visible patches, then of the missing ones.
 
     Output shape:
         (batch, patches, patch_pixels), float32, patches row by row.
@@ -62,7 +62,7 @@ class PatchDecoder(keras.layers.Layer):
         self.pixels = keras.layers.Dense(patch_pixels, dtype="float32", name="pixels")
 
     def build(self, tokens_shape: tuple[int | None, ...], order_shape: Any = None) -> None:
-        """Allocate every layer for tokens of `tokens_shape[-1]` numbers."""
+        """Create every layer for tokens of length `tokens_shape[-1]`."""
         self.mask_token = self.add_weight(
             shape=(1, 1, self.width), initializer="zeros", name="mask_token"
         )
@@ -89,7 +89,7 @@ class PatchDecoder(keras.layers.Layer):
         return self.pixels(self.norm(tokens)[:, first:])
 
     def _fill(self, visible: KerasTensor, order: KerasTensor) -> KerasTensor:
-        """Put each token in its patch's place: (batch, visible, width) -> (.., patches, ..)."""
+        """Order tokens by patch: (batch, visible, width) -> (batch, patches, width)."""
         missing = (ops.shape(visible)[0], self.patches - visible.shape[1], self.width)
         masks = ops.broadcast_to(ops.cast(self.mask_token, visible.dtype), missing)
         # The inverse of a permutation sorts it.

@@ -1,14 +1,14 @@
-"""Images as sets of patches, counted row by row: cut, put together, chosen."""
+"""Images as patches, numbered row by row: splitting, joining, selecting."""
 
 from keras import KerasTensor, ops
 
 
 def patchify(images: KerasTensor, patch_size: int) -> KerasTensor:
-    """Cut images into patches.
+    """Split images into patches.
 
     Args:
         images: shape (batch, height, width, bands).
-        patch_size: pixels a side; divides height and width.
+        patch_size: side in pixels; divides height and width.
 
     Returns:
         Shape (batch, patches, patch_size * patch_size * bands).
@@ -23,12 +23,12 @@ def patchify(images: KerasTensor, patch_size: int) -> KerasTensor:
 def unpatchify(
     patches: KerasTensor, image_shape: tuple[int, int, int], patch_size: int
 ) -> KerasTensor:
-    """Put patches together again: the inverse of `patchify`.
+    """Join patches to images: the inverse of `patchify`.
 
     Args:
         patches: shape (batch, patches, patch_size * patch_size * bands).
         image_shape: (height, width, bands).
-        patch_size: pixels a side.
+        patch_size: side in pixels.
 
     Returns:
         Shape (batch, height, width, bands).
@@ -40,18 +40,18 @@ def unpatchify(
     return ops.reshape(cells, (-1, height, width, bands))
 
 
-def choose(patches: KerasTensor, places: KerasTensor) -> KerasTensor:
-    """Take from each image the patches at its own places, in that order.
+def choose(patches: KerasTensor, indices: KerasTensor) -> KerasTensor:
+    """Select patches of each image by its own indices, in their order.
 
     Args:
         patches: shape (batch, patches, size).
-        places: shape (batch, chosen), whole numbers below the number of patches.
+        indices: shape (batch, chosen), integers below the number of patches.
 
     Returns:
         Shape (batch, chosen, size).
     """
     batch, count = ops.shape(patches)[0], patches.shape[1]
     firsts = count * ops.arange(batch, dtype="int32")[:, None]
-    # One gather of whole rows: faster than one of each number by itself.
+    # One gather of whole rows is faster than one per value.
     rows = ops.reshape(patches, (-1, patches.shape[2]))
-    return ops.take(rows, firsts + ops.cast(places, "int32"), axis=0)
+    return ops.take(rows, firsts + ops.cast(indices, "int32"), axis=0)

@@ -1,4 +1,4 @@
-"""ResNet50 (He et al. 2015, arXiv:1512.03385) without weights, under the original's layers."""
+"""ResNet50 (He et al. 2015, arXiv:1512.03385) with random weights and the original's top."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,8 +7,6 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from deeplens_tf.errors import RequestError
-
 MIN_SIDE = 32
 
 
@@ -16,14 +14,14 @@ MIN_SIDE = 32
 class ResNet50(keras.Model):
     """Image to feature vector: `keras.applications.ResNet50`, average pooling, three layers.
 
-    On the pooled 2048 numbers stand, as in the original, Dense(8w), BatchNorm, Dropout .5,
-    Dense(4w), BatchNorm, Dropout .5, Dense(w), BatchNorm, Dropout .3, all with relu; or, as in
-    the original's regression, Dense(w, relu) alone.
+    The pooled 2048 features go through the original's layers: Dense(8w), BatchNorm, Dropout 0.5,
+    Dense(4w), BatchNorm, Dropout 0.5, Dense(w), BatchNorm, Dropout 0.3, all with relu; or, as in
+    the original's regression, through Dense(w, relu) only.
 
     Args:
         image_shape: (height, width, bands), at least 32 pixels a side.
         top_width: w; the original has 256 for contrastive learning, 128 for BYOL and regression.
-        plain_top: put Dense(w, relu) alone on the pooled numbers.
+        plain_top: use Dense(w, relu) only.
 
     Input shape:
         (batch, height, width, bands), values in [0, 1].
@@ -32,7 +30,7 @@ class ResNet50(keras.Model):
         (batch, top_width)
 
     Raises:
-        RequestError: the image is smaller than the network's five halvings allow.
+        ValueError: an image smaller than 32 pixels a side, which is halved five times.
     """
 
     def __init__(
@@ -44,14 +42,14 @@ class ResNet50(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         if min(image_shape[:2]) < MIN_SIDE:
-            raise RequestError(
-                f"resnet50 needs images of {MIN_SIDE} pixels a side or more, "
-                f"not {image_shape[0]} x {image_shape[1]}: set data.image_size"
+            raise ValueError(
+                f"image_shape must have {MIN_SIDE} pixels a side or more for a ResNet50. "
+                f"Received: image_shape={tuple(image_shape)}"
             )
         self.image_shape = tuple(image_shape)
         self.top_width = top_width
         self.plain_top = plain_top
-        # A model that is read from a file keeps its own precision, whatever the process's is.
+        # A model that is loaded from a file keeps its own precision, not that of the process.
         with _global_policy(self.dtype_policy):
             self.backbone = keras.applications.ResNet50(
                 include_top=False, weights=None, input_shape=self.image_shape, pooling="avg"
@@ -59,7 +57,7 @@ class ResNet50(keras.Model):
             self.top = _plain_top(top_width) if plain_top else _original_top(top_width)
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
-        """Allocate the layers on top; the backbone is born with its weights."""
+        """Create the variables of the top; the backbone has its own already."""
         self.top.build(self.backbone.output_shape)
         self.built = True
 
@@ -83,7 +81,7 @@ class ResNet50(keras.Model):
 
 @contextlib.contextmanager
 def _global_policy(policy: Any) -> Iterator[None]:
-    """Make layers of this precision: `keras.applications` takes no other word for it."""
+    """Build layers of this precision: `keras.applications` has no argument for it."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

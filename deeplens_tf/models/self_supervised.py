@@ -1,32 +1,30 @@
-"""What every self-supervised model shares: an encoder, and a probe that watches it."""
+"""The part that all self-supervised models have in common: an encoder and an online probe."""
 
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.models.collapse import feature_std
 from deeplens_tf.models.replicas import ONE_DEVICE, Replicas
 
-UNLABELLED = -1
-VIEWS = ("view_1", "view_2")
-
 
 def build_on_features(layer: keras.layers.Layer, encoder: keras.Model) -> None:
-    """Allocate `layer` for the encoder's features, unless a loaded file already did."""
+    """Create the variables of a layer on the encoder's features, unless it has them already."""
     if not layer.built:
         layer.build(encoder.compute_output_shape((None, *encoder.image_shape)))
 
 
 class SelfSupervisedModel(keras.Model):
-    """Base of the pretraining models: adds the online linear probe and watches for collapse.
+    """Base of the pretraining models: adds an online linear probe and a measure of collapse.
 
     A batch is a dict with `view_1`, `view_2` and `image` (batch, height, width, bands) and,
     where known, `label` (batch,), -1 for none. The probe is trained on the features of the
-    un-augmented image through `stop_gradient`: it tells how much of the label the features
-    hold, and no label ever reaches the encoder. A subclass gives `call`, which returns a dict
-    with `features`, a tuple of the feature batches that the pretext worked on, and
-    `pretext_loss`. The metric `feature_std` falls to 0 when those features collapse.
+    un-augmented image through `stop_gradient`: it measures how well the features predict the
+    label, and the labels never influence the encoder. A subclass defines `call`, which returns a
+    dict with `features`, a tuple of the feature batches used by the pretext, and `pretext_loss`.
+    The metric `feature_std` falls to 0 when those features collapse.
 
     Args:
         encoder: built model, image -> features.
@@ -34,10 +32,10 @@ class SelfSupervisedModel(keras.Model):
     """
 
     patch_count = 0
-    """Patches of which a batch must say an order, `patch_order`; 0 where none is needed."""
+    """Number of patches of which a batch must contain an order, `patch_order`; 0 for none."""
 
     replicas: Replicas = ONE_DEVICE
-    """The copies of this model that share a batch, on which a loss may depend."""
+    """The copies of this model that share a batch."""
 
     def __init__(
         self, encoder: keras.Model, probe: keras.layers.Layer | None = None, **kwargs: Any
@@ -53,17 +51,10 @@ class SelfSupervisedModel(keras.Model):
                 name="probe_accuracy"
             )
 
-    def encode_views(
-        self, batch: dict[str, KerasTensor], training: bool | None = None
-    ) -> tuple[KerasTensor, KerasTensor]:
-        """Return the features of view 1 and of view 2, each (batch, features)."""
-        # One view at a time, so that a BatchNorm's statistics are those of one view.
-        return tuple(self.encoder(batch[view], training=training) for view in VIEWS)
-
     def pretext_loss(self, batch: dict[str, KerasTensor], outputs: dict[str, Any]) -> KerasTensor:
-        """Return the method's own loss, a scalar, and update its metrics.
+        """Return the loss of the method, a scalar, and update its metrics.
 
-        On several replicas, a number whose mean over them is the loss of the whole batch.
+        On several replicas, return a number whose mean over them is the loss of the whole batch.
 
         Args:
             batch: see the class.
@@ -73,54 +64,56 @@ class SelfSupervisedModel(keras.Model):
 
     def compute_loss(
         self,
-        x: dict[str, KerasTensor] | None = None,
+        x: Any = None,
         y: Any = None,
         y_pred: Any = None,
         sample_weight: Any = None,
         training: bool = True,
     ) -> KerasTensor:
-        """Return the pretext's loss plus the probe's, a scalar in float32.
+        """Return the loss of the pretext plus that of the probe, a scalar in float32.
 
-        On several replicas, this one's part: the loss of the whole batch is the sum of theirs.
+        On several replicas, return this replica's part: the loss of the batch is their sum.
         """
         loss = self.pretext_loss(x, y_pred)
         self.pretext_loss_tracker.update_state(loss)
         features = [self.replicas.gather(ops.stop_gradient(part)) for part in y_pred["features"]]
         self.feature_std_tracker.update_state(feature_std(features))
         if self.probe is not None:
-            loss = loss + self._probe_loss(x["image"], x["label"])
+            loss = loss + self._probe_loss(self.probe, x["image"], x["label"])
         return loss / self.replicas.count
 
-    def _probe_loss(self, images: KerasTensor, labels: KerasTensor) -> KerasTensor:
-        # Inference mode: the probe sees what a user of the encoder will see.
-        logits = self.probe(ops.stop_gradient(self.encoder(images, training=False)))
+    def _probe_loss(
+        self, probe: keras.layers.Layer, images: KerasTensor, labels: KerasTensor
+    ) -> KerasTensor:
+        # Inference mode, in which a user of the encoder computes features.
+        logits = probe(ops.stop_gradient(self.encoder(images, training=False)))
         known = ops.cast(ops.not_equal(labels, UNLABELLED), "float32")
         losses = keras.losses.sparse_categorical_crossentropy(
             ops.maximum(labels, 0), logits, from_logits=True
         )
-        # Some replicas may have more labels than others, but a label counts the same on all.
-        share = ops.maximum(self.replicas.mean(ops.sum(known)), 1 / self.replicas.count)
-        loss = ops.sum(losses * known) / share
+        # Replicas may have different numbers of labels, but each label has the same weight.
+        count = ops.maximum(self.replicas.mean(ops.sum(known)), 1 / self.replicas.count)
+        loss = ops.sum(losses * known) / count
         self.probe_loss_tracker.update_state(loss)
         self.probe_accuracy_tracker.update_state(labels, logits, sample_weight=known)
         return loss
 
     def build(self, input_shape: Any = None) -> None:
-        """Allocate what stands on the features; the encoder comes built."""
+        """Create the variables of the probe; the encoder is built already."""
         if self.probe is not None:
             build_on_features(self.probe, self.encoder)
         self.built = True
 
     def get_build_config(self) -> dict[str, Any]:
-        """Return an empty recipe: all shapes follow from the encoder's.
+        """Return an empty configuration: all shapes follow from the encoder's.
 
-        Without it Keras would record the batch's dict of shapes, and restore only part of the
-        weights when it reloads the file.
+        Otherwise Keras would store the shapes of the batch, a dict, and restore only part of the
+        weights when it loads the file.
         """
         return {}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Allocate every variable, so that the file's values find their place."""
+        """Create every variable, so that all values in the file are restored."""
         self.build()
 
     def get_config(self) -> dict[str, Any]:

@@ -13,14 +13,14 @@ def ssim_map(images_1: KerasTensor, images_2: KerasTensor) -> KerasTensor:
     """Compare mean, contrast and structure of two images around each pixel.
 
     Wang et al. 2004, doi:10.1109/TIP.2003.819861, eq. 13, with its Gaussian window of 11 by 11
-    pixels and standard deviation 1.5; beyond the border the image is mirrored.
+    pixels and standard deviation 1.5; the image is mirrored at the border.
 
     Args:
-        images_1: shape (batch, height, width, bands), values in [0, 1], 5 pixels a side or more.
+        images_1: shape (batch, height, width, bands), values in [0, 1], at least 5 pixels a side.
         images_2: the same shape.
 
     Returns:
-        The same shape, float32, at most 1, which is reached where both agree.
+        The same shape, float32, at most 1; 1 where both images agree.
     """
     first, second = (ops.cast(images, "float32") for images in (images_1, images_2))
     moments = ops.stack([first, second, first * first, second * second, first * second])
@@ -35,8 +35,8 @@ def ssim_map(images_1: KerasTensor, images_2: KerasTensor) -> KerasTensor:
 def _blur(images: KerasTensor) -> KerasTensor:
     """Smooth (sets, batch, height, width, bands) along height and width.
 
-    Written as sums: a convolution on a GPU rounds to TensorFloat-32, and the variances, small
-    differences of squares, would be lost in that.
+    Computed by sums: a convolution on a GPU rounds to TensorFloat-32, which would destroy the
+    variances, small differences of squares.
     """
     weights = [
         math.exp(-0.5 * (k / SIGMA_PIXELS) ** 2) for k in range(-RADIUS_PIXELS, RADIUS_PIXELS + 1)

@@ -5,9 +5,8 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from deeplens_tf.errors import RequestError
-
 LAYER_NORM_EPSILON = 1e-6
+POOLINGS = ("average", "class_token")
 
 # Width, depth and heads of tiny and small are those of DeiT (arXiv:2012.12877).
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -15,7 +14,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vit_nano": dict(patch_size=8, width=96, depth=4, heads=4, mlp_width=384),
     "vit_tiny": dict(patch_size=8, width=192, depth=12, heads=3, mlp_width=768),
     "vit_small": dict(patch_size=8, width=384, depth=12, heads=6, mlp_width=1536),
-    # The original's network, layer for layer: four tokens on a 64-pixel image.
+    # The transformer in the original's network: four tokens on a 64-pixel image.
     "vit_b32_original": dict(
         patch_size=32,
         width=768,
@@ -25,20 +24,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
         pooling="class_token",
         dropout=0.1,
         position_stddev=0.06,
-        original_top=True,
     ),
 }
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
 class PatchEmbedding(keras.layers.Layer):
-    """Cuts an image into patches and maps each to a token with its position.
+    """Cuts an image into patches and maps each to a token, adding a learned position.
 
     Args:
-        patch_size: pixels a side of a patch; must divide both sides of the image.
+        patch_size: side of a patch in pixels; divides both sides of the image.
         width: length of a token.
         class_token: prepend one learned token that belongs to no patch.
-        position_stddev: spread of the learned positions at the start.
+        position_stddev: standard deviation of the initial positions.
 
     Input shape:
         (batch, height, width, bands)
@@ -64,8 +62,8 @@ class PatchEmbedding(keras.layers.Layer):
             width, patch_size, strides=patch_size, dtype=self.dtype_policy, name="projection"
         )
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Allocate the projection, the positions and the class token."""
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Create the projection, the positions and the class token."""
         self.projection.build(input_shape)
         patches = (input_shape[1] // self.patch_size) * (input_shape[2] // self.patch_size)
         if self.class_token:
@@ -82,7 +80,7 @@ class PatchEmbedding(keras.layers.Layer):
         """Return the tokens of a batch of images."""
         tokens = self.projection(images)  # (batch, rows, columns, width)
         batch, rows, columns, _ = ops.shape(tokens)
-        # Written out, for -1 is no number where a batch is empty.
+        # Written out, since -1 is ambiguous for an empty batch.
         tokens = ops.reshape(tokens, (batch, rows * columns, self.width))
         if self.class_token:
             token = ops.broadcast_to(self.token, (batch, 1, self.width))
@@ -106,8 +104,8 @@ class TransformerBlock(keras.layers.Layer):
 
     Args:
         heads: attention heads; they share the width equally.
-        mlp_width: width of the perceptron's hidden layer; its activation is the exact GELU.
-        dropout: rate after attention, in and after the perceptron.
+        mlp_width: hidden width of the MLP; its activation is the exact (erf) GELU.
+        dropout: rate after attention, in and after the MLP.
         stochastic_depth: probability that an example skips a branch (arXiv:1603.09382).
 
     Input shape:
@@ -131,8 +129,8 @@ class TransformerBlock(keras.layers.Layer):
         self.dropout = dropout
         self.stochastic_depth = stochastic_depth
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Allocate both branches for tokens of `input_shape[-1]` numbers."""
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Create both branches for tokens of length `input_shape[-1]`."""
         width, policy = input_shape[-1], self.dtype_policy
         self.attention_norm = _layer_norm(policy, "attention_norm")
         self.attention = keras.layers.MultiHeadAttention(
@@ -144,7 +142,7 @@ class TransformerBlock(keras.layers.Layer):
         )
         self.mlp_out = keras.layers.Dense(width, dtype=policy, name="mlp_out")
         self.drop = keras.layers.Dropout(self.dropout, dtype=policy, name="drop")
-        # One draw per example and branch is what stochastic depth is.
+        # Stochastic depth draws once per example and branch.
         self.skip = keras.layers.Dropout(
             self.stochastic_depth, noise_shape=(None, 1, 1), dtype=policy, name="skip"
         )
@@ -154,7 +152,7 @@ class TransformerBlock(keras.layers.Layer):
         self.mlp_out.build((*input_shape[:-1], self.mlp_width))
 
     def call(self, tokens: KerasTensor, training: bool | None = None) -> KerasTensor:
-        """Return the transformed tokens."""
+        """Return the transformed tokens, (batch, tokens, width)."""
         normed = self.attention_norm(tokens)
         attended = self.drop(self.attention(normed, normed), training=training)
         tokens = tokens + self.skip(attended, training=training)
@@ -179,26 +177,26 @@ class VisionTransformer(keras.Model):
 
     Args:
         image_shape: (height, width, bands).
-        patch_size: pixels a side of a patch; must divide height and width.
+        patch_size: side of a patch in pixels; divides height and width.
         width: length of a token, divisible by `heads`.
         depth: number of blocks.
-        heads: attention heads a block.
-        mlp_width: hidden width of a block's perceptron.
+        heads: attention heads per block.
+        mlp_width: hidden width of a block's MLP.
         pooling: "average" of all tokens, or the "class_token".
         dropout: rate in the blocks.
         stochastic_depth: probability of skipping a branch in the last block; it rises
             linearly from 0 in the first.
-        position_stddev: spread of the learned positions at the start.
-        original_top: add the layers that the original puts on the class token.
+        position_stddev: standard deviation of the initial positions.
 
     Input shape:
         (batch, height, width, bands), values in [0, 1].
 
     Output shape:
-        (batch, width); with `original_top` (batch, 256).
+        (batch, width)
 
     Raises:
-        RequestError: the patch does not divide the image, or the heads the width.
+        ValueError: the patch does not divide the image, the heads do not divide the width, or an
+            unknown pooling.
     """
 
     def __init__(
@@ -213,13 +211,16 @@ class VisionTransformer(keras.Model):
         dropout: float = 0.0,
         stochastic_depth: float = 0.0,
         position_stddev: float = 0.02,
-        original_top: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        _check_divides(patch_size, image_shape, heads, width)
+        _check_divisors(patch_size, image_shape, heads, width)
+        if pooling not in POOLINGS:
+            raise ValueError(
+                f"pooling must be one of {', '.join(POOLINGS)}. Received: pooling={pooling!r}"
+            )
         self.image_shape = tuple(image_shape)
-        self.options = {
+        self.options: dict[str, Any] = {
             "patch_size": patch_size,
             "width": width,
             "depth": depth,
@@ -229,11 +230,10 @@ class VisionTransformer(keras.Model):
             "dropout": dropout,
             "stochastic_depth": stochastic_depth,
             "position_stddev": position_stddev,
-            "original_top": original_top,
         }
         self.pooling = pooling
         self.width = width
-        # A model that is read from a file keeps its own precision, whatever the process's is.
+        # A model that is loaded from a file keeps its own precision, not that of the process.
         policy = self.dtype_policy
         self.embedding = PatchEmbedding(
             patch_size,
@@ -255,72 +255,112 @@ class VisionTransformer(keras.Model):
             for i in range(depth)
         ]
         self.norm = _layer_norm(policy, "norm")
-        self.top = _original_top(width, policy) if original_top else None
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
-        """Allocate every layer; the image's shape is known from the constructor."""
+        """Create every variable; the constructor knows the image's shape."""
         self.embedding.build((None, *self.image_shape))
         tokens = (None, self.embedding.positions.shape[1], self.width)
         for layer in (*self.blocks, self.norm):
             layer.build(tokens)
-        if self.top is not None:
-            self.top.build((None, self.width))
         self.built = True
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""
-        return self.pool(self.transform(self.embedding(images), training), training)
+        return self.pool(self.transform(self.embedding(images), training))
 
     def transform(self, tokens: KerasTensor, training: bool | None = None) -> KerasTensor:
-        """Pass tokens, with their positions, through all blocks: (batch, tokens, width)."""
+        """Apply all blocks to embedded tokens: (batch, tokens, width)."""
         for block in self.blocks:
             tokens = block(tokens, training=training)
         return self.norm(tokens)
 
-    def pool(self, tokens: KerasTensor, training: bool | None = None) -> KerasTensor:
-        """Reduce transformed tokens to one vector per image: (batch, features)."""
-        features = tokens[:, 0] if self.pooling == "class_token" else ops.mean(tokens, axis=1)
-        return features if self.top is None else self.top(features, training=training)
+    def pool(self, tokens: KerasTensor) -> KerasTensor:
+        """Reduce transformed tokens to one vector per image: (batch, width)."""
+        return tokens[:, 0] if self.pooling == "class_token" else ops.mean(tokens, axis=1)
+
+    def block_tokens(self, images: KerasTensor, training: bool | None = None) -> list[KerasTensor]:
+        """Return the tokens after each block, for probes of any depth and attention pictures.
+
+        Args:
+            images: shape (batch, height, width, bands).
+            training: whether dropout is active.
+
+        Returns:
+            One array per block, each (batch, tokens, width), with the class token first where
+            there is one. The last one is not normalised yet.
+        """
+        tokens, found = self.embedding(images), []
+        for block in self.blocks:
+            tokens = block(tokens, training=training)
+            found.append(tokens)
+        return found
+
+    def with_image_size(self, height: int, width: int) -> "VisionTransformer":
+        """Return a copy for another image size, its positions resampled bilinearly.
+
+        Args:
+            height: of the images in pixels; a multiple of the patch size.
+            width: of the images in pixels; a multiple of the patch size.
+
+        Raises:
+            ValueError: the patch does not divide the image.
+        """
+        shape = (height, width, self.image_shape[2])
+        copy = type(self).from_config({**self.get_config(), "image_shape": shape})
+        copy.build()
+        for ours, theirs in zip(self.weights, copy.weights, strict=True):
+            resampled = ours is self.embedding.positions
+            theirs.assign(self._positions_for(height, width) if resampled else ours)
+        return copy
+
+    def _positions_for(self, height: int, width: int) -> KerasTensor:
+        """Resample the grid of positions: (1, [1 +] patches, width)."""
+        patch = self.options["patch_size"]
+        positions = ops.cast(self.embedding.positions, "float32")
+        first = int(self.pooling == "class_token")
+        old = (self.image_shape[0] // patch, self.image_shape[1] // patch)
+        new = (height // patch, width // patch)
+        grid = ops.reshape(positions[:, first:], (1, *old, self.width))
+        grid = ops.image.resize(grid, new, interpolation="bilinear", data_format="channels_last")
+        grid = ops.reshape(grid, (1, new[0] * new[1], self.width))
+        return ops.concatenate([positions[:, :first], grid], axis=1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
-        """Return (batch, features)."""
-        return (input_shape[0], self.width if self.top is None else self.top.output_shape[-1])
+        """Return (batch, width)."""
+        return (input_shape[0], self.width)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "image_shape": self.image_shape, **self.options}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> keras.Model:
+        """Rebuild the model from `get_config`.
+
+        In earlier versions this class had an option `original_top`; with it, the model is an
+        `OriginalViT` now.
+        """
+        config = dict(config)
+        if config.pop("original_top", False):
+            from deeplens_tf.models.original_vit import OriginalViT
+
+            return OriginalViT.from_config(config)
+        return cls(**config)
 
 
 def _layer_norm(policy: Any, name: str) -> keras.layers.LayerNormalization:
     return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=policy, name=name)
 
 
-def _original_top(width: int, policy: Any) -> keras.Sequential:
-    """The layers of the original between the class token and its 256 features."""
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            layers.Dense(width, activation="tanh", dtype=policy, name="representation"),
-            layers.BatchNormalization(dtype=policy, name="norm_0"),
-            layers.Dense(512, activation="gelu", dtype=policy, name="dense_1"),
-            layers.Dropout(0.2, dtype=policy, name="drop_1"),
-            layers.BatchNormalization(dtype=policy, name="norm_1"),
-            layers.Dense(256, activation="gelu", dtype=policy, name="dense_2"),
-            layers.BatchNormalization(dtype=policy, name="norm_2"),
-        ],
-        name="top",
-    )
-
-
-def _check_divides(
+def _check_divisors(
     patch_size: int, image_shape: tuple[int, int, int], heads: int, width: int
 ) -> None:
     height, image_width = image_shape[:2]
     if height % patch_size or image_width % patch_size:
         divisors = [n for n in range(2, height + 1) if not height % n and not image_width % n]
-        raise RequestError(
-            f"encoder.patch_size {patch_size} does not divide the image of {height} x "
-            f"{image_width} pixels: one of {', '.join(map(str, divisors))} does"
+        raise ValueError(
+            f"patch_size must divide the image of {height} x {image_width} pixels, as "
+            f"{', '.join(map(str, divisors))} do. Received: patch_size={patch_size}"
         )
     if width % heads:
-        raise RequestError(f"{heads} attention heads cannot share a width of {width}")
+        raise ValueError(f"heads must divide width={width}. Received: heads={heads}")

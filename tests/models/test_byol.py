@@ -45,7 +45,7 @@ def beta_by_formula(beta, k, total):
     ("beta", "total_steps"), [(0.9, 4), pytest.param(0.99, None, marks=pytest.mark.slow)]
 )
 def test_three_steps_follow_the_recurrence(beta, total_steps):
-    model = eager(make_byol(tiny_original, beta=beta, total_steps=total_steps), "adam")
+    model = eager(make_byol(tiny_original, momentum=beta, total_steps=total_steps), "adam")
     expected = arrays(target_parameters(model))
     start = expected
     for k in range(3):
@@ -66,7 +66,7 @@ def test_the_target_moves_once_a_step_however_many_steps_an_execution_has():
     batches = tf.data.Dataset.from_tensor_slices(stacked).batch(8, drop_remainder=True)
     targets = []
     for steps in (1, 4):
-        model = make_byol(beta=0.9, total_steps=9)
+        model = make_byol(momentum=0.9, total_steps=9)
         model.compile(keras.optimizers.SGD(0.1), steps_per_execution=steps, jit_compile=False)
         model.fit(batches, epochs=1, verbose=0, shuffle=False)
         assert int(model.updates.numpy()) == 8
@@ -95,11 +95,11 @@ def test_a_fresh_target_is_a_copy_of_the_online_network_in_variables_of_its_own(
 
 
 def test_a_reloaded_model_keeps_its_target_and_its_place_in_the_schedule(tmp_path):
-    model = randomise(make_byol(tiny_original, beta=0.9, total_steps=50))
+    model = randomise(make_byol(tiny_original, momentum=0.9, total_steps=50))
     model.updates.assign(7)
     other = reloaded(model, tmp_path)
     assert int(other.updates.numpy()) == 7
-    assert float(other.moved_share()) == float(model.moved_share())
+    assert float(other.target_update_rate()) == float(model.target_update_rate())
     for ours, theirs in zip(target_parameters(model), target_parameters(other), strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     embeddings = other.encoder.embedding.positions, other.target_encoder.embedding.positions
@@ -123,7 +123,7 @@ def test_no_target_variable_is_trainable_or_has_a_gradient():
 def test_the_target_is_float32_and_moves_under_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = eager(make_byol(tiny_original, beta=0.999), keras.optimizers.Adam(0.01))
+        model = eager(make_byol(tiny_original, momentum=0.999), keras.optimizers.Adam(0.01))
         start = arrays(target_parameters(model))
         model.train_on_batch(make_batch())
     finally:
@@ -137,27 +137,27 @@ def test_the_target_is_float32_and_moves_under_mixed_precision():
 
 @pytest.mark.parametrize("beta", [0.0, 0.97, 0.99])
 def test_the_schedule_is_the_papers(beta):
-    model = make_byol(beta=beta, total_steps=20)
+    model = make_byol(momentum=beta, total_steps=20)
     for k in range(20):
         model.updates.assign(k)
         expected = 1 - beta_by_formula(beta, k, 20)
-        assert float(model.moved_share()) == pytest.approx(expected, rel=1e-4)
+        assert float(model.target_update_rate()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_beta_reaches_one_at_the_last_step_and_never_before():
-    model = make_byol(beta=0.99, total_steps=1_000_000)
+    model = make_byol(momentum=0.99, total_steps=1_000_000)
     model.updates.assign(999_999)
     expected = 0.01 * (math.pi / 2 / 1_000_000) ** 2
-    assert float(model.moved_share()) == pytest.approx(expected, rel=0.1)
+    assert float(model.target_update_rate()) == pytest.approx(expected, rel=0.1)
     for k in (1_000_000, 1_500_000):
         model.updates.assign(k)
-        assert float(model.moved_share()) < 1e-15
+        assert float(model.target_update_rate()) < 1e-15
 
 
 def test_beta_is_constant_without_a_horizon():
-    model = make_byol(beta=0.99)
+    model = make_byol(momentum=0.99)
     model.updates.assign(10**6)
-    assert model.moved_share() == pytest.approx(0.01)
+    assert model.target_update_rate() == pytest.approx(0.01)
 
 
 def test_the_loss_is_the_mean_of_both_crossings():
@@ -171,7 +171,7 @@ def test_the_loss_is_the_mean_of_both_crossings():
 
 
 def test_the_targets_batch_norm_keeps_statistics_of_what_it_sees_itself():
-    model, batch = make_byol(beta=0.5), make_batch()
+    model, batch = make_byol(momentum=0.5), make_batch()
     dense, norm = model.target_projector.layers[:2]
     norm.moving_mean.assign(np.full(8, 3.0))
     expected = np.full(8, 3.0)

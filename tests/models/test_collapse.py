@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplens_tf.models.collapse import feature_std
-from deeplens_tf.training.callbacks import COLLAPSED_BELOW, CollapseWarning
+from deeplens_tf.models.collapse import COLLAPSED_BELOW, feature_std
+from deeplens_tf.training.callbacks import CollapseWarning
 
 
 def numpy_feature_std(features):
@@ -57,7 +57,7 @@ def test_one_line_per_crossing(capsys):
     low, high = COLLAPSED_BELOW / 2, COLLAPSED_BELOW * 2
     lines = warnings_of([high, low, low / 2, high, low], capsys)
     assert [line.count("\n") for line in lines] == [0, 1, 0, 0, 1]
-    assert lines[1].startswith("warning: epoch 2: the features are collapsing (feature_std 0.0150)")
+    assert lines[1].startswith("warning: epoch 2: features are collapsing: feature_std 0.0150")
 
 
 def test_collapsed_from_the_first_epoch_is_said_too(capsys):

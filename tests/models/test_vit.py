@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.special import erf
 
-from deeplens_tf.errors import RequestError
 from deeplens_tf.models import ENCODERS, build_encoder
 from deeplens_tf.models.vit import VARIANTS, TransformerBlock
 from tests.models.tiny import (
@@ -109,7 +109,7 @@ def numpy_features(images, encoder):
         x = block(x, weights, f"block_{i}/")
     x = layer_norm(x, weights, "norm")
     x = x[:, 0] if "embedding/class_token" in weights else x.mean(axis=1)
-    if not encoder.options["original_top"]:
+    if "top/representation/kernel" not in weights:
         return x
     x = batch_norm(np.tanh(dense(x, weights, "top/representation")), weights, "top/norm_0")
     x = batch_norm(gelu(dense(x, weights, "top/dense_1")), weights, "top/norm_1")
@@ -153,7 +153,9 @@ def test_the_originals_network_is_a_vit_b32_under_its_top():
     encoder = build_encoder("vit_b32_original", (64, 64, 3))
     assert encoder.embedding.positions.shape == (1, 5, 768)  # four tokens and the class's
     assert sum(block.count_params() for block in encoder.blocks) == 85_054_464  # ViT-B's
-    expected = parameter_count(**VARIANTS["vit_b32_original"], image_shape=(64, 64, 3))
+    expected = parameter_count(
+        **VARIANTS["vit_b32_original"], image_shape=(64, 64, 3), original_top=True
+    )
     assert encoder.count_params() == expected
     assert encoder.compute_output_shape((None, 64, 64, 3)) == (None, 256)
     images = tiny_images(1, (64, 64, 3))
@@ -190,25 +192,28 @@ def test_every_band_counts(bands):
 
 
 def test_a_patch_that_does_not_divide_names_the_sides_that_do():
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ValueError) as caught:
         build_encoder("vit_nano", (12, 18, 1))
     assert str(caught.value) == (
-        "encoder.patch_size 8 does not divide the image of 12 x 18 pixels: one of 2, 3, 6 does"
+        "patch_size must divide the image of 12 x 18 pixels, as 2, 3, 6 do. Received: patch_size=8"
     )
 
 
 def test_heads_must_share_the_width():
-    with pytest.raises(RequestError, match="5 attention heads cannot share a width of 12"):
+    with pytest.raises(ValueError, match=r"heads must divide width=12\. Received: heads=5"):
         tiny_vit(heads=5)
 
 
 def test_an_unknown_encoder_names_the_known():
-    with pytest.raises(RequestError, match=f"unknown encoder 'vit': one of {', '.join(ENCODERS)}"):
+    message = f"name must be one of {', '.join(ENCODERS)}. Received: name='vit'"
+    with pytest.raises(ValueError, match=message):
         build_encoder("vit", (64, 64, 1))
 
 
 def test_an_option_that_the_encoder_lacks_is_named():
-    with pytest.raises(RequestError, match="vit_nano has no option top_width: it has depth, "):
+    with pytest.raises(
+        ValueError, match="top_width is not an option of vit_nano, whose options are"
+    ):
         build_encoder("vit_nano", (64, 64, 1), top_width=8)
 
 
@@ -269,3 +274,52 @@ def test_a_file_gives_the_same_network_back(make, tmp_path):
     assert tuple(other.image_shape) == encoder.image_shape
     images = tiny_images()
     np.testing.assert_array_equal(encoder(images), other(images))
+
+
+def test_the_tokens_of_each_block_lead_to_the_features():
+    encoder, images = tiny_vit(depth=3), tiny_images(4)
+    tokens = encoder.block_tokens(images)
+    assert [part.shape for part in tokens] == [(4, 6, 12)] * 3
+    expected = encoder.embedding(images)
+    for block, part in zip(encoder.blocks, tokens, strict=True):
+        expected = block(expected)
+        np.testing.assert_array_equal(part, expected)
+    np.testing.assert_array_equal(encoder.pool(encoder.norm(tokens[-1])), encoder(images))
+
+
+@pytest.mark.parametrize("pooling", ["average", "class_token"])
+def test_positions_are_resampled_for_another_image_size(pooling):
+    encoder = randomise(tiny_vit(pooling=pooling))
+    first = int(pooling == "class_token")
+    larger = encoder.with_image_size(24, 16)
+    assert larger(tiny_images(2, (24, 16, 2))).shape == (2, 12)
+    grid = np.asarray(encoder.embedding.positions)[0, first:].reshape(3, 2, 12)
+    # Pixel centres of the finer grid, at half a fine pixel from the border of a coarse one.
+    places = np.meshgrid(
+        (np.arange(6) + 0.5) / 2 - 0.5, (np.arange(4) + 0.5) / 2 - 0.5, indexing="ij"
+    )
+    expected = [
+        ndimage.map_coordinates(grid[..., k], places, order=1, mode="nearest") for k in range(12)
+    ]
+    found = np.asarray(larger.embedding.positions)
+    np.testing.assert_allclose(
+        found[0, first:].reshape(6, 4, 12), np.stack(expected, axis=-1), atol=1e-5
+    )
+    np.testing.assert_array_equal(found[:, :first], encoder.embedding.positions[:, :first])
+    for ours, theirs in zip(encoder.weights, larger.weights, strict=True):
+        if ours is not encoder.embedding.positions:
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_the_same_size_gives_the_same_network_and_a_wrong_size_an_error():
+    encoder, images = randomise(tiny_vit()), tiny_images()
+    np.testing.assert_allclose(encoder.with_image_size(12, 8)(images), encoder(images), atol=1e-6)
+    with pytest.raises(ValueError, match="patch_size must divide the image of 13 x 8 pixels"):
+        encoder.with_image_size(13, 8)
+
+
+def test_an_unknown_pooling_is_named():
+    with pytest.raises(
+        ValueError, match=r"pooling must be one of average, class_token\. Received: "
+    ):
+        tiny_vit(pooling="max")

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from deeplens_tf.models import OriginalViT
 from deeplens_tf.models.vit import VARIANTS, VisionTransformer
 
 IMAGE_SHAPE = (12, 8, 2)
@@ -17,7 +18,10 @@ def tiny_vit(image_shape=IMAGE_SHAPE, **options):
 
 def tiny_original(image_shape=IMAGE_SHAPE, **options):
     """The original's network in all but its sizes."""
-    return tiny_vit(image_shape, **{**VARIANTS["vit_b32_original"], **SIZES, **options})
+    options = {**VARIANTS["vit_b32_original"], **SIZES, **options}
+    encoder = OriginalViT(image_shape, **options, name="tiny")
+    encoder.build()
+    return encoder
 
 
 def tiny_images(count=5, image_shape=IMAGE_SHAPE, seed=0):

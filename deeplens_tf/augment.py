@@ -1,104 +1,272 @@
-"""Pretexts: how a view is made of an image. Stateless, batched, pure.
+"""Augmentations: how a view is made from an image. Stateless, batched and pure.
 
-Each example's random numbers follow from (seed, epoch, index, view) alone, so views are new
-in each epoch, the same in each run, and do not depend on the batch an example falls into.
+The random numbers of each example follow from (seed, epoch, index, view) only. Views are therefore
+new in each epoch, the same in each run, and independent of the batch in which an example is.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from deeplens_tf.config import AugmentConfig
-
-Draws = Mapping[str, tf.Tensor]
-MASK = 0  # in place of a view's number, which starts at 1
+ImageShape: TypeAlias = tuple[int, int, int]
+MASK = 0  # in place of the number of a view, which starts at 1
 
 
-def two_views(
-    images: tf.Tensor, indices: tf.Tensor, seed: int, epoch: int, config: AugmentConfig
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Make two independent views of each image.
+class Augmentation(Protocol):
+    """A random change of an image; any object with these two methods and this attribute works."""
+
+    dtype: ClassVar[str]
+    """Type of the random numbers."""
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Draw the random numbers of one example from a stateless key, shape (2,)."""
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Change a batch (batch, height, width, bands) by the numbers of its examples."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Random mirroring along each of two axes.
 
     Args:
-        images: shape (batch, height, width, bands), float32 in [0, 1].
-        indices: each image's position in its data set, shape (batch,), int64.
-        seed: of the run.
-        epoch: of the run; another epoch gives other views.
-        config: the pretexts and their settings.
-
-    Returns:
-        Both views, each of the images' shape.
+        horizontal: whether left and right may be exchanged.
+        vertical: whether top and bottom may be exchanged.
     """
-    return tuple(one_view(images, indices, seed, epoch, view, config) for view in (1, 2))
+
+    horizontal: bool = True
+    vertical: bool = True
+    dtype: ClassVar[str] = "bool"
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return (horizontal, vertical), shape (2,)."""
+        allowed = tf.constant([self.horizontal, self.vertical])
+        return (tf.random.stateless_uniform((2,), key) < 0.5) & allowed
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Mirror each image by its row of `draws`, (batch, 2)."""
+        for axis, chosen in ((2, draws[:, 0]), (1, draws[:, 1])):
+            images = tf.where(chosen[:, None, None, None], tf.reverse(images, [axis]), images)
+        return images
 
 
-def one_view(
-    images: tf.Tensor,
-    indices: tf.Tensor,
-    seed: int,
-    epoch: int,
-    view: int,
-    config: AugmentConfig,
-) -> tf.Tensor:
-    """Make view number `view` of each image; arguments as for `two_views`."""
-    return transform(images, draw_batch(indices, seed, epoch, view, images.shape[1:], config))
+@dataclass(frozen=True)
+class QuarterTurn:
+    """Rotation by a random multiple of 90 degrees, which keeps every pixel value."""
+
+    dtype: ClassVar[str] = "int32"
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the number of quarter turns, shape ()."""
+        return tf.random.stateless_uniform((), key, 0, 4, tf.int32)
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Rotate square images counter-clockwise by `draws` quarter turns, (batch,)."""
+        turns = draws[:, None, None, None]
+        images = tf.where(turns >= 2, tf.reverse(images, [1, 2]), images)
+        quarter = tf.reverse(tf.transpose(images, (0, 2, 1, 3)), [1])
+        return tf.where(turns % 2 == 1, quarter, images)
 
 
-def draw_batch(
-    indices: tf.Tensor,
-    seed: int | tf.Tensor,
-    epoch: int | tf.Tensor,
-    view: int,
-    image_shape: tuple[int, int, int],
-    config: AugmentConfig,
-) -> Draws:
-    """Draw the random numbers of each example: `draw` for every index of a batch."""
-    if not config.views:
-        return {}
-    dtypes = {"flip": "bool", "rot90": "int32"}
-    signature = {
-        name: tf.TensorSpec(None, dtypes.get(name, "float32"))
-        for name in dict.fromkeys(config.views)
-    }
-    return tf.map_fn(
-        lambda index: draw(index, seed, epoch, view, image_shape, config),
-        tf.cast(indices, tf.int64),
-        fn_output_signature=signature,
-    )
+@dataclass(frozen=True)
+class Rotation:
+    """Rotation by a random angle, bilinear, reflected at the border.
+
+    Args:
+        degrees: largest angle; the angle is uniform in ±degrees.
+    """
+
+    degrees: float = 180.0
+    dtype: ClassVar[str] = "float32"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.degrees <= 180, "degrees", self.degrees, "from 0 to 180")
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the angle in radians, shape ()."""
+        limit = np.deg2rad(self.degrees)
+        return tf.random.stateless_uniform((), key, -limit, limit)
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Rotate each image by its angle, (batch,)."""
+        return rotate(images, draws)
 
 
-def draw(
-    index: tf.Tensor,
-    seed: int | tf.Tensor,
-    epoch: int | tf.Tensor,
-    view: int,
-    image_shape: tuple[int, int, int],
-    config: AugmentConfig,
-) -> Draws:
-    """Draw one example's random numbers for each pretext of the configuration."""
-    key = _key(index, seed, epoch, view)
-    draws = {}
-    for i, name in enumerate(config.views):
-        pretext_key = tf.random.experimental.stateless_fold_in(key, tf.constant(i, tf.int64))
-        draws[name] = DRAWERS[name](pretext_key, image_shape, getattr(config, name, None))
-    return draws
+@dataclass(frozen=True)
+class Crop:
+    """Random crop, resized to the size of the image.
+
+    Args:
+        minimum_area: smallest fraction of the image's area that is kept.
+    """
+
+    minimum_area: float = 0.6
+    dtype: ClassVar[str] = "float32"
+
+    def __post_init__(self) -> None:
+        _require(0 < self.minimum_area <= 1, "minimum_area", self.minimum_area, "above 0, up to 1")
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the fraction of the side and the position in x and y, from 0 to 1, shape (3,)."""
+        numbers = tf.random.stateless_uniform((3,), key)
+        side = tf.sqrt(self.minimum_area + (1 - self.minimum_area) * numbers[0])
+        return tf.stack([side, numbers[1], numbers[2]])
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Crop each image by its row of `draws`, (batch, 3)."""
+        side, zero = draws[:, 0], tf.zeros_like(draws[:, 0])
+        left = (1 - side) * draws[:, 1] * (images.shape[2] - 1.0)
+        top = (1 - side) * draws[:, 2] * (images.shape[1] - 1.0)
+        return _project(images, side, zero, left, zero, side, top)
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """Random offset of all pixels, clipped to [0, 1].
+
+    Args:
+        maximum_change: the offset is uniform in ±maximum_change.
+    """
+
+    maximum_change: float = 0.2
+    dtype: ClassVar[str] = "float32"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.maximum_change <= 1, "maximum_change", self.maximum_change, "in [0, 1]")
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the offset, shape ()."""
+        return tf.random.stateless_uniform((), key, -self.maximum_change, self.maximum_change)
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Add each image's offset, (batch,)."""
+        return tf.clip_by_value(images + draws[:, None, None, None], 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Gaussian noise in every pixel, clipped to [0, 1].
+
+    Args:
+        stddev: standard deviation, in units of the image's range.
+    """
+
+    stddev: float = 0.1
+    dtype: ClassVar[str] = "float32"
+
+    def __post_init__(self) -> None:
+        _require(self.stddev >= 0, "stddev", self.stddev, "at least 0")
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the noise, of the image's shape."""
+        return tf.random.stateless_normal(image_shape, key, stddev=self.stddev)
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Add each image's noise, of the images' shape."""
+        return tf.clip_by_value(images + draws, 0.0, 1.0)
+
+
+AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
+    "flip": Flip,
+    "rot90": QuarterTurn,
+    "rotation": Rotation,
+    "crop": Crop,
+    "brightness": Brightness,
+    "gaussian_noise": GaussianNoise,
+}
+
+
+class Augment:
+    """Augmentations in sequence, from an image to its views.
+
+    Args:
+        augmentations: names of `AUGMENTATIONS`, with their default settings, or objects such as
+            `Rotation(degrees=30)` or one of your own; none of them for views that equal the image.
+
+    Raises:
+        ValueError: an unknown name.
+
+    Example:
+        >>> augment = Augment(["flip", Rotation(degrees=30)])
+        >>> view_1, view_2 = augment.two_views(images, indices, seed=0, epoch=0)
+    """
+
+    def __init__(self, augmentations: Sequence[str | Augmentation] = ()) -> None:
+        self.augmentations = tuple(map(_by_name, augmentations))
+
+    def two_views(
+        self, images: tf.Tensor, indices: tf.Tensor, seed: int, epoch: int | tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Make two independent views of each image.
+
+        Args:
+            images: shape (batch, height, width, bands), float32 in [0, 1].
+            indices: index of each image in its data set, shape (batch,), int64.
+            seed: of the run.
+            epoch: of the run; each epoch has other views.
+
+        Returns:
+            Both views, each of the images' shape.
+        """
+        view_1, view_2 = (self.view(images, indices, seed, epoch, number) for number in (1, 2))
+        return view_1, view_2
+
+    def view(
+        self,
+        images: tf.Tensor,
+        indices: tf.Tensor,
+        seed: int,
+        epoch: int | tf.Tensor,
+        number: int = 1,
+    ) -> tf.Tensor:
+        """Make view `number` of each image; the other arguments are those of `two_views`."""
+        return self.apply(images, self.draw(indices, seed, epoch, number, images.shape[1:]))
+
+    def draw(
+        self,
+        indices: tf.Tensor,
+        seed: int | tf.Tensor,
+        epoch: int | tf.Tensor,
+        number: int,
+        image_shape: ImageShape,
+    ) -> tuple[tf.Tensor, ...]:
+        """Draw the random numbers of a batch, one tensor for each augmentation."""
+        if not self.augmentations:
+            return ()
+
+        def draw_one(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            key = _key(index, seed, epoch, number)
+            return tuple(
+                augmentation.draw(_fold_in(key, i), image_shape)
+                for i, augmentation in enumerate(self.augmentations)
+            )
+
+        signature = tuple(tf.TensorSpec(None, each.dtype) for each in self.augmentations)
+        return tf.map_fn(draw_one, tf.cast(indices, tf.int64), fn_output_signature=signature)
+
+    def apply(self, images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Apply the augmentations in order to a batch (batch, height, width, bands)."""
+        for augmentation, numbers in zip(self.augmentations, draws, strict=True):
+            images = augmentation.apply(images, numbers)
+        return images
 
 
 def patch_orders(
     indices: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, patches: int
 ) -> tf.Tensor:
-    """Draw a random order of each image's patches; a mask drops the last of them.
+    """Draw a random order of each image's patches, of which a mask drops the last ones.
 
     Args:
-        indices: each image's position in its data set, shape (batch,), int64.
+        indices: index of each image in its data set, shape (batch,), int64.
         seed: of the run.
-        epoch: of the run; another epoch gives another order.
-        patches: patches an image.
+        epoch: of the run; each epoch has other orders.
+        patches: patches per image.
 
     Returns:
-        A permutation of the patches per image, shape (batch, patches), int32.
+        A permutation of the patches of each image, shape (batch, patches), int32.
     """
 
     def order(index: tf.Tensor) -> tf.Tensor:
@@ -106,49 +274,6 @@ def patch_orders(
 
     signature = tf.TensorSpec((patches,), tf.int32)
     return tf.map_fn(order, tf.cast(indices, tf.int64), fn_output_signature=signature)
-
-
-def transform(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Apply the drawn pretexts in order to a batch of shape (batch, height, width, bands)."""
-    for name, values in draws.items():
-        images = TRANSFORMS[name](images, values)
-    return images
-
-
-def _key(index: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, view: int) -> tf.Tensor:
-    """Return the key from which all random numbers of one view of one image follow."""
-    key = tf.stack([tf.cast(seed, tf.int64), tf.constant(view, tf.int64)])
-    for word in (epoch, index):
-        key = tf.random.experimental.stateless_fold_in(key, tf.cast(word, tf.int64))
-    return key
-
-
-def _draw_flip(key: tf.Tensor, image_shape: Any, settings: Any) -> tf.Tensor:
-    allowed = tf.constant([settings.horizontal, settings.vertical])
-    return (tf.random.stateless_uniform((2,), key) < 0.5) & allowed  # (horizontal, vertical)
-
-
-def _flip(images: tf.Tensor, flips: tf.Tensor) -> tf.Tensor:
-    for axis, chosen in ((2, flips[:, 0]), (1, flips[:, 1])):
-        images = tf.where(chosen[:, None, None, None], tf.reverse(images, [axis]), images)
-    return images
-
-
-def _draw_rot90(key: tf.Tensor, image_shape: Any, settings: Any) -> tf.Tensor:
-    return tf.random.stateless_uniform((), key, 0, 4, tf.int32)  # quarter turns
-
-
-def _rot90(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    chosen = turns[:, None, None, None]
-    half = tf.reverse(images, [1, 2])
-    images = tf.where(chosen >= 2, half, images)
-    quarter = tf.reverse(tf.transpose(images, (0, 2, 1, 3)), [1])
-    return tf.where(chosen % 2 == 1, quarter, images)
-
-
-def _draw_rotation(key: tf.Tensor, image_shape: Any, settings: Any) -> tf.Tensor:
-    limit = np.deg2rad(settings.degrees)
-    return tf.random.stateless_uniform((), key, -limit, limit)  # radians
 
 
 def rotate(images: tf.Tensor, angles_rad: tf.Tensor) -> tf.Tensor:
@@ -163,30 +288,17 @@ def rotate(images: tf.Tensor, angles_rad: tf.Tensor) -> tf.Tensor:
     """
     cosine, sine = tf.cos(angles_rad), tf.sin(angles_rad)
     width, height = images.shape[2] - 1.0, images.shape[1] - 1.0
-    # An output pixel (x, y) is read at the input's (a x + b y + c, d x + e y + f).
+    # The output pixel (x, y) is read at the input's (a x + b y + c, d x + e y + f).
     c = (width - (cosine * width - sine * height)) / 2
     f = (height - (sine * width + cosine * height)) / 2
     return _project(images, cosine, -sine, c, sine, cosine, f)
 
 
-def _draw_crop(key: tf.Tensor, image_shape: Any, settings: Any) -> tf.Tensor:
-    numbers = tf.random.stateless_uniform((3,), key)
-    side = tf.sqrt(settings.minimum_area + (1 - settings.minimum_area) * numbers[0])
-    return tf.stack([side, numbers[1], numbers[2]])  # share of the side, place in x, in y
-
-
-def _crop(images: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    side, nothing = boxes[:, 0], tf.zeros_like(boxes[:, 0])
-    left = (1 - side) * boxes[:, 1] * (images.shape[2] - 1.0)
-    top = (1 - side) * boxes[:, 2] * (images.shape[1] - 1.0)
-    return _project(images, side, nothing, left, nothing, side, top)
-
-
 def _project(images: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
-    nothing = tf.zeros_like(rows[0])
+    zero = tf.zeros_like(rows[0])
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=tf.stack([*rows, nothing, nothing], axis=1),
+        transforms=tf.stack([*rows, zero, zero], axis=1),
         output_shape=tf.shape(images)[1:3],
         interpolation="BILINEAR",
         fill_mode="REFLECT",
@@ -194,33 +306,29 @@ def _project(images: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _draw_brightness(key: tf.Tensor, image_shape: Any, settings: Any) -> tf.Tensor:
-    limit = settings.maximum_change
-    return tf.random.stateless_uniform((), key, -limit, limit)
+def _key(index: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, number: int) -> tf.Tensor:
+    """Return the key from which all random numbers of one view of one image follow."""
+    key = tf.stack([tf.cast(seed, tf.int64), tf.constant(number, tf.int64)])
+    for word in (epoch, index):
+        key = tf.random.experimental.stateless_fold_in(key, tf.cast(word, tf.int64))
+    return key
 
 
-def _add(images: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
-    offsets = tf.reshape(offsets, tf.concat([tf.shape(offsets), [1] * (4 - offsets.ndim)], 0))
-    return tf.clip_by_value(images + offsets, 0.0, 1.0)
+def _fold_in(key: tf.Tensor, number: int) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(key, tf.constant(number, tf.int64))
 
 
-def _draw_gaussian_noise(key: tf.Tensor, image_shape: Any, settings: Any) -> tf.Tensor:
-    return tf.random.stateless_normal(image_shape, key, stddev=settings.stddev)
+def _by_name(augmentation: str | Augmentation) -> Augmentation:
+    if not isinstance(augmentation, str):
+        return augmentation
+    if augmentation not in AUGMENTATIONS:
+        raise ValueError(
+            f"augmentations must be objects or among {', '.join(AUGMENTATIONS)}. "
+            f"Received: {augmentation!r}"
+        )
+    return AUGMENTATIONS[augmentation]()
 
 
-DRAWERS: Mapping[str, Callable[[tf.Tensor, Any, Any], tf.Tensor]] = {
-    "flip": _draw_flip,
-    "rot90": _draw_rot90,
-    "rotation": _draw_rotation,
-    "crop": _draw_crop,
-    "brightness": _draw_brightness,
-    "gaussian_noise": _draw_gaussian_noise,
-}
-TRANSFORMS: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "flip": _flip,
-    "rot90": _rot90,
-    "rotation": rotate,
-    "crop": _crop,
-    "brightness": _add,
-    "gaussian_noise": _add,
-}
+def _require(valid: bool, name: str, value: Any, range_text: str) -> None:
+    if not valid:
+        raise ValueError(f"{name} must be {range_text}. Received: {name}={value}")

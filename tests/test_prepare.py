@@ -15,12 +15,12 @@ def source(tmp_path):
     return make_folder(tmp_path / "lenses", {"axion": 10, "cdm": 10}, shape=(20, 20))
 
 
-def stage(*words):
-    command = [sys.executable, "-m", "deeplens_tf.prepare", *map(str, words)]
+def run_stage(*argv):
+    command = [sys.executable, "-m", "deeplens_tf.prepare", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_it_says_what_was_written(source, tmp_path, capsys):
+def test_it_prints_a_summary(source, tmp_path, capsys):
     main([str(source), "--out", str(tmp_path / "out"), "--image-size", "16"])
     assert capsys.readouterr().out.splitlines() == [
         f"{tmp_path / 'out'}: images of 16 x 16 pixels, 1 band",
@@ -30,14 +30,13 @@ def test_it_says_what_was_written(source, tmp_path, capsys):
 
 
 def test_options_and_keys_reach_the_manifest(source, tmp_path):
-    words = ["--fit", "crop", "--validation-fraction", "0.2", "--set", "data.image_size=8"]
-    main([str(source), "--out", str(tmp_path / "out"), *words, "--seed", "5"])
-    settings = Manifest.load(tmp_path / "out").settings
+    options = ["--fit", "crop", "--validation-fraction", "0.2", "--set", "data.image_size=8"]
+    main([str(source), "--out", str(tmp_path / "out"), *options, "--seed", "5"])
     expected = {"image_size": 8, "fit": "crop", "validation_fraction": 0.2, "seed": 5}
-    assert settings == expected
+    assert Manifest.load(tmp_path / "out").settings == expected
 
 
-def test_the_source_may_be_the_configurations(source, tmp_path):
+def test_the_source_may_come_from_the_configuration(source, tmp_path):
     main(["--set", f"data.path={source}", "--out", str(tmp_path / "out")])
     assert Manifest.load(tmp_path / "out").splits["train"].count == 18
 
@@ -50,7 +49,7 @@ def test_strict_is_an_option(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "argv",
     [
         ["{source}"],
         ["{source}", "--out", "out", "--fit", "pad"],
@@ -63,29 +62,29 @@ def test_strict_is_an_option(source, tmp_path):
         ["{source}", "--out", "out", "--preview", "no/x.png"],
     ],
 )
-def test_wrong_requests(source, tmp_path, monkeypatch, words):
+def test_wrong_requests(source, tmp_path, monkeypatch, argv):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError):
-        main([word.format(source=source) for word in words])
+        main([argument.format(source=source) for argument in argv])
     assert [path.name for path in tmp_path.iterdir()] == ["lenses"]
 
 
 def test_exit_codes_and_single_lines(source, tmp_path):
-    missing = stage(tmp_path / "none", "--out", tmp_path / "out")
+    missing = run_stage(tmp_path / "none", "--out", tmp_path / "out")
     assert (missing.returncode, missing.stdout) == (2, "")
     expected = f"deeplens_tf: {tmp_path / 'none'}: no such folder; give a folder of images"
     assert missing.stderr.startswith(expected)
     assert missing.stderr.count("\n") == 1
     for path in (source / "cdm").iterdir():
         np.save(path, np.zeros((20, 20)))
-    unusable = stage(source, "--out", tmp_path / "out")
+    unusable = run_stage(source, "--out", tmp_path / "out")
     assert unusable.returncode == 3
     assert (
         "10 of 20 files rejected, the first: cdm/cdm_0000.npy" in unusable.stderr.splitlines()[-1]
     )
 
 
-def test_help_needs_no_tensorflow():
+def test_help_does_not_import_tensorflow():
     code = (
         "import sys; from deeplens_tf.prepare import main\n"
         "try: main(['--help'])\n"

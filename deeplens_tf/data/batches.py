@@ -1,38 +1,23 @@
-"""Prepared shards to batches, by tf.data.
+"""Examples to batches, by tf.data.
 
-The order of examples and the views follow from (seed, epoch, index); a stream can therefore
-begin at any epoch and give what an uninterrupted run would have given.
+The order of the examples and the views follow from (seed, epoch, index). A stream can therefore
+begin at any epoch and step and continue as an uninterrupted run would.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.augment import one_view, patch_orders, two_views
-from deeplens_tf.config import AugmentConfig, Config
-from deeplens_tf.data.manifest import Manifest
-from deeplens_tf.data.preparing import ensure_prepared
-from deeplens_tf.data.shards import parse_example, read_index
-from deeplens_tf.errors import DataError, RequestError
-
-stateless_shuffle = tf.random.experimental.stateless_shuffle
-stateless_fold_in = tf.random.experimental.stateless_fold_in
-
-# An epoch is shuffled in windows of this size, on top of the shards' own random order.
-SHUFFLE_BYTES = 2**28
-
-Example = Mapping[str, tf.Tensor]
+from deeplens_tf.augment import AUGMENTATIONS, Augment, patch_orders
+from deeplens_tf.config import AugmentConfig
+from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share
+from deeplens_tf.errors import RequestError
 
 
 class Position(NamedTuple):
-    """Where in a run's stream: steps done in an epoch, and epochs done before it."""
+    """Position in the stream of a run: epochs done, and steps done in the epoch after them."""
 
     epoch: int
     step: int
@@ -41,135 +26,101 @@ class Position(NamedTuple):
 BEGINNING = Position(0, 0)
 
 
-class Share(NamedTuple):
-    """Which of `count` equal parts of every batch, in the batch's order, is made ready."""
-
-    index: int
-    count: int
+def build_augment(config: AugmentConfig) -> Augment:
+    """Return the configured augmentations."""
+    return Augment([AUGMENTATIONS[name](**_settings(config, name)) for name in config.views])
 
 
-WHOLE = Share(0, 1)
+def _settings(config: AugmentConfig, name: str) -> dict[str, Any]:
+    return dict(vars(getattr(config, name))) if hasattr(config, name) else {}
 
 
-@dataclass(frozen=True)
-class PreparedData:
-    """A prepared folder, opened, and how a run wants to see it."""
+def view_batches(
+    data: ImageData,
+    augment: Augment,
+    batch_size: int = 128,
+    *,
+    split: str = "train",
+    patches: int = 0,
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Return the batches of one epoch for Keras's `fit`, with new views each time it is iterated.
 
-    folder: Path
-    manifest: Manifest
-    bands: int
-    seed: int
-    share: Share = WHOLE
+    The dataset counts its epochs: an epoch is over when its last batch has been taken.
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, bands) of the images in a batch."""
-        return (*self.manifest.image_shape[:2], self.bands)
+    Args:
+        data: from `open_folder` or `from_arrays`.
+        augment: makes the views.
+        batch_size: images per batch; the remainder of an epoch is dropped.
+        split: "train", shuffled in each epoch; any other split comes in stored order.
+        patches: patches per image, of which a random order replaces the second view; 0 for two
+            views.
+        first_epoch: number of the first epoch, to continue an earlier training.
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in label order; empty for unlabelled data."""
-        return self.manifest.classes
-
-    def count(self, split: str) -> int:
-        """Return how many images a split has; 0 where there is no such split."""
-        return self.manifest.splits[split].count if split in self.manifest.splits else 0
-
-    def index(self, split: str) -> pd.DataFrame:
-        """Return the split's table: index, file, label, mass_ev."""
-        return read_index(self.folder, split, self.count(split))
-
-
-def open_data(config: Config) -> PreparedData:
-    """Open the configuration's data, preparing a raw folder first.
+    Returns:
+        Dicts with `view_1`, `view_2`, `image` (batch, height, width, bands) float32 and, for
+        labelled data, `label` (batch,) int64. With `patches`, `patch_order` (batch, patches)
+        int32 instead of `view_2`. The number of batches is known.
 
     Raises:
-        RequestError: no such folder, or more bands asked for than the images have.
-        DataError: the images cannot be used.
+        ValueError: a batch larger than the split.
     """
-    data = config.data
-    folder = ensure_prepared(
-        Path(data.path),
-        Path(data.cache),
-        image_size=data.image_size,
-        fit=data.fit,
-        validation_fraction=data.validation_fraction,
-        seed=config.seed,
-        strict=data.strict,
-    )
-    manifest = Manifest.load(folder)
-    return PreparedData(folder, manifest, _bands(manifest, data.bands), config.seed)
+    steps = data.count(split) // batch_size
+    if not steps:
+        raise ValueError(
+            f"batch_size must be at most the {data.count(split)} images of the {split} split. "
+            f"Received: batch_size={batch_size}"
+        )
+    if split != "train":
+        return pretraining_batches(data, split, augment, batch_size, None, patches)
+    epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 
+    def of_next_epoch(_: tf.Tensor) -> tf.data.Dataset:
+        current = epoch.read_value()
+        return _epoch_of_views(data, split, augment, batch_size, patches, current)
 
-def dataset_facts(data: PreparedData) -> dict[str, object]:
-    """Return what a run records of its data: its fingerprint, each split's content and order."""
-    contents = {name: split.content for name, split in data.manifest.splits.items()}
-    counts = {name: split.count for name, split in data.manifest.splits.items()}
-    return {
-        "dataset_fingerprint": data.manifest.fingerprint,
-        "split_contents": contents,
-        "split_orders": {name: _order_digest(data, name) for name in data.manifest.splits},
-        "split_counts": counts,
-    }
+    def count(step: tf.Tensor, batch: Example) -> Example:
+        is_last = tf.cast(step == steps - 1, tf.int64)
+        with tf.control_dependencies([epoch.assign_add(is_last)]):
+            return {name: tf.identity(values) for name, values in batch.items()}
 
-
-def _order_digest(data: PreparedData, split: str) -> str:
-    """Return a digest of where each image of a split is, on which the batches depend.
-
-    By the files' names: the pixels of a resized image may differ by a rounding between two
-    processors, on which one run may be prepared and gone on with.
-    """
-    places = [[shard.count for shard in data.manifest.splits[split].shards]]
-    places.append(data.index(split)["file"].tolist())
-    return hashlib.sha256(json.dumps(places).encode()).hexdigest()
+    batches = tf.data.Dataset.from_tensors(0).flat_map(of_next_epoch)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+    # After the prefetching, so that an epoch counts as over only when its last batch is used.
+    return batches.enumerate().map(count)
 
 
 def pretraining_batches(
-    data: PreparedData,
+    data: ImageData,
     split: str,
-    augment: AugmentConfig,
+    augment: Augment,
     batch_size: int,
     epochs: int | None,
     patches: int = 0,
     start: Position = BEGINNING,
 ) -> tf.data.Dataset:
-    """Return batches of views, the image itself and, for labelled data, its label.
+    """Return batches of views as one stream; their content is that of `view_batches`.
 
     Args:
         data: the opened data.
         split: "train" or "validation".
-        augment: the pretexts.
-        batch_size: images a batch; what is left over at an epoch's end is dropped.
-        epochs: that many shuffled epochs in one stream; None for one pass in stored order.
-        patches: patches an image, of which a random order takes the second view's place; 0
-            for two views.
+        augment: makes the views.
+        batch_size: images per batch; the remainder of an epoch is dropped.
+        epochs: number of shuffled epochs in the stream; None for one pass in stored order.
+        patches: patches per image, of which a random order replaces the second view; 0 for two
+            views.
         start: where the stream of epochs begins.
-
-    Returns:
-        Dicts with `view_1`, `view_2`, `image` (batch, height, width, bands) float32 and,
-        where there are classes, `label` (batch,) int64. With `patches`, `patch_order`
-        (batch, patches) int32 instead of `view_2`.
     """
-
-    def views(batch: Example, epoch: tf.Tensor) -> Example:
-        image, index = batch["image"], batch["index"]
-        wanted = {"image": image} | ({"label": batch["label"]} if data.classes else {})
-        if patches:
-            order = patch_orders(index, data.seed, epoch, patches)
-            view_1 = one_view(image, index, data.seed, epoch, 1, augment)
-            return wanted | {"view_1": view_1, "patch_order": order}
-        view_1, view_2 = two_views(image, index, data.seed, epoch, augment)
-        return wanted | {"view_1": view_1, "view_2": view_2}
-
-    return _stream(data, split, batch_size, epochs, views, drop_remainder=True, start=start)
+    finish = _views(data, augment, patches)
+    return _stream(data, split, batch_size, epochs, finish, drop_remainder=True, start=start)
 
 
 def labelled_batches(
-    data: PreparedData,
+    data: ImageData,
     split: str,
     target: Callable[[Example], tf.Tensor],
     batch_size: int,
-    augment: AugmentConfig | None = None,
+    augment: Augment | None = None,
     epochs: int | None = None,
     keep: np.ndarray | None = None,
     start: Position = BEGINNING,
@@ -179,11 +130,11 @@ def labelled_batches(
     Args:
         data: the opened data.
         split: "train" or "validation".
-        target: parsed examples, a batch of them, -> targets.
-        batch_size: images a batch. What is left over at the end of a shuffled epoch is dropped,
-            so that one shape is compiled; a pass in stored order ends with a smaller batch.
-        augment: the pretexts of the one view that is trained on; None for the image itself.
-        epochs: that many shuffled epochs in one stream; None for one pass in stored order.
+        target: a batch of examples -> targets.
+        batch_size: images per batch. The remainder of a shuffled epoch is dropped, so that only
+            one shape is compiled; a pass in stored order ends with a smaller batch.
+        augment: makes the view that is trained on; None for the image itself.
+        epochs: number of shuffled epochs in the stream; None for one pass in stored order.
         keep: True for each index of the split that is used, shape (count,); None for all.
         start: where the stream of epochs begins.
     """
@@ -191,17 +142,19 @@ def labelled_batches(
     def pairs(batch: Example, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = batch["image"]
         if augment is not None:
-            image = one_view(image, batch["index"], data.seed, epoch, 1, augment)
+            image = augment.view(image, batch["index"], data.seed, epoch)
         return image, target(batch)
 
-    whole = epochs is not None
-    return _stream(data, split, batch_size, epochs, pairs, keep, drop_remainder=whole, start=start)
+    shuffled = epochs is not None
+    return _stream(
+        data, split, batch_size, epochs, pairs, keep, drop_remainder=shuffled, start=start
+    )
 
 
 def image_batches(
-    data: PreparedData, split: str, batch_size: int, keep: np.ndarray | None = None
+    data: ImageData, split: str, batch_size: int, keep: np.ndarray | None = None
 ) -> tf.data.Dataset:
-    """Return every image of a split, or those that `keep` chooses, once in the index's order."""
+    """Return every image of a split, or those chosen by `keep`, once in the index's order."""
     return _stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
 
 
@@ -218,8 +171,34 @@ def require_batch(batch_size: int, count: int, what: str) -> None:
         )
 
 
+def _views(
+    data: ImageData, augment: Augment, patches: int
+) -> Callable[[Example, tf.Tensor], Example]:
+    """Return the function that adds views to a batch of examples in an epoch."""
+
+    def views(batch: Example, epoch: tf.Tensor) -> Example:
+        image, index = batch["image"], batch["index"]
+        result = {"image": image} | ({"label": batch["label"]} if data.classes else {})
+        if patches:
+            order = patch_orders(index, data.seed, epoch, patches)
+            view_1 = augment.view(image, index, data.seed, epoch)
+            return result | {"view_1": view_1, "patch_order": order}
+        view_1, view_2 = augment.two_views(image, index, data.seed, epoch)
+        return result | {"view_1": view_1, "view_2": view_2}
+
+    return views
+
+
+def _epoch_of_views(
+    data: ImageData, split: str, augment: Augment, batch_size: int, patches: int, epoch: tf.Tensor
+) -> tf.data.Dataset:
+    batches = data.examples(split, epoch).batch(batch_size, drop_remainder=True)
+    views = _views(data, augment, patches)
+    return batches.map(lambda batch: views(batch, epoch), num_parallel_calls=tf.data.AUTOTUNE)
+
+
 def _stream(
-    data: PreparedData,
+    data: ImageData,
     split: str,
     batch_size: int,
     epochs: int | None,
@@ -228,11 +207,11 @@ def _stream(
     drop_remainder: bool = False,
     start: Position = BEGINNING,
 ) -> tf.data.Dataset:
-    """Batches of one pass, or of `epochs` shuffled passes in one stream from `start` on."""
+    """Return the batches of one pass, or of `epochs` shuffled passes from `start` on."""
 
     def batches(epoch: tf.Tensor, shuffle: bool) -> tf.data.Dataset:
-        examples = _examples(data, split, keep, epoch if shuffle else None)
-        if shuffle and start.step:  # before the views are made, which would be for nothing
+        examples = _chosen(data.examples(split, epoch if shuffle else None), keep)
+        if shuffle and start.step:  # skipped before their views are made
             done = tf.where(epoch == start.epoch, start.step * batch_size, 0)
             examples = examples.skip(tf.cast(done, tf.int64))
         batched = _shared(examples.batch(batch_size, drop_remainder), data.share, batch_size)
@@ -241,76 +220,26 @@ def _stream(
     if epochs is None:
         once = batches(tf.constant(0, tf.int64), shuffle=False)
         full, rest = divmod(data.count(split) if keep is None else int(keep.sum()), batch_size)
-        # Keras warns of a stream whose length it does not know; and the length is checked here.
+        # Keras warns about a stream of unknown length, and this checks the length too.
         length = full if drop_remainder else full + (rest > 0)
         stream = once.apply(tf.data.experimental.assert_cardinality(length))
     else:
-        following = tf.data.Dataset.range(start.epoch, epochs)
-        stream = following.flat_map(lambda epoch: batches(epoch, shuffle=True))
+        numbers = tf.data.Dataset.range(start.epoch, epochs)
+        stream = numbers.flat_map(lambda epoch: batches(epoch, shuffle=True))
     return stream.prefetch(2)
 
 
-def _shared(batches: tf.data.Dataset, share: Share, batch_size: int) -> tf.data.Dataset:
-    """Leave of each batch one share; of a smaller last batch it may be smaller, or empty."""
-    if share == WHOLE:
-        return batches
-    size = batch_size // share.count
-    rows = slice(share.index * size, (share.index + 1) * size)
-    return batches.map(lambda batch: {key: values[rows] for key, values in batch.items()})
-
-
-def _examples(
-    data: PreparedData, split: str, keep: np.ndarray | None, epoch: tf.Tensor | None
-) -> tf.data.Dataset:
-    """Parsed examples in stored order, or shuffled as (seed, epoch) says."""
-    shards = data.manifest.splits[split].shards
-    if not shards:
-        raise DataError(f"{data.folder}: the {split} split is empty")
-    files = tf.constant([str(data.folder / shard.file) for shard in shards])
-    if epoch is not None:
-        files = stateless_shuffle(files, _epoch_key(data.seed, epoch))
-    records = tf.data.TFRecordDataset(files)
-    if epoch is not None:
-        records = _shuffled(data, split, records, epoch)
-    examples = records.map(lambda record: _example(data, record), tf.data.AUTOTUNE)
+def _chosen(examples: tf.data.Dataset, keep: np.ndarray | None) -> tf.data.Dataset:
     if keep is None:
         return examples
     mask = tf.constant(keep)
     return examples.filter(lambda example: tf.gather(mask, example["index"]))
 
 
-def _shuffled(
-    data: PreparedData, split: str, records: tf.data.Dataset, epoch: tf.Tensor
-) -> tf.data.Dataset:
-    """Records in an order that (seed, epoch) gives: all of them, or windows of a bounded size.
-
-    `Dataset.shuffle` cannot take its seed from a tensor, and the epoch is one here.
-    """
-    image_bytes = 4 * int(np.prod(data.manifest.image_shape))
-    window = min(data.count(split), max(SHUFFLE_BYTES // image_bytes, 1))
-    key = _epoch_key(data.seed, epoch)
-    return (
-        records.batch(window)
-        .enumerate()
-        .map(lambda i, part: stateless_shuffle(part, stateless_fold_in(key, i)))
-        .unbatch()
-    )
-
-
-def _example(data: PreparedData, record: tf.Tensor) -> Example:
-    example = parse_example(record, data.manifest.image_shape)
-    repeats = data.bands // data.manifest.image_shape[2]
-    return {**example, "image": tf.tile(example["image"], (1, 1, repeats))}
-
-
-def _epoch_key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    return tf.stack([tf.constant(seed, tf.int64), epoch])
-
-
-def _bands(manifest: Manifest, wanted: int | None) -> int:
-    bands = manifest.image_shape[2]
-    if wanted not in (None, bands) and bands != 1:
-        raise RequestError(
-            f"data.bands {wanted}: the images have {bands} bands, and only a grey image is repeated"
-        )
-    return wanted or bands
+def _shared(batches: tf.data.Dataset, share: Share, batch_size: int) -> tf.data.Dataset:
+    """Keep one share of each batch; that of a smaller last batch may be smaller, or empty."""
+    if share == WHOLE:
+        return batches
+    size = batch_size // share.parts
+    rows = slice(share.number * size, (share.number + 1) * size)
+    return batches.map(lambda batch: {key: values[rows] for key, values in batch.items()})

@@ -1,7 +1,7 @@
-"""The one place that opens users' image files: from a path to an image of the configured size.
+"""The only module that opens users' image files.
 
-Every file is a stranger's. Its size is looked at before memory is taken, and whatever is wrong with
-it becomes an `UnusableFile` whose message is the reason that a person reads in `rejected.csv`.
+Every file is untrusted. Its size is checked before memory is allocated, and every fault becomes an
+`UnusableFile` with the reason that is written to `rejected.csv`.
 """
 
 import stat
@@ -13,9 +13,9 @@ from deeplens_tf.data.npy import byte_text, read_npy
 from deeplens_tf.data.npz import read_npz
 from deeplens_tf.errors import UnusableFile
 
-MAX_FILE_BYTES = 10**9
-MIN_SIDE = 8
-MAX_SIDE = 16384
+MAX_IMAGE_FILE_BYTES = 10**9
+MIN_IMAGE_SIDE = 8
+MAX_IMAGE_SIDE = 16384
 
 
 def read_image(path: Path) -> tuple[np.ndarray, float | None]:
@@ -26,7 +26,7 @@ def read_image(path: Path) -> tuple[np.ndarray, float | None]:
 
     Returns:
         The image, floating point, (height, width, bands), and the axion mass in eV that the file
-        carries, or None. The mass is as the file has it, not checked.
+        contains, or None. The mass is returned unchecked.
 
     Raises:
         UnusableFile: with the reason, for anything but one finite, varying, real-valued image.
@@ -48,10 +48,10 @@ def read_image(path: Path) -> tuple[np.ndarray, float | None]:
 def bands_last(array: np.ndarray) -> np.ndarray:
     """Return an array of two or three axes as (height, width, bands), floating point.
 
-    The band axis is the one axis that is smallest.
+    The band axis is the one axis that is smaller than both others.
 
     Raises:
-        UnusableFile: another number of axes, a tie for the smallest, or a side out of bounds.
+        UnusableFile: another number of axes, no single smallest axis, or a side out of bounds.
     """
     if array.ndim not in (2, 3):
         raise UnusableFile(f"{array.ndim}-D, an image has 2 or 3 dimensions")
@@ -64,10 +64,10 @@ def bands_last(array: np.ndarray) -> np.ndarray:
 
 
 def check_values(image: np.ndarray) -> None:
-    """Refuse an image that no scaling can bring to [0, 1].
+    """Refuse an image that cannot be scaled to [0, 1].
 
     Raises:
-        UnusableFile: values that are not finite, or all the same.
+        UnusableFile: a value is not finite, or all values are equal.
     """
     low, high = image.min(), image.max()
     if not (np.isfinite(low) and np.isfinite(high)):  # a NaN anywhere makes both NaN
@@ -82,10 +82,11 @@ def _file_size(path: Path) -> int:
         status = path.stat()
     except FileNotFoundError:
         raise UnusableFile("a broken link" if path.is_symlink() else "no such file") from None
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
         raise UnusableFile("not a regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise UnusableFile(f"{byte_text(status.st_size)}, at most 1.0 GB are read")
+    if status.st_size > MAX_IMAGE_FILE_BYTES:
+        limit = byte_text(MAX_IMAGE_FILE_BYTES)
+        raise UnusableFile(f"a file of {byte_text(status.st_size)}, at most {limit} are read")
     if not status.st_size:
         raise UnusableFile("empty file")
     return status.st_size
@@ -94,15 +95,16 @@ def _file_size(path: Path) -> int:
 def _band_axis(shape: tuple[int, ...]) -> int:
     smallest = min(shape)
     if shape.count(smallest) > 1:
-        raise UnusableFile(f"shape {shape}: which axis holds the bands? None alone is the smallest")
+        raise UnusableFile(f"shape {shape}: the band axis is ambiguous, it must be the smallest")
     return shape.index(smallest)
 
 
 def _check_sides(height: int, width: int) -> None:
-    if min(height, width) < MIN_SIDE:
-        raise UnusableFile(f"{height} x {width} pixels, at least {MIN_SIDE} a side are needed")
-    if max(height, width) > MAX_SIDE:
-        raise UnusableFile(f"{height} x {width} pixels, at most {MAX_SIDE} a side are read")
+    size = f"{height} x {width} pixels"
+    if min(height, width) < MIN_IMAGE_SIDE:
+        raise UnusableFile(f"{size}, at least {MIN_IMAGE_SIDE} per side are needed")
+    if max(height, width) > MAX_IMAGE_SIDE:
+        raise UnusableFile(f"{size}, at most {MAX_IMAGE_SIDE} per side are read")
 
 
 def _float_type(dtype: np.dtype) -> np.dtype:

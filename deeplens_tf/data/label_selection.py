@@ -1,16 +1,21 @@
-"""Which labelled images of a split are used."""
+"""The choice of labelled images: those with a mass, and a fraction of each class."""
 
 import numpy as np
 import pandas as pd
 
 
+def has_mass(index: pd.DataFrame) -> np.ndarray:
+    """Return True for each row with a known mass."""
+    return index["mass_ev"].notna().to_numpy()
+
+
 def chosen_rows(index: pd.DataFrame, usable: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Choose the same share of the usable rows of each class, see `label_subset`.
+    """Choose the same fraction of the usable rows of each class, see `label_subset`.
 
     Args:
-        index: table of the split.
-        usable: True for each row that has what is to be learnt, shape (rows,).
-        fraction: share of each class, in (0, 1].
+        index: table of the split, see `ImageData.index`.
+        usable: True for each row with a target, shape (rows,).
+        fraction: of each class, in (0, 1].
         seed: of the run.
 
     Returns:
@@ -21,19 +26,14 @@ def chosen_rows(index: pd.DataFrame, usable: np.ndarray, fraction: float, seed: 
     return chosen
 
 
-def has_mass(index: pd.DataFrame) -> np.ndarray:
-    """Return True for each row whose mass is known."""
-    return index["mass_ev"].notna().to_numpy()
-
-
 def label_subset(index: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
-    """Choose the same share of each class, at least one image of each.
+    """Choose the same fraction of each class, at least one image of each.
 
-    A smaller fraction's choice lies within a larger one's, for the same seed.
+    For the same seed, the choice of a smaller fraction is part of that of a larger one.
 
     Args:
-        index: table of the split, see `PreparedData.index`.
-        fraction: share of each class, in (0, 1].
+        index: table of the split, see `ImageData.index`.
+        fraction: of each class, in (0, 1].
         seed: of the run.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The manifest of a prepared folder: what is in it, how it was made, and from what."""
+"""The manifest of a prepared folder: its content, its settings and its source."""
 
 import json
 import re
@@ -10,14 +10,32 @@ from typing import Any
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
 
-FILE = "manifest.json"
-FORMAT = "deeplens_tf prepared images"
-FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+MANIFEST_FORMAT = "deeplens_tf prepared images"
+MANIFEST_VERSION = 1
+PREPARE_AGAIN = "prepare the images again"
 SPLITS = ("train", "validation", "test")
 
-_MAX_BYTES = 8 << 20  # 50,000 shards, so millions of images
+_MAX_BYTES = 8 << 20  # enough for 50,000 shards, so for millions of images
 _SHARD_NAME = re.compile(r"[a-z]+-\d{5,}\.tfrecord")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """The settings that decide the content of a prepared folder.
+
+    Attributes:
+        image_size: side of the prepared images in pixels.
+        fit: "resize" or "crop", see `scaling.resize_and_scale`.
+        validation_fraction: fraction of each class for validation; 0 for no such split.
+        seed: decides the split and the order of the examples.
+    """
+
+    image_size: int
+    fit: str
+    validation_fraction: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -31,10 +49,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split: how many images in all, of each class and with a mass, and where they are.
+    """One split: its number of images in total, per class and with a mass, and its shards.
 
-    `content` is a digest of the source images, classes and masses alone: two preparations of the
-    same images, at other sizes or in another order, have it in common.
+    `content` is a digest of the source images, classes and masses only. Two preparations of the
+    same images have the same value, also with another size or order.
     """
 
     name: str
@@ -47,16 +65,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a prepared folder holds.
+    """The content of a prepared folder.
 
     Attributes:
         classes: in label order; empty for unlabelled data.
         image_shape: (height, width, bands) of every image.
-        value_range: lowest and highest value of every image.
-        splits: by name: train, and validation and test where there are such.
+        splits: by name: train, and optionally validation and test.
         fingerprint: digest of the source's file names, sizes and times.
-        settings: image_size, fit, validation_fraction and seed of the preparation.
-        rejected: how many files were left out; `rejected.csv` lists them.
+        settings: the `PreparationSettings` as a dict.
+        rejected: number of files that were left out; `rejected.csv` lists them.
+        value_range: lowest and highest value of every image.
     """
 
     classes: tuple[str, ...]
@@ -66,12 +84,12 @@ class Manifest:
     settings: dict[str, Any]
     rejected: int = 0
     value_range: tuple[float, float] = (0.0, 1.0)
-    format_version: int = FORMAT_VERSION
+    format_version: int = MANIFEST_VERSION
 
     def save(self, folder: Path) -> None:
         """Write the manifest into a folder."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=True)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps({"format": MANIFEST_FORMAT, **asdict(self)}, indent=2, ensure_ascii=True)
+        (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -81,47 +99,50 @@ class Manifest:
             RequestError: the folder is not a prepared one.
             DataError: the manifest is damaged or of another version.
         """
-        path = folder / FILE
+        path = folder / MANIFEST_FILE
         if not path.is_file():
-            raise RequestError(f"{folder}: not a prepared folder, it has no {FILE}")
+            raise RequestError(f"{folder}: not a prepared folder, {MANIFEST_FILE} is missing")
         try:
             return _parse(_read(path))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise DataError(f"{path}: damaged, {reason}; prepare the images again") from error
+            reason = f"missing key {error}" if isinstance(error, KeyError) else error
+            raise DataError(f"{path}: damaged, {reason}; {PREPARE_AGAIN}") from error
 
 
 def is_prepared(folder: Path) -> bool:
-    """Tell whether a folder is (or was, if damaged) a prepared one, not a folder of images."""
-    path = folder / FILE
+    """Return whether a folder is a prepared one, possibly damaged, not a folder of images."""
+    path = folder / MANIFEST_FILE
     if not path.is_file():
         return False
     with path.open("rb") as stream:
-        return FORMAT.encode() in stream.read(200) or any(folder.glob("*.tfrecord"))
+        return MANIFEST_FORMAT.encode() in stream.read(200) or any(folder.glob("*.tfrecord"))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     values = read_json(path, _MAX_BYTES)
-    _require(values.get("format") == FORMAT, "another format")
+    _require(values.get("format") == MANIFEST_FORMAT, "another format")
     version = values.get("format_version")
-    _require(version == FORMAT_VERSION, f"version {version!r:.20}, this program reads 1")
+    _require(
+        version == MANIFEST_VERSION,
+        f"format version {version!r:.20}, this program reads version {MANIFEST_VERSION}",
+    )
     return values
 
 
 def _parse(values: Mapping[str, Any]) -> Manifest:
-    classes = tuple(_texts(values["classes"], "classes"))
+    classes = tuple(_names(values["classes"], "classes"))
     splits = {name: _split(name, split, classes) for name, split in values["splits"].items()}
-    _require("train" in splits and set(splits) <= set(SPLITS), "splits are not train, ...")
-    # Every class has an image, so there is never more of a network than of data to train it.
+    _require("train" in splits and set(splits) <= set(SPLITS), "unknown splits, or no train split")
+    # Every class has an image, so the data bound the size of the network's output.
     _require(all(splits["train"].per_class.values()), "a class without training images")
-    # A shard that is named often would be read as often.
+    # A shard that is listed many times would be read as many times.
     names = [shard.file for split in splits.values() for shard in split.shards]
-    _require(len(set(names)) == len(names), "a shard that is named twice")
+    _require(len(set(names)) == len(names), "a shard is listed twice")
     low, high = values["value_range"]
     _require((low, high) == (0, 1), "value_range is not 0 to 1")
     settings = _mapping(values["settings"], "settings")
     shape = _image_shape(values["image_shape"])
-    _require(shape[0] == settings.get("image_size"), "image_shape is not of image_size")
+    _require(shape[0] == settings.get("image_size"), "image_shape does not match image_size")
     return Manifest(
         classes=classes,
         image_shape=shape,
@@ -137,23 +158,19 @@ def _split(name: str, values: Mapping[str, Any], classes: tuple[str, ...]) -> Sp
     per_class = _mapping(values["per_class"], "per_class")
     counts = [_count(count, "per_class") for count in per_class.values()]
     count = _count(values["count"], "count")
-    _require(tuple(per_class) == classes, "per_class does not name the classes")
-    _require(count == sum(shard.count for shard in shards), f"{name}: count is not the shards' sum")
-    _require(not classes or count == sum(counts), f"{name}: count is not the classes' sum")
-    return Split(
-        name,
-        count,
-        per_class,
-        _count(values["masses"], "masses"),
-        shards,
-        _digest(values["content"]),
-    )
+    in_shards = sum(shard.count for shard in shards)
+    _require(tuple(per_class) == classes, "per_class does not list the classes")
+    _require(count == in_shards, f"{name}: count is not the sum over the shards")
+    _require(not classes or count == sum(counts), f"{name}: count is not the sum over the classes")
+    masses, content = _count(values["masses"], "masses"), _digest(values["content"])
+    return Split(name, count, per_class, masses, shards, content)
 
 
 def _shard(values: Mapping[str, Any]) -> Shard:
     name = values["file"]
-    # A plain name of ours: a manifest must not lead outside its folder.
-    _require(isinstance(name, str) and bool(_SHARD_NAME.fullmatch(name)), "a shard's file name")
+    # Only names that this package writes: a manifest must not refer to files outside its folder.
+    valid = isinstance(name, str) and _SHARD_NAME.fullmatch(name)
+    _require(bool(valid), "not the file name of a shard")
     return Shard(name, _count(values["count"], "count"), _digest(values["sha256"]))
 
 
@@ -164,7 +181,7 @@ def _image_shape(value: Any) -> tuple[int, int, int]:
 
 
 def _count(value: Any, key: str) -> int:
-    _require(type(value) is int and 0 <= value < 2**40, f"{key} is not a number of things")
+    _require(type(value) is int and 0 <= value < 2**40, f"{key} is not a valid number")
     return value
 
 
@@ -173,9 +190,9 @@ def _digest(value: Any) -> str:
     return value
 
 
-def _texts(value: Any, key: str) -> list[str]:
-    good = isinstance(value, list) and all(isinstance(text, str) for text in value)
-    _require(good and len(set(value)) == len(value), f"{key} is not a list of names")
+def _names(value: Any, key: str) -> list[str]:
+    valid = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    _require(valid and len(set(value)) == len(value), f"{key} is not a list of different names")
     return value
 
 
@@ -184,6 +201,6 @@ def _mapping(value: Any, key: str) -> dict[str, Any]:
     return value
 
 
-def _require(truth: bool, complaint: str) -> None:
-    if not truth:
-        raise ValueError(complaint)
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)

@@ -1,4 +1,4 @@
-"""Axion masses: the tables that lie beside images, and the rule that a mass must meet."""
+"""Axion masses: the tables next to the images, and the check of a mass."""
 
 import csv
 import math
@@ -11,33 +11,33 @@ from typing import TextIO
 from deeplens_tf.errors import DataError, UnusableFile
 
 MAX_TABLE_BYTES = 64 << 20
-MAX_LINE_LENGTH = 1 << 16
+MAX_ROW_CHARACTERS = 1 << 16
 
-_TABLE = re.compile(r"masses(-\d+-of-\d+)?\.csv")
+_TABLE_NAME = re.compile(r"masses(-\d+-of-\d+)?\.csv")
 
 
 def mass_files(folder: Path) -> list[Path]:
     """Return the tables of a folder of images: `masses.csv`, `masses-<i>-of-<n>.csv`."""
-    return sorted(path for path in folder.glob("masses*.csv") if _TABLE.fullmatch(path.name))
+    return sorted(path for path in folder.glob("masses*.csv") if _TABLE_NAME.fullmatch(path.name))
 
 
 def read_masses(folder: Path) -> dict[str, str] | None:
-    """Read a folder's tables (columns file, mass_ev; others are passed over).
+    """Read a folder's tables: the columns file and mass_ev; others are ignored.
 
     Returns:
-        The text that stands for the mass of each file there is; None where there is no table.
+        The unparsed mass of each file that exists; None if there is no table.
 
     Raises:
-        DataError: a table that cannot be read, or two rows for one file.
+        DataError: a table cannot be read, or a file has two rows.
     """
     tables = mass_files(folder)
-    # What is kept is bounded by the files that are there, not by what a table claims.
+    # The files in the folder bound the memory, not the rows of a table.
     present = _names_in(folder) if tables else set()
     masses: dict[str, str] = {}
     for table in tables:
         for name, mass in _read_table(table, present).items():
             if name in masses:
-                raise DataError(f"{table}: {name!r} stands in it for the second time")
+                raise DataError(f"{table}: {name!r} is also listed in another table")
             masses[name] = mass
     return masses if tables else None
 
@@ -45,22 +45,22 @@ def read_masses(folder: Path) -> dict[str, str] | None:
 def resolve_mass(
     name: str, file_mass_ev: float | None, table: dict[str, str] | None, required: bool = False
 ) -> float:
-    """Return an image's mass in eV, NaN where neither the file nor a table says one.
+    """Return an image's mass in eV, NaN if neither the file nor a table contains one.
 
     Args:
         name: the file's name in the table.
-        file_mass_ev: the mass that the file itself holds.
-        table: the masses of the folder that the file is in.
-        required: whether other files of the folder carry a mass.
+        file_mass_ev: the mass that the file itself contains.
+        table: the masses of the file's folder.
+        required: whether the file must have a mass, because others of its folder do.
 
     Raises:
-        UnusableFile: no mass where the folder has a table or the others one, a mass that is
-            not a positive number, or two that differ.
+        UnusableFile: there is no mass although the folder has a table or `required` is true, a
+            mass is not a positive number, or the file and the table disagree.
     """
     if file_mass_ev is not None:
         check_mass(file_mass_ev)
     elif table is None and required:
-        raise UnusableFile("no mass, which other files of its class carry")
+        raise UnusableFile("no mass, although other files of its class have one")
     if table is None:
         return math.nan if file_mass_ev is None else file_mass_ev
     mass_ev = _parse_mass(table.get(name, ""))
@@ -70,7 +70,7 @@ def resolve_mass(
 
 
 def check_mass(mass_ev: float) -> None:
-    """Refuse a mass of which no logarithm can be taken.
+    """Refuse a mass that has no logarithm.
 
     Raises:
         UnusableFile: not finite or not positive.
@@ -96,7 +96,7 @@ def _read_table(path: Path, present: set[str]) -> dict[str, str]:
     if not path.is_file():
         raise DataError(f"{path}: not a regular file")
     if path.stat().st_size > MAX_TABLE_BYTES:
-        raise DataError(f"{path}: larger than 64 MB, too big for a table of masses")
+        raise DataError(f"{path}: larger than 64 MB, the maximum for a table of masses")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             return _masses(_rows(stream, path), path, present)
@@ -105,10 +105,12 @@ def _read_table(path: Path, present: set[str]) -> dict[str, str]:
 
 
 def _rows(stream: TextIO, path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a table, of which each is one line of a bounded length."""
-    while line := stream.readline(MAX_LINE_LENGTH):
-        if len(line) == MAX_LINE_LENGTH:
-            raise DataError(f"{path}: not a CSV table: a line without end")
+    """Yield the rows of a table. Each is one line, and lines have a maximum length."""
+    while line := stream.readline(MAX_ROW_CHARACTERS):
+        if len(line) == MAX_ROW_CHARACTERS:
+            raise DataError(
+                f"{path}: not a CSV table: a line of {MAX_ROW_CHARACTERS} characters or more"
+            )
         yield next(csv.reader([line], skipinitialspace=True, strict=True), [])
 
 
@@ -118,7 +120,7 @@ def _masses(rows: Iterator[list[str]], path: Path, present: set[str]) -> dict[st
     for row in rows:
         name, mass = (row[column] if column < len(row) else "" for column in columns)
         if name in masses:
-            raise DataError(f"{path}: {name!r} stands in it for the second time")
+            raise DataError(f"{path}: {name!r} is listed twice")
         if name in present:
             masses[name] = mass
     return masses
@@ -128,7 +130,8 @@ def _columns(header: list[str], path: Path) -> tuple[int, int]:
     missing = {"file", "mass_ev"} - set(header)
     if missing:
         raise DataError(
-            f"{path}: no column {' and '.join(sorted(missing))}; it needs file, mass_ev"
+            f"{path}: no column {' and '.join(sorted(missing))}; a table of masses needs the "
+            "columns file and mass_ev"
         )
     return header.index("file"), header.index("mass_ev")
 

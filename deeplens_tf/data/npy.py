@@ -1,14 +1,15 @@
-"""The `.npy` format, read with every size checked before memory is taken.
+"""A reader of the `.npy` format that checks every size before it allocates memory.
 
-NumPy's own reader evaluates the header as Python and hands object arrays to `pickle`; a file from a
-stranger is given neither. The format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+NumPy's own reader evaluates the header as Python and passes object arrays to `pickle`, which is not
+safe for untrusted files. The format:
+https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
+from typing import IO, Literal
 
 import numpy as np
 
@@ -17,12 +18,12 @@ from deeplens_tf.errors import UnusableFile
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 4096
-MAX_VALUES = 2**24  # a square of 4096 pixels; reading one image then takes less than 400 MB
+MAX_VALUES = 2**24  # 4096 x 4096; reading one image then takes less than 400 MB of memory
 MAX_ARRAY_BYTES = 8 * MAX_VALUES + MAX_HEADER_BYTES
-START_BYTES = 64 << 10
-PIECE_BYTES = 1 << 20
+FIRST_READ_BYTES = 64 << 10
+READ_CHUNK_BYTES = 1 << 20
 
-_LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # version of the format -> width of the header's length
+_HEADER_LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # format version -> width of the header's length
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([^'"]*)['"]""")
 _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\d, ]*)\)""")
@@ -35,14 +36,14 @@ _NOT_REAL = {
     "S": "text values",
     "M": "dates",
     "m": "time spans",
-    "O": "an object array",
+    "O": "objects",
     "V": "raw bytes",
 }
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a header announces: kind of value, shape, order of the axes in memory."""
+    """The array that a header declares: type of its values, shape, order of the axes in memory."""
 
     descr: str
     shape: tuple[int, ...]
@@ -54,36 +55,36 @@ class Layout:
         return self.descr.endswith("O")
 
 
-def read_npy(stream: BinaryIO, size: int) -> tuple[np.ndarray, float | None]:
+def read_npy(stream: IO[bytes], size: int) -> tuple[np.ndarray, float | None]:
     """Read a plain array, or the published pair of an image and its mass.
 
     Args:
         stream: open at the first byte.
-        size: bytes that the stream holds.
+        size: number of bytes in the stream.
 
     Returns:
-        The array as it is stored, and its mass in eV where it is a pair.
+        The array as it is stored, and its mass in eV if it is a pair.
 
     Raises:
-        UnusableFile: the bytes are not such an array, or not what the header announces.
+        UnusableFile: the bytes are not such an array, or do not match the header.
     """
-    start = stream.read(START_BYTES)
+    start = stream.read(FIRST_READ_BYTES)
     layout, offset = split_header(start)
     if layout.is_object:
         return _read_pair(layout, start[offset:], stream, size - offset)
     check_size(layout, size - offset)
-    return make_array(layout, _read_on(start[offset:], stream, size - offset)), None
+    return make_array(layout, _read_rest(start[offset:], stream, size - offset)), None
 
 
 def split_header(start: bytes) -> tuple[Layout, int]:
-    """Return the layout that a file's first bytes announce, and where its data begins.
+    """Return the layout that a file's first bytes declare, and the offset of its data.
 
     Raises:
-        UnusableFile: the bytes do not open a `.npy` file.
+        UnusableFile: the bytes are not the beginning of a `.npy` file.
     """
     if not start.startswith(MAGIC):
-        raise UnusableFile(_name_content(start))
-    width = _LENGTH_BYTES.get(int.from_bytes(start[6:7], "little"))
+        raise UnusableFile(_describe_content(start))
+    width = _HEADER_LENGTH_BYTES.get(int.from_bytes(start[6:7], "little"))
     if width is None:
         raise UnusableFile("an unknown version of the .npy format")
     begin = 8 + width
@@ -95,58 +96,59 @@ def split_header(start: bytes) -> tuple[Layout, int]:
     return _parse_header(start[begin:end]), end
 
 
-@lru_cache(maxsize=64)  # a folder of images repeats one header
+@lru_cache(maxsize=64)  # the images of a folder usually have equal headers
 def _parse_header(header: bytes) -> Layout:
     text = header.decode("latin-1")
     descr, order, shape = (pattern.search(text) for pattern in (_DESCR, _ORDER, _SHAPE))
     if not (descr and order and shape):
-        raise UnusableFile("a header that announces no plain array")
+        raise UnusableFile("the header declares no plain array")
     sides = tuple(int(side) for side in shape[1].replace(",", " ").split())
     return Layout(descr[1], sides, order[1] == "True")
 
 
-def check_size(layout: Layout, held: int) -> None:
-    """Refuse a layout that does not fill exactly the bytes that are held.
+def check_size(layout: Layout, data_bytes: int) -> None:
+    """Refuse a layout that does not match the number of bytes of the data.
 
     Raises:
-        UnusableFile: of another kind than real numbers, of another size, empty, or of more axes
-            or values than any array read here.
+        UnusableFile: the values are not real numbers, the size differs, the array is empty, or it
+            has more axes or values than any image.
     """
     if len(layout.shape) > 3:
         raise UnusableFile(f"{len(layout.shape)}-D, an image has 2 or 3 dimensions")
     if 0 in layout.shape:
         raise UnusableFile("an array without values")
-    announced = math.prod(layout.shape) * real_dtype(layout.descr).itemsize
-    if announced != held:
+    count = math.prod(layout.shape)
+    declared = count * real_dtype(layout.descr).itemsize
+    if declared != data_bytes:
         raise UnusableFile(
-            f"the header announces {byte_text(announced)}, the file holds {byte_text(held)}"
+            f"the header declares {byte_text(declared)}, the file holds {byte_text(data_bytes)}"
         )
-    if math.prod(layout.shape) > MAX_VALUES:
-        raise UnusableFile(f"{math.prod(layout.shape)} values, at most {MAX_VALUES} are read")
+    if count > MAX_VALUES:
+        raise UnusableFile(f"{count} values, at most {MAX_VALUES} are read")
 
 
 def make_array(layout: Layout, data: bytes | bytearray) -> np.ndarray:
-    """Return the array of `layout.shape` that `data` holds, checked by `check_size` before."""
+    """Return `data` as the array of a layout that `check_size` has accepted."""
     dtype = real_dtype(layout.descr)
-    order = "F" if layout.fortran_order else "C"
+    order: Literal["F", "C"] = "F" if layout.fortran_order else "C"
     array = np.frombuffer(data, dtype).reshape(layout.shape, order=order)
     return array.astype(dtype.newbyteorder("="), copy=not array.flags.writeable)
 
 
 def real_dtype(descr: str) -> np.dtype:
-    """Return the type that a description such as `<f8` names.
+    """Return the type that a header's text describes.
 
     Raises:
-        UnusableFile: not an integer or a floating-point number of at most 8 bytes.
+        UnusableFile: it is not an integer or floating-point number of at most 8 bytes.
     """
     if _REAL.fullmatch(descr):
         return np.dtype(descr)
-    kind = descr.lstrip("<>=|")[:1]
-    raise UnusableFile(_NOT_REAL.get(kind, f"values of an unsupported kind, {descr[:20]!r}"))
+    kind = _NOT_REAL.get(descr.lstrip("<>=|")[:1], f"values of type {descr[:20]!r}")
+    raise UnusableFile(f"{kind} instead of real numbers of up to 64 bits")
 
 
 def byte_text(count: int) -> str:
-    """Return a number of bytes as people say it: `200 bytes`, `8.0 TB`."""
+    """Return a number of bytes in a readable unit: `200 bytes`, `8.0 TB`."""
     if count >= 10**18:  # a hostile count may be beyond the range of a float
         return "over 1 EB"
     for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
@@ -156,11 +158,12 @@ def byte_text(count: int) -> str:
 
 
 def _read_pair(
-    layout: Layout, start: bytes, stream: BinaryIO, size: int
+    layout: Layout, start: bytes, stream: IO[bytes], size: int
 ) -> tuple[np.ndarray, float | None]:
     if layout.shape != (2,):
         raise UnusableFile(
-            f"an object array of shape {layout.shape}; of these only [image, mass_ev] is read"
+            f"an object array of shape {layout.shape}, the only one that is read is "
+            "[image, mass_ev]"
         )
     if size > MAX_ARRAY_BYTES:
         limit = byte_text(MAX_ARRAY_BYTES)
@@ -184,22 +187,22 @@ def _pickled_number(value: float | PickledArray) -> float:
     return float(array.item())
 
 
-def _read_on(start: bytes, stream: BinaryIO, count: int) -> bytearray:
-    """Return `count` bytes, of which `start` is read already, in memory taken once."""
+def _read_rest(start: bytes, stream: IO[bytes], count: int) -> bytearray:
+    """Return `count` bytes, the first of which are `start`, in memory that is allocated once."""
     data = bytearray(count)
     data[: len(start)] = start
-    place = len(start)
-    # In pieces: an archive's member would read all of it into a second place first.
-    while place < count and (
-        read := stream.readinto(memoryview(data)[place : place + PIECE_BYTES])
-    ):
-        place += read
-    if place < count:
+    offset = len(start)
+    # In chunks: a second copy of a large array would break the promised bound on memory.
+    while offset < count and (chunk := stream.read(min(READ_CHUNK_BYTES, count - offset))):
+        data[offset : offset + len(chunk)] = chunk
+        offset += len(chunk)
+    if offset < count:
         raise UnusableFile("truncated")
     return data
 
 
-def _name_content(start: bytes) -> str:
+def _describe_content(start: bytes) -> str:
+    """Return the reason for refusing bytes that do not begin as a `.npy` file does."""
     if not start:
         return "empty file"
     try:

@@ -1,58 +1,59 @@
-"""Whether a prepared folder may be written to a place, and whether it is up to date there."""
+"""The state of an output folder: whether it is up to date, and whether it may be written."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from deeplens_tf.data.manifest import Manifest, is_prepared
+from deeplens_tf.data.manifest import Manifest, PreparationSettings, is_prepared
 from deeplens_tf.data.shards import read_index, verify_shards
 from deeplens_tf.errors import DataError, RequestError
 
 
-def is_current(out: Path, settings: dict[str, Any], fingerprint: str) -> bool:
-    """Tell whether `out` holds, undamaged, what would be prepared now."""
+def is_current(out: Path, settings: PreparationSettings, fingerprint: str) -> bool:
+    """Return whether `out` contains, undamaged, what a preparation would write now."""
     if not is_prepared(out):
         return False
     try:
         manifest = Manifest.load(out)
-        if manifest.fingerprint != fingerprint or manifest.settings != settings:
+        if manifest.fingerprint != fingerprint or manifest.settings != asdict(settings):
             return False
         verify_shards(out, manifest)
         for split in manifest.splits.values():
             read_index(out, split.name, split.count)
-    except DataError:  # damaged or of another version: to be made again
+    except DataError:  # damaged or of another version: prepare again
         return False
     return True
 
 
-def check_apart(out: Path, *sources: Path) -> None:
-    """Refuse to write inside a folder of images, which is the user's.
+def check_outside(out: Path, *sources: Path) -> None:
+    """Refuse to write inside a user's folder of images.
 
     Raises:
         RequestError: `out` is a source folder or lies in one.
     """
     for source in sources:
         if out.resolve().is_relative_to(source.resolve()):
-            raise RequestError(f"{out} lies inside {source}; prepared images go outside of it")
+            raise RequestError(f"{out} lies inside {source}; choose a folder outside of it")
 
 
-def check_free(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to write over anything.
+def check_free(out: Path, settings: PreparationSettings) -> None:
+    """Refuse to overwrite anything.
 
     Raises:
         RequestError: `out` is a file or a folder that is not empty.
     """
     if out.exists() and not out.is_dir():
-        raise RequestError(f"{out}: is a file; --out names a folder")
+        raise RequestError(f"{out}: is a file; --out must name a folder")
     if not out.exists() or not any(out.iterdir()):
         return
     what = f"another preparation ({_difference(out, settings)})" if is_prepared(out) else "files"
-    raise RequestError(f"{out}: holds {what} already; remove it or choose another --out")
+    raise RequestError(f"{out}: already contains {what}; remove it or choose another --out")
 
 
-def _difference(out: Path, settings: dict[str, Any]) -> str:
+def _difference(out: Path, settings: PreparationSettings) -> str:
     try:
-        made = Manifest.load(out).settings
+        found = Manifest.load(out).settings
     except DataError:
         return "damaged"
-    changed = [f"{key} {made.get(key)}" for key in settings if made.get(key) != settings[key]]
+    wanted = asdict(settings)
+    changed = [f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
     return ", ".join(changed) or "of other source files"

@@ -1,8 +1,8 @@
-"""The published `[image, mass_ev]` pickles, read without giving them anything to run.
+"""A reader of the published `[image, mass_ev]` pickles that runs nothing in them.
 
-Three walls, each enough against code: only the opcodes that NumPy writes are let through; a pickle
-may name five NumPy objects and no others; and for those it gets inert records of this module, so
-that NumPy itself sees a shape or a type only after `npy.py` has checked it against the bytes held.
+Three barriers, each sufficient against code: only the opcodes that NumPy writes are accepted; a
+pickle may name five NumPy objects and no others; and those names return inert records of this
+module, so NumPy itself gets a shape or a type only after `npy.py` has checked it against the data.
 """
 
 import io
@@ -10,24 +10,21 @@ import pickle
 import pickletools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from deeplens_tf.errors import UnusableFile
 
 MAX_OPCODES = 512
-MAX_MEMO = 256  # the unpickler takes memory for the highest slot that a pickle names
-MAX_TEXT = 256  # bytes: names and types; as text a byte may take four
-MAX_FRAME = 1 << 20  # the unpickler reads a frame into a place of its own; an image stands outside
+MAX_MEMO = 256  # the unpickler allocates memory for the highest slot that a pickle names
+MAX_TEXT = 256  # bytes: names and types; decoded, a byte may take four
+MAX_FRAME = 1 << 20  # the unpickler copies a frame; an image is stored outside of frames
 
-_MAX_NUMBERS = {"BINPUT": MAX_MEMO, "LONG_BINPUT": MAX_MEMO, "FRAME": MAX_FRAME}
-_LENGTH_BYTES = {
-    pickletools.TAKEN_FROM_ARGUMENT1: 1,
-    pickletools.TAKEN_FROM_ARGUMENT4: 4,
-    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
-    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
-}
+_MAX_ARGUMENTS = {"BINPUT": MAX_MEMO, "LONG_BINPUT": MAX_MEMO, "FRAME": MAX_FRAME}
+_LENGTH_BYTES = {pickletools.TAKEN_FROM_ARGUMENT1: 1, pickletools.TAKEN_FROM_ARGUMENT4U: 4}
+_NOT_A_PAIR = "a pickle that is not [image, mass_ev]"
+_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 # fmt: off
-_OPCODES = frozenset((
+_ALLOWED_OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
     "MARK", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE", "EMPTY_LIST", "APPEND", "APPENDS",
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "BINFLOAT",
@@ -36,10 +33,12 @@ _OPCODES = frozenset((
 ))
 # fmt: on
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class PickledArray:
-    """An array as a pickle describes it; nothing in it has been believed yet."""
+    """An array as a pickle describes it, not checked yet."""
 
     descr: str
     shape: tuple[int, ...]
@@ -51,26 +50,23 @@ def unpickle_pair(data: bytes) -> tuple[PickledArray, float | PickledArray]:
     """Return the image and the mass of a pickled object array of two elements.
 
     Raises:
-        UnusableFile: the pickle holds anything else.
+        UnusableFile: the pickle contains anything else.
     """
-    _check_opcodes(data)
+    _check_operations(data)
     try:
-        pair = _Unpickler(io.BytesIO(data)).load()
-        image, mass = pair.elements()
+        image, mass = _Unpickler(io.BytesIO(data)).load().pair()
         return image.array(), _number(mass)
     except UnusableFile:
         raise
-    except Exception as error:  # a broken pickle may raise nearly anything from its records
-        raise UnusableFile("a pickle that is not [image, mass_ev]") from error
+    except Exception as error:  # records of a broken pickle may raise nearly any error
+        raise UnusableFile(_NOT_A_PAIR) from error
 
 
-def _check_opcodes(data: bytes) -> None:
+def _check_operations(data: bytes) -> None:
     try:
         for count, (name, argument) in enumerate(_operations(data)):
-            if name not in _OPCODES:
-                raise UnusableFile(f"a pickle with the operation {name}, which is not read")
             if count > MAX_OPCODES or _is_large(name, argument):
-                raise UnusableFile("a pickle far more intricate than [image, mass_ev]")
+                raise UnusableFile("a pickle too complex to be [image, mass_ev]")
     except UnusableFile:
         raise
     except Exception as error:
@@ -78,52 +74,58 @@ def _check_opcodes(data: bytes) -> None:
 
 
 def _operations(data: bytes) -> Iterator[tuple[str, memoryview]]:
-    """Yield each operation with its argument as it lies there.
+    """Yield the name and the undecoded argument of each operation.
 
-    `pickletools.genops` would make a text or bytes of it first, of any length.
+    `pickletools.genops` would first decode the argument, which may have any length.
+
+    Raises:
+        UnusableFile: an operation that is not allowed.
     """
     name, end = "", 0
     while name != "STOP":
-        opcode = pickletools.code2op[chr(data[end])]
-        name, (start, end) = opcode.name, _extent(data, end + 1, opcode.arg)
+        opcode = _OPCODES[data[end]]
+        name = opcode.name
+        if name not in _ALLOWED_OPCODES:
+            raise UnusableFile(f"a pickle with the operation {name}, which is not read")
+        start, end = _argument_span(data, end + 1, opcode.arg)
         if end > len(data):
             raise ValueError("an argument beyond the end")
         yield name, memoryview(data)[start:end]
 
 
-def _extent(
-    data: bytes, place: int, kind: pickletools.ArgumentDescriptor | None
+def _argument_span(
+    data: bytes, offset: int, kind: pickletools.ArgumentDescriptor | None
 ) -> tuple[int, int]:
-    """Return where an operation's argument, without its length, begins and ends."""
+    """Return where the argument at `offset` begins, after its length if it has one, and ends."""
     if kind is None:
-        return place, place
-    if kind.n == pickletools.UP_TO_NEWLINE:
-        end = place
-        for _ in range(2 if kind.name.endswith("pair") else 1):
+        return offset, offset
+    if kind.n == pickletools.UP_TO_NEWLINE:  # of a module and of a name, in GLOBAL
+        end = offset
+        for _ in range(2):
             end = data.index(b"\n", end, end + MAX_TEXT) + 1
-        return place, end
+        return offset, end
     if kind.n >= 0:
-        return place, place + kind.n
-    start = place + _LENGTH_BYTES[kind.n]
-    return start, start + int.from_bytes(data[place:start], "little")
+        return offset, offset + kind.n
+    start = offset + _LENGTH_BYTES[kind.n]
+    return start, start + int.from_bytes(data[offset:start], "little")
 
 
 def _is_large(name: str, argument: memoryview) -> bool:
-    if name in _MAX_NUMBERS:
-        return int.from_bytes(argument, "little") > _MAX_NUMBERS[name]
+    if name in _MAX_ARGUMENTS:
+        return int.from_bytes(argument, "little") > _MAX_ARGUMENTS[name]
     return name != "BINBYTES" and len(argument) > MAX_TEXT
 
 
 class _Record:
-    """What a pickle gets in place of a NumPy object: keeps what it is given, does nothing."""
+    """The inert stand-in for a NumPy object: stores what a pickle passes to it, does nothing."""
 
     __slots__ = ("arguments", "state")
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
-        self.state: tuple = ()
+        self.state: tuple[Any, ...] = ()
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         # Without this method `pickle` would let a state set any attribute.
         self.state = state
 
@@ -147,10 +149,10 @@ class _Array(_Record):
             raise UnusableFile("a pickled array with a negative side")
         return PickledArray(dtype.descr(), sides, fortran_order is True, _exactly(bytes, data))
 
-    def elements(self) -> list:
+    def pair(self) -> list[Any]:
         _, shape, dtype, _, elements = self.state
         if shape != (2,) or dtype.descr() != "O8" or len(_exactly(list, elements)) != 2:
-            raise UnusableFile("a pickle that is not [image, mass_ev]")
+            raise UnusableFile(_NOT_A_PAIR)
         return elements
 
 
@@ -182,20 +184,20 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: object) -> NoReturn:
         self._refuse("an object outside the file")
 
-    def _refuse(self, wish: str) -> NoReturn:
-        shown = wish[:60] if wish.isprintable() else "an unprintable name"
-        raise UnusableFile(f"a pickle that asks for {shown}, which is not allowed")
+    def _refuse(self, reference: str) -> NoReturn:
+        shown = reference[:60] if reference.isprintable() else "an unprintable name"
+        raise UnusableFile(f"a pickle that refers to {shown}, which is not allowed")
 
 
 def _number(value: object) -> float | PickledArray:
-    if type(value) in (int, float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, _Array | _Scalar):
         return value.array()
     raise UnusableFile("a pickled mass that is not a number")
 
 
-def _exactly(kind: type, value: object) -> object:
+def _exactly(kind: type[T], value: Any) -> T:
     if type(value) is not kind:
-        raise UnusableFile("a pickle that is not [image, mass_ev]")
+        raise UnusableFile(_NOT_A_PAIR)
     return value

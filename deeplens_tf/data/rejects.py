@@ -1,4 +1,4 @@
-"""The files that are left out of a preparation: listing them, and when they are too many."""
+"""The files that a preparation leaves out: their list, and the maximum number of them."""
 
 import csv
 import sys
@@ -8,16 +8,16 @@ from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.errors import DataError
 from deeplens_tf.terminal import print_lines
 
-FILE = "rejected.csv"
-MAX_FILES = 3
-MAX_SHARE = 0.05
+REJECTED_FILE = "rejected.csv"
+MAX_REJECTED_FILES = 3
+MAX_REJECTED_FRACTION = 0.05
 
 
-class Rejects:
+class RejectedFiles:
     """The files that a preparation leaves out, each with its reason.
 
     Args:
-        total: number of files that the preparation looks at.
+        total: number of files in the source folders.
     """
 
     def __init__(self, total: int) -> None:
@@ -28,21 +28,23 @@ class Rejects:
         return len(self.reasons)
 
     def add(self, name: str, reason: str) -> None:
-        """List one file."""
+        """Add one file."""
         self.reasons[name] = reason
 
-    def judge(self, strict: bool) -> None:
-        """End the preparation where too much is left out.
+    def check(self, strict: bool) -> None:
+        """Stop the preparation if too many files are rejected.
 
         Raises:
             DataError: any file if strict; else more than 3 files and more than 5 % of all.
         """
-        too_many = len(self) > MAX_FILES and len(self) > MAX_SHARE * self.total
-        if too_many or (strict and self.reasons):
-            raise DataError(f"{self}, which {'is too many' if too_many else '--strict forbids'}")
+        if len(self) > MAX_REJECTED_FILES and len(self) > MAX_REJECTED_FRACTION * self.total:
+            limit = f"{MAX_REJECTED_FILES} files or {100 * MAX_REJECTED_FRACTION:.0f} % of all"
+            raise DataError(f"{self}; at most {limit} may be rejected")
+        if strict and self.reasons:
+            raise DataError(f"{self}; --strict forbids rejected files")
 
     def save(self, path: Path) -> Path:
-        """Write the list, sorted by file; return where."""
+        """Write the list, sorted by file name; return its path."""
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             rows = csv.writer(stream, lineterminator="\n")
             rows.writerow(["file", "reason"])
@@ -50,9 +52,9 @@ class Rejects:
         return path
 
     def report(self, folder: Path) -> None:
-        """Say in one line on stderr what was left out, if anything was."""
+        """Print one line to stderr if any file was rejected."""
         if self.reasons:
-            print_lines(f"{self}; all are listed in {folder / FILE}", stream=sys.stderr)
+            print_lines(f"{self}; all are listed in {folder / REJECTED_FILE}", stream=sys.stderr)
 
     def __str__(self) -> str:
         if not self.reasons:
@@ -62,13 +64,13 @@ class Rejects:
 
 
 def check_strict(folder: Path, manifest: Manifest, strict: bool) -> None:
-    """Hold a preparation made earlier to `strict`.
+    """Check an earlier preparation against `strict`.
 
     Raises:
-        DataError: strict, and files were left out of it.
+        DataError: strict, and the preparation left files out.
     """
     if strict and manifest.rejected:
         raise DataError(
             f"{folder}: {manifest.rejected} files were rejected when it was prepared "
-            f"(see {folder / FILE}), which --strict forbids"
+            f"(see {folder / REJECTED_FILE}); --strict forbids rejected files"
         )

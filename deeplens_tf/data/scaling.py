@@ -1,4 +1,4 @@
-"""An image brought to the configured size and to values from 0 to 1."""
+"""Resizing of an image to the configured size and scaling of its values to [0, 1]."""
 
 import numpy as np
 from PIL import Image
@@ -7,17 +7,16 @@ from deeplens_tf.errors import RequestError, UnusableFile
 
 FIT_MODES = ("resize", "crop")
 
-
-_FLAT = 1e-6  # of a range of 1: what float32 rounding leaves of an image that averages out
+_MIN_RESIZED_RANGE = 1e-6  # of a range of 1: below it the values are float32 rounding errors
 
 
 def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
-    """Bring an image to the configured size and to values from 0 to 1.
+    """Bring an image to the configured size and its values to [0, 1].
 
-    `resize` cuts the centred square of the shorter side and resizes it with a triangle filter as
-    wide as the reduction (no aliasing). `crop` cuts the centred square of `image_size`; an image
-    too small for that is resized up. An image of the right size keeps its pixels. Min-max
-    scaling is over all bands together.
+    `resize` cuts the central square of the shorter side and resizes it with a triangle filter,
+    which is widened by the reduction factor to prevent aliasing. `crop` cuts the central square
+    of `image_size`; a smaller image is resized up. An image of the right size keeps its pixels.
+    Min-max scaling is over all bands together.
 
     Args:
         image: (height, width, bands), as `read_image` returns it.
@@ -29,32 +28,32 @@ def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray
 
     Raises:
         RequestError: an unknown `fit`.
-        UnusableFile: the part that is left is constant.
+        UnusableFile: the image is constant after cropping or resizing.
     """
     if fit not in FIT_MODES:
-        raise RequestError(f"fit is 'resize' or 'crop'. Received: fit={fit!r}")
+        raise RequestError(f"fit must be 'resize' or 'crop'. Received: fit={fit!r}")
     side = min(image.shape[:2])
     if fit == "crop":
         side = min(side, image_size)
-    scaled = _min_max(_centred_square(image, side))
+    scaled = _min_max(_central_square(image, side))
     if scaled.shape[0] != image_size:
-        scaled = scaled.astype(np.float32)  # what is resized; a large image is not kept twice
-        scaled = _min_max(_resize(scaled, image_size), flat=_FLAT)
+        scaled = scaled.astype(np.float32)  # frees the float64 copy, which may be large
+        scaled = _min_max(_resize(scaled, image_size), min_range=_MIN_RESIZED_RANGE)
     return np.ascontiguousarray(scaled, np.float32)
 
 
-def _centred_square(image: np.ndarray, side: int) -> np.ndarray:
+def _central_square(image: np.ndarray, side: int) -> np.ndarray:
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
 
 
-def _min_max(image: np.ndarray, flat: float = 0.0) -> np.ndarray:
-    image = image.astype(np.float64)  # a copy, changed in place: an image may be large
+def _min_max(image: np.ndarray, min_range: float = 0.0) -> np.ndarray:
+    image = image.astype(np.float64)  # one copy, changed in place: an image may be large
     low, high = image.min(), image.max()
     if max(-low, high) > 1e300:  # the difference could overflow
         image /= 4
         low, high = low / 4, high / 4
-    if high - low <= flat:
+    if high - low <= min_range:
         raise UnusableFile("constant after cropping or resizing")
     image -= low
     image /= high - low

@@ -1,7 +1,7 @@
-"""Reading a prepared folder through before anything is made of it: it may be a stranger's.
+"""A check of every example in a prepared folder, which may be untrusted.
 
-The manifest's digests tell that nothing has changed since it was written, not that whoever wrote it
-meant well. What TensorFlow is given to read has been looked at here first.
+The manifest's digests prove that a folder is unchanged since it was written. They do not prove that
+its author was honest. TensorFlow therefore reads only shards that have passed these checks.
 """
 
 import struct
@@ -12,28 +12,34 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from deeplens_tf.data.manifest import Manifest, Shard, Split
-from deeplens_tf.data.shards import MAX_BEYOND_IMAGE, image_bytes_of, parse_example, read_index
+from deeplens_tf.data.shards import (
+    MAX_METADATA_BYTES,
+    RECORD_FRAME_BYTES,
+    image_bytes_of,
+    parse_example,
+    read_index,
+)
 from deeplens_tf.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_BYTES = 16 << 20
+MAX_BATCH_EXAMPLES = 1024
 
-# A record: its length, a checksum of that, the bytes, a checksum of those.
+# A record: its length, a checksum of the length, the bytes, a checksum of the bytes.
 _HEAD = struct.Struct("<Q4x")
-_TAIL_BYTES = 4
 
 
-def examine(folder: Path, manifest: Manifest) -> None:
-    """Read every example of a prepared folder and hold it to the manifest and the index.
+def check_shards(folder: Path, manifest: Manifest) -> None:
+    """Check every example of a prepared folder against the manifest and the index.
 
     Args:
-        folder: whose shards have the manifest's digests.
-        manifest: of that folder.
+        folder: a prepared folder that `verify_shards` has accepted.
+        manifest: its manifest.
 
     Raises:
-        DataError: naming what is not as this package writes it.
+        DataError: naming the first difference from what this package writes.
     """
     image_bytes = image_bytes_of(manifest)
     for split in manifest.splits.values():
@@ -44,27 +50,27 @@ def examine(folder: Path, manifest: Manifest) -> None:
 
 
 def _check_lengths(path: Path, shard: Shard, image_bytes: int) -> None:
-    """Look at the lengths alone: TensorFlow takes whatever memory a record says it needs."""
+    """Check the lengths only: TensorFlow allocates the memory that a record declares."""
     found = 0
     with path.open("rb") as stream:
-        for length in _lengths(stream, path.stat().st_size):
+        for length in _record_lengths(stream, path.stat().st_size):
             found += 1
-            # At the first that does not fit: the rest may go on for as long as the file does.
-            if found > shard.count or not 0 <= length - image_bytes <= MAX_BEYOND_IMAGE:
-                raise DataError(f"{path}: not the {shard.count} records that it should hold")
+            # Stop at the first wrong length: a sparse file could contain millions of them.
+            if found > shard.count or not 0 <= length - image_bytes <= MAX_METADATA_BYTES:
+                raise DataError(f"{path}: not the {shard.count} records that the manifest lists")
     if found < shard.count:
-        raise DataError(f"{path}: {found} records, not the {shard.count} that it should hold")
+        raise DataError(f"{path}: {found} records, not the {shard.count} that the manifest lists")
 
 
-def _lengths(stream: BinaryIO, size: int) -> Iterator[int]:
-    """Yield each record's length; -1 at the end for one that goes beyond the file."""
-    place = 0
-    while place < size:
-        stream.seek(place)
+def _record_lengths(stream: BinaryIO, size: int) -> Iterator[int]:
+    """Yield the length of each record; -1 for a last one that exceeds the file."""
+    offset = 0
+    while offset < size:
+        stream.seek(offset)
         head = stream.read(_HEAD.size)
         length = _HEAD.unpack(head)[0] if len(head) == _HEAD.size else size
-        place += _HEAD.size + length + _TAIL_BYTES
-        yield length if place <= size else -1
+        offset += length + RECORD_FRAME_BYTES
+        yield length if offset <= size else -1
 
 
 def _check_examples(folder: Path, split: Split, manifest: Manifest) -> None:
@@ -85,24 +91,23 @@ def _batches(
     """Yield the position of each batch's first example, and the parsed batch."""
     import tensorflow as tf
 
-    image_bytes = 4 * int(np.prod(manifest.image_shape))
-    size = max(1, min(1024, BATCH_BYTES // image_bytes))
+    size = max(1, min(MAX_BATCH_EXAMPLES, BATCH_BYTES // image_bytes_of(manifest)))
     records = tf.data.TFRecordDataset([str(folder / shard.file) for shard in split.shards])
-    parsed = records.batch(size).map(lambda part: parse_example(part, manifest.image_shape))
+    parsed = records.batch(size).map(lambda batch: parse_example(batch, manifest.image_shape))
     for i, batch in enumerate(parsed.as_numpy_iterator()):
         yield i * size, batch
 
 
 def _check_batch(batch: dict[str, np.ndarray], rows: "pd.DataFrame", manifest: Manifest) -> None:
     images, labels, masses = batch["image"], batch["label"], batch["mass_ev"]
-    # A NaN anywhere makes the smallest value NaN, which is in no range.
+    # A NaN anywhere makes the minimum NaN, for which the comparison is false.
     if not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError("values outside of 0 to 1")
+        raise ValueError("pixel values outside of 0 to 1")
     lowest, highest = (0, len(manifest.classes) - 1) if manifest.classes else (-1, -1)
     if labels.min() < lowest or labels.max() > highest:
-        raise ValueError("a label of no class")
+        raise ValueError("a label without a class")
     if not (np.isnan(masses) | ((masses > 0) & np.isfinite(masses))).all():
-        raise ValueError("a mass that is no positive number")
+        raise ValueError("a mass that is not a positive number")
     _check_index(batch, rows)
 
 
@@ -115,4 +120,4 @@ def _check_index(batch: dict[str, np.ndarray], rows: "pd.DataFrame") -> None:
         and batch["file"].tolist() == names
     )
     if not same:
-        raise ValueError("its index tells of other images")
+        raise ValueError("the index lists other images than the shards")

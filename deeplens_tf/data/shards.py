@@ -1,7 +1,7 @@
-"""TFRecord shards: writing examples, reading them back, checking that nothing has changed.
+"""TFRecord shards: writing and reading of examples, and detection of changes.
 
-An example holds the image as raw little-endian float32, and its mass as raw float64: the formats'
-own number lists are float32, too coarse for a mass.
+An example stores the image as raw little-endian float32, and its mass as raw float64: the float
+lists of TensorFlow's examples are float32, too coarse for a mass.
 """
 
 import csv
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deeplens_tf.data.manifest import SPLITS, Manifest, Shard, Split
+from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split
 from deeplens_tf.errors import DataError, ResourceError
 
 if TYPE_CHECKING:
@@ -25,18 +25,17 @@ if TYPE_CHECKING:
 
 MAX_SHARD_BYTES = 64 << 20
 MAX_SHARD_EXAMPLES = 2048
-MAX_BEYOND_IMAGE = 64 << 10  # bytes of a record that are not its image: names, label, mass
-RECORD_FRAME_BYTES = 16  # TFRecord's own: a length, and the checksums of it and of the record
+MAX_METADATA_BYTES = 64 << 10  # of a record without its image: keys, file name, label, mass
+RECORD_FRAME_BYTES = 16  # what TFRecord adds: a length, and checksums of it and of the record
 MAX_ROW_BYTES = 4500  # of the index: a path has at most 4096
-REPAIR = "prepare the images again"
 INDEX_COLUMNS = ["index", "file", "label", "mass_ev"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image ready to be written: (S, S, C) float32; label -1 and mass NaN where unknown.
+    """An image ready to be written: (S, S, C) float32; label -1 and mass NaN if unknown.
 
-    `content` is the digest of the source image, which no setting of the preparation changes.
+    `content` is the digest of the source image, which does not depend on any setting.
     """
 
     image: np.ndarray
@@ -47,11 +46,11 @@ class Example:
 
 
 class SplitWriter:
-    """Writes one split's shards and index, an example at a time.
+    """Writes one split's shards and index, one example at a time.
 
     Args:
-        folder: where the shards go.
-        name: of the split, which the file names begin with.
+        folder: the folder to write to.
+        name: name of the split, with which the file names begin.
         classes: in label order.
     """
 
@@ -60,7 +59,7 @@ class SplitWriter:
         self.shards: list[Shard] = []
         self.labels: Counter[int] = Counter()
         self.masses = 0
-        self._contents: list[bytes] = []
+        self._digests: list[bytes] = []
         self._records: list[bytes] = []
         self._bytes = 0
         self._index = (folder / index_name(name)).open(
@@ -71,7 +70,7 @@ class SplitWriter:
 
     @property
     def count(self) -> int:
-        """How many examples the split has so far."""
+        """Number of examples so far."""
         return self.labels.total()
 
     def add(self, example: Example) -> None:
@@ -86,19 +85,19 @@ class SplitWriter:
         self._bytes += len(record)
         self.labels[example.label] += 1
         self.masses += known
-        self._contents.append(identity(example))
+        self._digests.append(example_digest(example))
 
     def finish(self) -> Split:
-        """Write what is left and return what the manifest says of the split."""
+        """Write the remaining examples and return the split's entry in the manifest."""
         if self._records:
             self._flush()
         self.close()
         per_class = {name: self.labels[label] for label, name in enumerate(self.classes)}
-        content = hashlib.sha256(b"".join(sorted(self._contents))).hexdigest()
+        content = hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()
         return Split(self.name, self.count, per_class, self.masses, tuple(self.shards), content)
 
     def close(self) -> None:
-        """Close the index; enough where the split is thrown away."""
+        """Close the index; sufficient if the split is discarded."""
         self._index.close()
 
     def _flush(self) -> None:
@@ -111,12 +110,12 @@ class SplitWriter:
 def write_splits(
     folder: Path, classes: tuple[str, ...], examples: Iterable[tuple[str, Example]]
 ) -> dict[str, Split]:
-    """Write examples, each given with the name of its split, in the order given.
+    """Write examples to the shards and indices of their splits, in the order given.
 
     Args:
-        folder: where the shards go.
+        folder: the folder to write to.
         classes: in label order; empty for unlabelled data.
-        examples: pairs of a split's name and an example.
+        examples: pairs of the name of a split and an example.
 
     Returns:
         The splits that have examples, by name.
@@ -131,17 +130,10 @@ def write_splits(
         return {name: writers[name].finish() for name in SPLITS if name in writers}
 
 
-def write_split(
-    folder: Path, name: str, examples: Iterable[Example], classes: tuple[str, ...] = ()
-) -> Split:
-    """Write examples, at least one, as the shards and the index of one split."""
-    return write_splits(folder, classes, ((name, example) for example in examples))[name]
-
-
-def identity(example: Example) -> bytes:
-    """Return a digest of what an example is of: source image, class and mass, not its name."""
-    known = b"%d %a" % (example.label, example.mass_ev)
-    return hashlib.sha256(known + example.content).digest()
+def example_digest(example: Example) -> bytes:
+    """Return a digest of an example's source image, class and mass, without its file name."""
+    label_and_mass = b"%d %a" % (example.label, example.mass_ev)
+    return hashlib.sha256(label_and_mass + example.content).digest()
 
 
 def serialize(example: Example, index: int) -> bytes:
@@ -166,11 +158,11 @@ def serialize(example: Example, index: int) -> bytes:
 
 
 def parse_example(serialized: "tf.Tensor", image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Read one record, or a batch of records at once, inside or outside `tf.data`.
+    """Parse one record, or a batch of records, inside or outside `tf.data`.
 
     Args:
         serialized: string tensor, shape () or (batch,).
-        image_shape: (S, S, C) as the manifest has it.
+        image_shape: (S, S, C) of the manifest.
 
     Returns:
         Tensors with the leading axes of `serialized`: `image` float32 (S, S, C), `label` int64
@@ -195,7 +187,7 @@ def parse_example(serialized: "tf.Tensor", image_shape: tuple[int, int, int]) ->
 
 
 def index_name(split: str) -> str:
-    """Return the name of the table of a split's images."""
+    """Return the file name of a split's index, the table of its images."""
     return f"{split}-index.csv"
 
 
@@ -204,35 +196,36 @@ def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
 
     Args:
         folder: a prepared folder.
-        split: its name.
-        count: images that the split has; a longer table is not read to its end.
+        split: name of the split.
+        count: number of images in the split; at most one more row is read.
 
     Raises:
         DataError: the table is missing, damaged or of another length.
     """
     path = folder / index_name(split)
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+    if path.exists() and not path.is_file():  # opening a pipe would wait forever
         raise DataError(f"{path}: cannot be read: not a regular file")
     try:
         if path.stat().st_size > MAX_ROW_BYTES * (count + 1):
             raise DataError(f"{path}: too large for the table of {count} images")
         _check_rows(path)
         index = _parse_index(path, count + 1)
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path}: cannot be read: {error}") from error
     if len(index) != count or index["index"].tolist() != list(range(count)):
-        raise DataError(f"{path}: not the table of {count} images; {REPAIR}")
+        raise DataError(f"{path}: not the table of {count} images; {PREPARE_AGAIN}")
     return index
 
 
 def _check_rows(path: Path) -> None:
-    """Refuse a line without end, such as the gap of a sparse file: it would be read as one name."""
+    """Refuse very long lines, such as the gap of a sparse file: pandas would read one name."""
+    limit = 2 * MAX_ROW_BYTES  # quotation marks are doubled
     with path.open("rb") as stream:
-        while line := stream.readline(2 * MAX_ROW_BYTES):  # quotation marks are written twice
-            if len(line) == 2 * MAX_ROW_BYTES:
-                raise DataError(f"{path}: a line without end; {REPAIR}")
+        while line := stream.readline(limit):
+            if len(line) == limit:
+                raise DataError(f"{path}: a line of {limit} bytes or more; {PREPARE_AGAIN}")
 
 
 def _parse_index(path: Path, rows: int) -> "pd.DataFrame":
@@ -242,7 +235,8 @@ def _parse_index(path: Path, rows: int) -> "pd.DataFrame":
         path,
         dtype={"index": "int64", "file": "str", "label": "int64"},
         usecols=INDEX_COLUMNS,
-        converters={"mass_ev": _parse_mass},  # Python's float is exact in every pandas
+        # Python's conversion is exact in every version of pandas.
+        converters={"mass_ev": lambda text: float(text) if text else math.nan},
         encoding_errors="surrogateescape",
         nrows=rows,
     )
@@ -258,30 +252,26 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
     for shard in (shard for split in manifest.splits.values() for shard in split.shards):
         path = folder / shard.file
         if not path.is_file():
-            raise DataError(f"{path}: missing; {REPAIR}")
-        # Before it is read: a file may claim terabytes that take no space.
-        if not _may_hold(path.stat().st_size, shard.count, image_bytes):
+            raise DataError(f"{path}: missing; {PREPARE_AGAIN}")
+        # Before the digest: a sparse file may have terabytes that take no space on the disk.
+        if not _is_possible_size(path.stat().st_size, shard.count, image_bytes):
             reason = f"its size is not that of {shard.count} images"
-            raise DataError(f"{path}: changed since it was written, {reason}; {REPAIR}")
+            raise DataError(f"{path}: changed since it was written, {reason}; {PREPARE_AGAIN}")
         if _sha256(path) != shard.sha256:
-            raise DataError(f"{path}: changed since it was written; {REPAIR}")
+            raise DataError(f"{path}: changed since it was written; {PREPARE_AGAIN}")
 
 
 def image_bytes_of(manifest: Manifest) -> int:
-    """Return how many bytes an image takes in a record."""
+    """Return the number of bytes of an image in a record."""
     return 4 * math.prod(manifest.image_shape)
 
 
-def _may_hold(size: int, count: int, image_bytes: int) -> bool:
-    """Tell whether a shard of so many bytes can be one of so many images, as they are written."""
-    largest = image_bytes + MAX_BEYOND_IMAGE
-    most = min(count * largest, max(MAX_SHARD_BYTES, largest))
-    frames = count * RECORD_FRAME_BYTES
-    return count <= MAX_SHARD_EXAMPLES and count * image_bytes <= size - frames <= most
-
-
-def _parse_mass(text: str) -> float:
-    return float(text) if text else math.nan
+def _is_possible_size(size: int, count: int, image_bytes: int) -> bool:
+    """Return whether this package could write `count` images to a shard of `size` bytes."""
+    max_record = image_bytes + MAX_METADATA_BYTES
+    max_bytes = min(count * max_record, max(MAX_SHARD_BYTES, max_record))
+    records_bytes = size - count * RECORD_FRAME_BYTES
+    return count <= MAX_SHARD_EXAMPLES and count * image_bytes <= records_bytes <= max_bytes
 
 
 def _write_records(path: Path, records: list[bytes]) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from deeplens_tf.data.shards import write_splits
+
 SETTINGS = {"image_size": 16, "fit": "resize", "validation_fraction": 0.1, "seed": 0}
 
 
@@ -13,7 +15,7 @@ def random_image(seed, shape=(16, 16)):
 
 
 def write_pair(path, image, mass):
-    """Write the published form of an axion image."""
+    """Write an axion image as it was published."""
     pair = np.empty(2, object)
     pair[0], pair[1] = image, mass
     np.save(path, pair, allow_pickle=True)
@@ -30,8 +32,13 @@ def make_folder(root: Path, counts, shape=(16, 16), start=0):
     return root
 
 
+def write_split(folder, name, examples, classes=()):
+    """Write examples, at least one, as the shards and the index of one split."""
+    return write_splits(folder, classes, ((name, example) for example in examples))[name]
+
+
 def tree_digest(root: Path):
-    """Names, times and contents of everything below a folder."""
+    """Return a digest of the names, times and contents of everything below a folder."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         digest.update(f"{path} {path.lstat().st_mtime_ns} {path.lstat().st_mode}".encode())

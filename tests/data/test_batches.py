@@ -7,19 +7,17 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.augment import two_views
 from deeplens_tf.config import load_config
-from deeplens_tf.data import batches as datasets
-from deeplens_tf.data import shards as records
+from deeplens_tf.data import prepared_data, shards
 from deeplens_tf.data.batches import (
-    dataset_facts,
+    build_augment,
     image_batches,
     labelled_batches,
-    open_data,
     pretraining_batches,
     require_batch,
 )
 from deeplens_tf.data.label_selection import label_subset
+from deeplens_tf.data.prepared_data import dataset_facts, open_data
 from deeplens_tf.errors import DataError, RequestError
 from tests.conftest import CLASSES
 
@@ -39,7 +37,7 @@ def blobs(config):
 @pytest.fixture
 def sharded_blobs(config, tmp_path, monkeypatch):
     """The same images in shards of eight."""
-    monkeypatch.setattr(records, "MAX_SHARD_EXAMPLES", 8)
+    monkeypatch.setattr(shards, "MAX_SHARD_EXAMPLES", 8)
     cached = replace(config, data=replace(config.data, cache=str(tmp_path)))
     data = open_data(cached)
     assert len(data.manifest.splits["train"].shards) == 6
@@ -109,7 +107,9 @@ def test_chosen_images_come_in_the_order_of_the_index(blobs):
 
 def test_the_length_of_a_pass_is_known_beforehand(blobs):
     assert labelled_batches(blobs, "train", index_of, 10).cardinality() == 5
-    whole = pretraining_batches(blobs, "train", load_config("defaults").augment, 10, None)
+    whole = pretraining_batches(
+        blobs, "train", build_augment(load_config("defaults").augment), 10, None
+    )
     assert whole.cardinality() == 4
 
 
@@ -131,7 +131,7 @@ def test_a_run_repeats_its_order_and_another_seed_has_another(blobs):
 
 @pytest.mark.parametrize("window", [1, 10, 45])
 def test_windows_and_shards_still_give_a_permutation(sharded_blobs, monkeypatch, window):
-    monkeypatch.setattr(datasets, "SHUFFLE_BYTES", window * 16 * 16 * 4)
+    monkeypatch.setattr(prepared_data, "SHUFFLE_BYTES", window * 16 * 16 * 4)
     epochs = epochs_of_indices(sharded_blobs, 3)
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(TRAIN))
@@ -142,7 +142,7 @@ def test_windows_and_shards_still_give_a_permutation(sharded_blobs, monkeypatch,
 
 
 def test_every_window_is_shuffled_in_its_own_way(blobs, monkeypatch):
-    monkeypatch.setattr(datasets, "SHUFFLE_BYTES", 15 * 16 * 16 * 4)
+    monkeypatch.setattr(prepared_data, "SHUFFLE_BYTES", 15 * 16 * 16 * 4)
     windows = epochs_of_indices(blobs, 1).reshape(3, 15) - [[0], [15], [30]]
     assert (np.sort(windows, axis=1) == np.arange(15)).all()
     assert len({tuple(window) for window in windows}) == 3
@@ -174,8 +174,8 @@ def test_an_image_stays_with_its_target(blobs):
 
 def test_a_pretraining_batch_holds_the_views_of_its_epoch(blobs, config):
     stored, labels = stored_images(blobs, "train"), blobs.index("train")["label"].to_numpy()
-    stream = pretraining_batches(blobs, "train", config.augment, 9, epochs=2)
-    batches = list(stream)
+    augment = build_augment(config.augment)
+    batches = list(pretraining_batches(blobs, "train", augment, 9, epochs=2))
     assert len(batches) == 10
     for step, batch in enumerate(batches):
         assert set(batch) == {"view_1", "view_2", "image", "label"}
@@ -183,19 +183,18 @@ def test_a_pretraining_batch_holds_the_views_of_its_epoch(blobs, config):
         indices = differences.argmin(axis=1)
         assert differences.min(axis=1).max() == 0
         np.testing.assert_array_equal(batch["label"], labels[indices])
-        views = two_views(
-            batch["image"], tf.constant(indices), blobs.seed, step // 5, config.augment
-        )
+        views = augment.two_views(batch["image"], tf.constant(indices), blobs.seed, step // 5)
         for name, view in zip(("view_1", "view_2"), views, strict=True):
             np.testing.assert_allclose(batch[name], view, atol=1e-6)
 
 
 def test_the_view_that_is_fine_tuned_on_is_the_first(blobs, config):
     stored = stored_images(blobs, "train")
-    stream = labelled_batches(blobs, "train", index_of, 9, config.augment, epochs=2)
+    augment = build_augment(config.augment)
+    stream = labelled_batches(blobs, "train", index_of, 9, augment, epochs=2)
     for step, (images, indices) in enumerate(stream):
         plain = tf.constant(stored[indices.numpy()])
-        views = two_views(plain, indices, blobs.seed, step // 5, config.augment)
+        views = augment.two_views(plain, indices, blobs.seed, step // 5)
         np.testing.assert_allclose(images, views[0], atol=1e-6)
 
 
@@ -222,7 +221,9 @@ def test_unlabelled_images_make_batches_without_labels(tmp_path):
     data = open_data(load_config("defaults", [*words, "data.validation_fraction=0"]))
     assert data.classes == ()
     assert (data.count("train"), data.count("validation"), data.count("test")) == (6, 0, 0)
-    stream = pretraining_batches(data, "train", load_config("defaults").augment, 3, epochs=1)
+    stream = pretraining_batches(
+        data, "train", build_augment(load_config("defaults").augment), 3, epochs=1
+    )
     assert all(set(batch) == {"view_1", "view_2", "image"} for batch in stream)
 
 

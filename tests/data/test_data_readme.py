@@ -1,4 +1,4 @@
-"""data/README.md promises what the reader does: layouts, limits, masses, the published sets."""
+"""data/README.md agrees with the code: layouts, limits, masses, the published sets."""
 
 import re
 import shlex
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf import simulate
-from deeplens_tf.data import image_files as files
-from deeplens_tf.data import npy, rejects
+from deeplens_tf.data import image_files, npy, rejects
 from deeplens_tf.data.preparing import prepare_folder
 from tests.conftest import REPOSITORY
 from tests.data.image_folders import SETTINGS
@@ -18,7 +17,7 @@ FLAT = " ".join(TEXT.split())
 
 
 def table_rows(first_column):
-    """Return the rows of the table whose head begins so, as dicts."""
+    """Return the rows, as dicts, of the table whose first column has this title."""
     lines = TEXT.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
     head, rows = cells(lines[start]), []
@@ -33,7 +32,7 @@ def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-SIZED = "images a class, and in the test set"
+COUNTS = "images per class (training, test)"
 SETS = [row for row in table_rows("set") if "array" in row]
 
 
@@ -43,7 +42,7 @@ def array_of(row):
 
 
 def write_set(row, root, count=2):
-    """Write a few files of each class as the table says they are."""
+    """Write a few files of each class in the format that the table describes."""
     generator = np.random.default_rng(0)
     dtype, shape = array_of(row)
     for name in row["classes"].split(", "):
@@ -69,7 +68,7 @@ def test_the_table_names_every_set():
 
 
 @pytest.mark.parametrize("row", SETS, ids=lambda row: row["set"])
-def test_each_set_is_read_as_it_is_laid_out(row, tmp_path):
+def test_each_set_can_be_prepared(row, tmp_path):
     source = write_set(row, tmp_path / "set")
     manifest = prepare_folder(source, tmp_path / "out", **{**SETTINGS, "validation_fraction": 0})
     _, shape = array_of(row)
@@ -80,11 +79,11 @@ def test_each_set_is_read_as_it_is_laid_out(row, tmp_path):
 
 
 @pytest.mark.parametrize("row", SETS, ids=lambda row: row["set"])
-def test_sizes_are_files_times_bytes(row):
+def test_sizes_are_the_number_of_files_times_their_bytes(row):
     if row["size unpacked"] == "not stated":
         return
     dtype, shape = array_of(row)
-    counts = [int(n.replace(",", "")) for n in re.findall(r"\d+,000", row[SIZED])]
+    counts = [int(n.replace(",", "")) for n in re.findall(r"\d+,000", row[COUNTS])]
     written = [float(n) for n in re.findall(r"\d+\.\d", row["size unpacked"])]
     classes = len(row["classes"].split(", "))
     for count, size_gb in zip(counts, written, strict=True):
@@ -92,24 +91,25 @@ def test_sizes_are_files_times_bytes(row):
         assert size_gb == pytest.approx(actual / 1e9, abs=0.05)
 
 
-def test_limits_are_those_of_the_reader():
-    (low, high), (values,) = (
-        re.search(r"(\d+) to ([\d,]+) pixels a side", FLAT).groups(),
-        re.search(r"at most ([\d,]+) values", FLAT).groups(),
-    )
-    assert int(low) == files.MIN_SIDE
-    assert int(high.replace(",", "")) == files.MAX_SIDE
+def test_limits_are_those_of_the_code():
+    low, high = re.search(r"(\d+) to ([\d,]+) pixels per side", FLAT).groups()
+    (values,) = re.search(r"at most ([\d,]+) values", FLAT).groups()
+    assert int(low) == image_files.MIN_IMAGE_SIDE
+    assert int(high.replace(",", "")) == image_files.MAX_IMAGE_SIDE
     assert int(values.replace(",", "")) == npy.MAX_VALUES == 4096**2
-    more_than = re.search(r"more than (\d+) files and more than (\d+) % of all", FLAT).groups()
-    assert more_than == (str(rejects.MAX_FILES), f"{100 * rejects.MAX_SHARE:.0f}")
-    assert f"`{rejects.FILE}`" in TEXT
+    rejected = re.search(r"more than (\d+) files and more than (\d+) % of all", FLAT).groups()
+    assert rejected == (
+        str(rejects.MAX_REJECTED_FILES),
+        f"{100 * rejects.MAX_REJECTED_FRACTION:.0f}",
+    )
+    assert f"`{rejects.REJECTED_FILE}`" in TEXT
 
 
-def test_the_commands_that_simulate_are_understood():
-    commands = [row["command"].strip("`") for row in table_rows("for")]
+def test_the_commands_for_simulating_are_valid():
+    commands = [row["command"].strip("`") for row in table_rows("model")]
     presets = []
     for command in commands:
-        python, flag, module, *words = shlex.split(command)
+        python, flag, module, *argv = shlex.split(command)
         assert (python, flag, module) == ("python", "-m", "deeplens_tf.simulate")
-        presets.append(simulate.parser().parse_args(words).preset)
+        presets.append(simulate.build_parser().parse_args(argv).preset)
     assert presets == ["model_i", "model_ii", "model_iii"]

@@ -21,7 +21,7 @@ def test_classes_are_the_sorted_folders(tmp_path):
     assert folder.files[0].path == root / "axion" / "axion_0000.npy"
 
 
-def test_other_and_hidden_files_are_passed_over(tmp_path):
+def test_other_and_hidden_files_are_ignored(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 1, "b": 1})
     for name in (
         "simulation.json",
@@ -53,13 +53,13 @@ def test_a_folder_of_images_is_unlabelled(tmp_path):
     ]
 
 
-def test_images_beside_the_class_folders_are_strays(tmp_path):
+def test_images_next_to_the_class_folders_are_strays(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 1})
     np.save(root / "mean.npy", random_image(0))
     assert scan_folder(root).strays == ("mean.npy",)
 
 
-def test_what_is_not_there_is_a_wrong_request(tmp_path):
+def test_a_missing_folder_is_a_wrong_request(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RequestError, match="missing: no such folder"):
         scan_folder(tmp_path / "missing")
@@ -83,7 +83,7 @@ def test_links_are_followed_and_broken_ones_listed(tmp_path):
     assert names == ["a/a_0000.npy", "a/broken.npy", "b/a_0000.npy", "b/broken.npy"]
 
 
-def test_the_test_folder_is_the_one_beside(tmp_path, monkeypatch):
+def test_the_test_folder_is_next_to_the_source(tmp_path, monkeypatch):
     make_folder(tmp_path / "lenses", {"a": 1})
     assert find_test_folder(tmp_path / "lenses") is None
     make_folder(tmp_path / "lenses_test", {"a": 1})
@@ -93,7 +93,7 @@ def test_the_test_folder_is_the_one_beside(tmp_path, monkeypatch):
     assert find_test_folder(type(tmp_path)("/")) is None
 
 
-def test_the_fingerprint_follows_the_files(tmp_path):
+def test_the_fingerprint_changes_with_the_files(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 2, "b": 2})
     seen = {fingerprint(scan_folder(root))}
     assert fingerprint(scan_folder(root)) in seen
@@ -114,5 +114,5 @@ def test_the_fingerprint_follows_the_files(tmp_path):
     assert changed()
     (root / "a" / "broken.npy").symlink_to("nowhere")
     assert changed()
-    (root / "notes.txt").write_text("not watched")
+    (root / "notes.txt").write_text("not part of the fingerprint")
     assert not changed()

@@ -50,7 +50,7 @@ def test_an_image_with_its_mass_is_read(tmp_path, mass):
     assert mass_ev == pytest.approx(2.5e-23, rel=1e-6)
 
 
-def test_a_large_image_is_read_whole(tmp_path):
+def test_a_large_image_is_read_completely(tmp_path):
     image = random_image(1, (300, 200))
     np.savez_compressed(tmp_path / "x.npz", image=image)
     np.testing.assert_array_equal(read_image(tmp_path / "x.npz")[0][..., 0], image)
@@ -71,7 +71,7 @@ def test_other_members_are_refused(tmp_path, members, expected):
 
 
 @pytest.mark.parametrize("name", ["../x.npy", "/etc/x.npy", "a\\x.npy", "sub/x.npy", "x.txt", "d/"])
-def test_members_with_the_names_of_paths_are_refused(tmp_path, name):
+def test_members_named_like_paths_are_refused(tmp_path, name):
     path = write_zip(tmp_path / "x.npz", [(name, npy_bytes(random_image(0)))])
     assert "an archive with a member named" in reason(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.npz"]
@@ -107,7 +107,7 @@ def test_a_mass_that_is_not_one_number_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", image=random_image(0), mass_ev=[1e-23, 2e-23])
     assert reason(tmp_path / "x.npz") == "a mass_ev that is not one number"
     np.savez(tmp_path / "x.npz", image=random_image(0), mass_ev="heavy")
-    assert reason(tmp_path / "x.npz") == "text values"
+    assert reason(tmp_path / "x.npz").startswith("text values instead of real numbers")
 
 
 @pytest.mark.parametrize("count", [120 * 10**6, 3 * 10**8])
@@ -126,23 +126,23 @@ def test_a_bomb_is_not_unpacked(tmp_path, count):
     assert peak < 2_000_000
 
 
-def test_a_member_that_unpacks_to_less_than_it_says_is_refused(tmp_path):
+def test_a_member_that_unpacks_to_less_than_declared_is_refused(tmp_path):
     data = npy_bytes(random_image(0))
     path = write_zip(tmp_path / "x.npz", [("image.npy", data)])
     raw = path.read_bytes().replace(struct.pack("<L", len(data)), struct.pack("<L", len(data) + 8))
     path.write_bytes(raw)
-    assert "the header announces 2.0 kB" in reason(path)
+    assert "the header declares 2.0 kB" in reason(path)
 
 
-def test_a_directory_of_a_million_members_is_not_listed(tmp_path):
+def test_a_huge_directory_is_not_read(tmp_path):
     path = write_zip(tmp_path / "x.npz", [("image.npy", npy_bytes(random_image(0)))])
     data = bytearray(path.read_bytes())
     data[-10:-6] = struct.pack("<L", 50 * 10**6)  # the directory's size
     path.write_bytes(data)
-    assert reason(path) == "an archive whose table of contents has 50000000 bytes"
+    assert reason(path) == ("an archive with a central directory of 50000000 bytes, at most 4096")
 
 
-def test_a_second_directory_that_would_overrule_the_first_is_not_read(tmp_path):
+def test_a_second_directory_that_would_replace_the_first_is_not_read(tmp_path):
     path = write_zip(tmp_path / "x.npz", [("image.npy", npy_bytes(random_image(0)))])
     data = path.read_bytes()
     path.write_bytes(data[:-22] + struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1) + data[-22:])
@@ -150,7 +150,7 @@ def test_a_second_directory_that_would_overrule_the_first_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_other_ways_of_packing_are_refused(tmp_path, method):
+def test_other_compression_methods_are_refused(tmp_path, method):
     path = write_zip(tmp_path / "x.npz", [("image.npy", npy_bytes(random_image(0)))], method)
     assert reason(path) == "an archive compressed in a way that NumPy does not use"
 
@@ -165,13 +165,13 @@ def test_encrypted_members_are_refused(tmp_path):
 
 
 def test_damaged_archives_are_refused(tmp_path):
-    np.savez_compressed(tmp_path / "whole.npz", image=random_image(0))
-    whole = (tmp_path / "whole.npz").read_bytes()
+    np.savez_compressed(tmp_path / "intact.npz", image=random_image(0))
+    intact = (tmp_path / "intact.npz").read_bytes()
     path = tmp_path / "x.npz"
-    for data in (b"text", whole[:-5], whole[:50], npy_bytes(random_image(0)), b"PK\5\6" * 6):
+    for data in (b"text", intact[:-5], intact[:50], npy_bytes(random_image(0)), b"PK\5\6" * 6):
         path.write_bytes(data)
         assert "archive" in reason(path)
-    for position in range(0, len(whole), 7):  # one bit wrong anywhere: read or refused, no more
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 8]) + whole[position + 1 :])
+    for position in range(0, len(intact), 7):  # one wrong bit: read or refused, no other error
+        path.write_bytes(intact[:position] + bytes([intact[position] ^ 8]) + intact[position + 1 :])
         with contextlib.suppress(UnusableFile):
             assert read_image(path)[0].size == 256

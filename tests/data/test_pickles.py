@@ -1,4 +1,4 @@
-"""Object arrays: the published pairs are read; nothing that a pickle says is ever run."""
+"""Object arrays: the published pairs are read, and nothing in a pickle is ever run."""
 
 import pickle
 import struct
@@ -16,7 +16,7 @@ from tests.data.image_folders import random_image, write_pair
 
 
 def write_npy(path, body, shape="(2,)"):
-    """Write an object array's file around any pickle."""
+    """Write any pickle as the data of an object array."""
     header = f"{{'descr': '|O', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     path.write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + body)
     return path
@@ -34,7 +34,7 @@ def reason(path):
     return str(caught.value)
 
 
-# What is read
+# Valid pickles
 
 
 @pytest.mark.parametrize("mass", [np.float64(3.25e-23), 3.25e-23, np.array(3.25e-23)])
@@ -50,12 +50,12 @@ def test_pairs_are_read_exactly(tmp_path, mass):
 @pytest.mark.parametrize("spelling", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
 def test_both_spellings_of_numpy_are_read(tmp_path, protocol, spelling):
     body = pickle.dumps(pair(random_image(0), np.float64(1e-23)), protocol)
-    ours = b"numpy._core.multiarray"
+    written = b"numpy._core.multiarray"
     if protocol == 3:
-        body = body.replace(ours, spelling)
-    else:  # here a byte before each name says how long it is
-        body = body.replace(bytes([len(ours)]) + ours, bytes([len(spelling)]) + spelling)
-        body = body.replace(body[2:11], b"")  # the frame's length, no longer true
+        body = body.replace(written, spelling)
+    else:  # here a byte before each name contains its length
+        body = body.replace(bytes([len(written)]) + written, bytes([len(spelling)]) + spelling)
+        body = body.replace(body[2:11], b"")  # the frame's length, which has changed
     assert spelling in body
     image, mass_ev = read_image(write_npy(tmp_path / "x.npy", body))
     assert image.shape == (16, 16, 1)
@@ -74,7 +74,7 @@ def test_pairs_of_several_bands_are_read(tmp_path):
     assert read_image(tmp_path / "x.npy")[0].shape == (10, 12, 3)
 
 
-# What would run
+# Pickles that contain code
 
 
 class Runs:
@@ -88,7 +88,7 @@ class Runs:
 
 
 def sentinel_pickles(sentinel):
-    """Pickles that would write a file, each in another way."""
+    """Return pickles that would create a file, each in a different way."""
     import builtins
     import os
 
@@ -136,37 +136,37 @@ def test_nothing_in_a_pickle_is_run(tmp_path, kind):
         for name, record in vars(pickles).items()
         if name[0] == "_" and isinstance(record, type)
     }
-    said = reason(write_npy(tmp_path / "x.npy", sentinel_pickles(sentinel)[kind]))
-    assert "pickle" in said
+    refusal = reason(write_npy(tmp_path / "x.npy", sentinel_pickles(sentinel)[kind]))
+    assert "pickle" in refusal
     assert not sentinel.exists()
     for name, attributes in before.items():
         assert dict(vars(getattr(pickles, name))) == attributes
 
 
-def test_the_tests_pickles_would_run(tmp_path):
-    """The control: Python's own unpickler runs them."""
+def test_these_pickles_do_run_in_python(tmp_path):
+    """The control: Python's unpickler runs them."""
     for kind in ("reduce eval", "global, reduce", "stack global", "inst", "obj"):
         sentinel = tmp_path / kind
         pickle.loads(sentinel_pickles(str(sentinel).replace(" ", "_"))[kind])
         assert (tmp_path / kind.replace(" ", "_")).exists()
 
 
-def test_the_reason_names_what_was_asked_for(tmp_path):
+def test_the_reason_names_the_object_or_the_operation(tmp_path):
     body = sentinel_pickles(tmp_path / "ran")
     path = tmp_path / "x.npy"
     assert reason(write_npy(path, body["stack global"])) == (
-        "a pickle that asks for os.system, which is not allowed"
+        "a pickle that refers to os.system, which is not allowed"
     )
     assert reason(write_npy(path, body["inst"])) == (
         "a pickle with the operation STRING, which is not read"
     )
 
 
-# What would take memory
+# Pickles that declare large sizes
 
 
 def pickled_array(shape, data=b"\0" * 8):
-    """A pickle of `[array, 1.0]` whose inner array claims any shape."""
+    """Return a pickle of `[array, 1.0]` in which the array declares any shape."""
     head = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\1b\x87R"
     minus_one = b"J\xff\xff\xff\xff"
     dtype = b"cnumpy\ndtype\nX\2\0\0\0%s\x89\x88\x87R"
@@ -188,18 +188,18 @@ def test_the_hand_written_pickle_is_right(tmp_path):
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (pickled_array((2**31 - 1, 2**31 - 1)), "the header announces over 1 EB"),
-        (pickled_array((30000, 30000)), "the header announces 7.2 GB, the file holds 8 bytes"),
+        (pickled_array((2**31 - 1, 2**31 - 1)), "the header declares over 1 EB"),
+        (pickled_array((30000, 30000)), "the header declares 7.2 GB, the file holds 8 bytes"),
         (pickled_array((-4, -4)), "a negative side"),
         (pickled_array((1,) * 60), "60-D"),
         (pickled_array((0, 2**31 - 1), b""), "an array without values"),
         (b"\x80\x03B\xff\xff\xff\x7f.", "truncated or damaged"),
         (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.", "pickle"),
-        (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "truncated or damaged"),
-        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "truncated or damaged"),
-        (b"\x80\x03Nr\xff\xff\xff\x0f.", "far more intricate"),
-        (b"\x80\x03" + b"(" * 100_000 + b".", "far more intricate"),
-        (b"\x80\x03N" + b"\x85" * 100_000 + b".", "far more intricate"),
+        (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "the operation BINBYTES8"),
+        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "the operation BYTEARRAY8"),
+        (b"\x80\x03Nr\xff\xff\xff\x0f.", "too complex"),
+        (b"\x80\x03" + b"(" * 100_000 + b".", "too complex"),
+        (b"\x80\x03N" + b"\x85" * 100_000 + b".", "too complex"),
         (b"\x80\x03N" + b"2\x86" * 200 + b".", "the operation DUP"),
         (b"\x80\x03L" + b"9" * 5000 + b"L\n.", "pickle"),
         (b"", "pickle"),
@@ -208,7 +208,7 @@ def test_the_hand_written_pickle_is_right(tmp_path):
     ],
     ids=range(17),
 )
-def test_claims_of_size_take_no_memory(tmp_path, body, expected):
+def test_declared_sizes_take_no_memory(tmp_path, body, expected):
     path = write_npy(tmp_path / "x.npy", body)
     tracemalloc.start()
     assert expected in reason(path)
@@ -224,7 +224,7 @@ def test_a_pickle_beyond_the_limit_is_not_read(tmp_path):
     assert reason(path) == "a pickle of 300.0 MB, at most 134.2 MB are read"
 
 
-# What is something else
+# Other objects
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_a_pickle_beyond_the_limit_is_not_read(tmp_path):
         (np.ones((16, 16)), 1e-23, "constant"),
     ],
 )
-def test_other_pairs_are_refused_with_their_reason(tmp_path, image, mass, expected):
+def test_other_pairs_are_refused_with_a_reason(tmp_path, image, mass, expected):
     write_pair(tmp_path / "x.npy", image, mass)
     assert expected in reason(tmp_path / "x.npy")
 
@@ -261,7 +261,7 @@ def test_a_truncated_pair_is_refused(tmp_path):
 
 @given(position=st.integers(0, 300), value=st.integers(0, 255))
 @settings(max_examples=300, deadline=None)
-def test_a_damaged_pickle_never_escapes_as_another_error(tmp_path_factory, position, value):
+def test_a_damaged_pickle_raises_no_other_error(tmp_path_factory, position, value):
     body = bytearray(pickle.dumps(pair(random_image(0, (8, 8)), np.float64(1e-23)), 4))
     body[position] = value
     path = write_npy(tmp_path_factory.getbasetemp() / "damaged.npy", bytes(body))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.data import output_folder as placing
 from deeplens_tf.data import preparing
+from deeplens_tf.data.folders import scan_folder
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared, prepare_folder
 from deeplens_tf.data.scaling import resize_and_scale
-from deeplens_tf.data.shards import parse_example, read_index
-from deeplens_tf.data.splitting import SplitSorter, share, shuffled
+from deeplens_tf.data.shards import parse_example, read_index, verify_shards
+from deeplens_tf.data.splitting import SplitAssigner, shuffled, validation_count
 from deeplens_tf.errors import DataError, RequestError
 from tests.data.image_folders import SETTINGS, make_folder, random_image, tree_digest, write_pair
 
@@ -23,7 +23,7 @@ def source(tmp_path):
     return make_folder(tmp_path / "lenses", {"axion": 30, "cdm": 20, "no_sub": 11})
 
 
-def spoil(path):
+def make_unusable(path):
     path.write_text("text, renamed")
 
 
@@ -32,7 +32,7 @@ def rejected(folder, name="rejected.csv"):
         return list(csv.DictReader(stream))
 
 
-def left_behind(folder):
+def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -47,10 +47,10 @@ def all_examples(folder, split):
         yield parse_example(record, manifest.image_shape)
 
 
-# What is written
+# Content of the prepared folder
 
 
-def test_every_image_is_in_one_split_as_it_should_be(source, tmp_path):
+def test_every_image_is_in_one_split_with_its_values(source, tmp_path):
     manifest = prepare_folder(source, tmp_path / "out", **SETTINGS)
     assert manifest == Manifest.load(tmp_path / "out")
     assert manifest.classes == ("axion", "cdm", "no_sub")
@@ -86,12 +86,12 @@ def test_examples_are_not_in_the_order_of_their_classes(source, tmp_path):
     ("size", "fraction", "expected"),
     [(1, 0.5, 0), (2, 0.1, 1), (2, 0.9, 1), (10, 0.1, 1), (100, 0.1, 10), (9, 0.0, 0), (3, 0.9, 2)],
 )
-def test_the_share_of_validation(size, fraction, expected):
-    assert share(size, fraction) == expected
+def test_the_number_of_validation_images(size, fraction, expected):
+    assert validation_count(size, fraction) == expected
 
 
-def test_the_order_depends_on_names_and_seed_alone(source):
-    files = preparing.scan_folder(source).files
+def test_the_order_depends_only_on_names_and_seed(source):
+    files = scan_folder(source).files
     assert shuffled(files, 3) == shuffled(files[::-1], 3)
     assert shuffled(files, 3) != shuffled(files, 4)
     fewer = [file for file in shuffled(files, 3) if file.label]
@@ -99,9 +99,9 @@ def test_the_order_depends_on_names_and_seed_alone(source):
 
 
 def test_a_class_of_two_has_one_image_in_each_split(source):
-    files = [file for file in preparing.scan_folder(source).files if file.label == 0][:2]
-    sorter = SplitSorter(files, 0.1)
-    assert [sorter.place(0), sorter.place(0)] == ["train", "validation"]
+    files = [file for file in scan_folder(source).files if file.label == 0][:2]
+    assigner = SplitAssigner(files, 0.1)
+    assert [assigner.assign(0), assigner.assign(0)] == ["train", "validation"]
 
 
 def test_without_a_fraction_there_is_no_validation_split(source, tmp_path):
@@ -116,21 +116,21 @@ def test_the_same_source_gives_the_same_bytes(source, tmp_path):
     first = prepare_folder(source, tmp_path / "out1", **SETTINGS)
     second = prepare_folder(tmp_path / "copy", tmp_path / "out2", **SETTINGS)
     third = prepare_folder(source, tmp_path / "out3", **SETTINGS | {"seed": 1})
-    assert first.fingerprint != second.fingerprint  # the copy's times are others
+    assert first.fingerprint != second.fingerprint  # the copy has other times
     assert digests(first) == digests(second)
     assert not set(digests(first)) & set(digests(third))
     index = (tmp_path / "out1" / "train-index.csv").read_bytes()
     assert index == (tmp_path / "out2" / "train-index.csv").read_bytes()
 
 
-def test_the_source_is_left_as_it_was(source, tmp_path):
-    spoil(source / "axion" / "axion_0003.npy")
+def test_the_source_is_not_changed(source, tmp_path):
+    make_unusable(source / "axion" / "axion_0003.npy")
     before = tree_digest(source)
     prepare_folder(source, tmp_path / "out", **SETTINGS)
     assert tree_digest(source) == before
 
 
-def test_mixed_sizes_are_brought_to_one(source, tmp_path):
+def test_mixed_sizes_become_one_size(source, tmp_path):
     np.save(source / "axion" / "large.npy", random_image(0, (40, 25)))
     np.save(source / "cdm" / "small.npy", random_image(1, (1, 9, 30)))
     manifest = prepare_folder(source, tmp_path / "out", **SETTINGS)
@@ -151,7 +151,7 @@ def test_an_unlabelled_folder_has_no_labels(tmp_path):
     assert Manifest.load(tmp_path / "out") == manifest
 
 
-def test_the_folder_beside_becomes_the_test_split(source, tmp_path):
+def test_the_test_folder_becomes_the_test_split(source, tmp_path):
     make_folder(tmp_path / "lenses_test", {"axion": 4, "cdm": 3, "no_sub": 2}, start=500)
     manifest = prepare_folder(source, tmp_path / "out", **SETTINGS)
     assert manifest.splits["test"].per_class == {"axion": 4, "cdm": 3, "no_sub": 2}
@@ -160,7 +160,7 @@ def test_the_folder_beside_becomes_the_test_split(source, tmp_path):
 
 def test_a_test_folder_of_other_classes_is_unusable(source, tmp_path):
     make_folder(tmp_path / "lenses_test", {"axion": 4, "cdm": 3})
-    with pytest.raises(DataError, match=r"its classes \(axion, cdm\) are not those of"):
+    with pytest.raises(DataError, match=r"its classes \(axion, cdm\) differ from .*cdm, no_sub\)"):
         prepare_folder(source, tmp_path / "out", **SETTINGS)
 
 
@@ -181,17 +181,19 @@ def test_masses_come_from_files_and_tables(tmp_path):
     assert sum(split.masses for split in manifest.splits.values()) == 10
 
 
-@pytest.mark.parametrize("place", [0, 29])
-def test_where_files_of_a_class_carry_masses_one_without_is_rejected(place, tmp_path, capsys):
+@pytest.mark.parametrize("position", [0, 29])
+def test_a_file_without_mass_is_rejected_if_others_of_its_class_have_one(
+    position, tmp_path, capsys
+):
     root = make_folder(tmp_path / "d", {"axion": 0, "cdm": 5})
     for i in range(30):
         write_pair(root / "axion" / f"a{i:02d}.npy", random_image(i), 1e-24 * (i + 1))
-    np.save(root / "axion" / f"a{place:02d}.npy", random_image(place))
+    np.save(root / "axion" / f"a{position:02d}.npy", random_image(position))
     manifest = prepare_folder(root, tmp_path / "out", **SETTINGS)
     assert rejected(tmp_path / "out") == [
         {
-            "file": f"axion/a{place:02d}.npy",
-            "reason": "no mass, which other files of its class carry",
+            "file": f"axion/a{position:02d}.npy",
+            "reason": "no mass, although other files of its class have one",
         }
     ]
     assert sum(split.masses for split in manifest.splits.values()) == 29
@@ -201,68 +203,67 @@ def test_where_files_of_a_class_carry_masses_one_without_is_rejected(place, tmp_
     assert "up to date, kept; 1 files rejected, see " in capsys.readouterr().out
 
 
-def test_images_without_classes_may_carry_masses_or_not(tmp_path):
+def test_images_without_classes_may_or_may_not_have_masses(tmp_path):
     (tmp_path / "d").mkdir()
     np.save(tmp_path / "d" / "plain.npy", random_image(0))
     write_pair(tmp_path / "d" / "pair.npy", random_image(1), 1e-23)
     assert prepare_folder(tmp_path / "d", tmp_path / "out", **SETTINGS).rejected == 0
 
 
-# What is rejected
+# Rejected files
 
 
 def test_one_bad_file_among_many_is_listed_and_left_out(source, tmp_path, capsys):
-    spoil(source / "cdm" / "cdm_0005.npy")
+    make_unusable(source / "cdm" / "cdm_0005.npy")
     manifest = prepare_folder(source, tmp_path / "out", **SETTINGS)
     assert manifest.rejected == 1
     assert rejected(tmp_path / "out") == [
         {"file": "cdm/cdm_0005.npy", "reason": "text, not a NumPy array"}
     ]
     assert sum(split.per_class["cdm"] for split in manifest.splits.values()) == 19
-    said = capsys.readouterr().err.splitlines()
-    assert said == [
+    assert capsys.readouterr().err.splitlines() == [
         "1 of 61 files rejected, the first: cdm/cdm_0005.npy: text, not a NumPy array; "
         f"all are listed in {tmp_path / 'out' / 'rejected.csv'}"
     ]
 
 
-def test_rejected_test_files_are_told_apart(source, tmp_path):
+def test_rejected_test_files_are_listed_with_their_folder(source, tmp_path):
     make_folder(tmp_path / "lenses_test", {"axion": 4, "cdm": 3, "no_sub": 2}, start=500)
-    spoil(tmp_path / "lenses_test" / "cdm" / "cdm_0001.npy")
+    make_unusable(tmp_path / "lenses_test" / "cdm" / "cdm_0001.npy")
     prepare_folder(source, tmp_path / "out", **SETTINGS)
     assert rejected(tmp_path / "out")[0]["file"] == "../lenses_test/cdm/cdm_0001.npy"
 
 
-def test_images_beside_the_classes_are_rejected(source, tmp_path):
+def test_images_next_to_the_class_folders_are_rejected(source, tmp_path):
     np.save(source / "mean.npy", random_image(0))
     prepare_folder(source, tmp_path / "out", **SETTINGS)
-    assert rejected(tmp_path / "out") == [
-        {"file": "mean.npy", "reason": "lies beside the class folders, not in one"}
-    ]
+    assert rejected(tmp_path / "out") == [{"file": "mean.npy", "reason": "not in a class folder"}]
 
 
-@pytest.mark.parametrize(("files", "bad", "ends"), [(40, 3, False), (40, 4, True), (80, 4, False)])
-def test_more_than_three_and_more_than_a_twentieth_are_too_many(tmp_path, files, bad, ends):
+@pytest.mark.parametrize(
+    ("files", "bad", "too_many"), [(40, 3, False), (40, 4, True), (80, 4, False)]
+)
+def test_more_than_three_and_more_than_a_twentieth_are_too_many(tmp_path, files, bad, too_many):
     root = make_folder(tmp_path / "d", {"a": files // 2, "b": files // 2})
     for path in sorted((root / "a").iterdir())[:bad]:
-        spoil(path)
-    before = left_behind(tmp_path)
-    if not ends:
+        make_unusable(path)
+    before = names_in(tmp_path)
+    if not too_many:
         assert prepare_folder(root, tmp_path / "out", **SETTINGS).rejected == bad
         return
-    expected = "4 of 40 files rejected, the first: a/a_0000.npy: text, not a NumPy array, which is"
+    expected = "4 of 40 files rejected, the first: .*; at most 3 files or 5 % of all may be"
     with pytest.raises(DataError, match=expected):
         prepare_folder(root, tmp_path / "out", **SETTINGS)
-    assert left_behind(tmp_path) == [*before, "out-rejected.csv"]
+    assert names_in(tmp_path) == [*before, "out-rejected.csv"]
     listed = rejected(tmp_path, "out-rejected.csv")
     assert [row["file"] for row in listed] == [f"a/a_{i:04d}.npy" for i in range(bad)]
 
 
-def test_strictness_allows_none(source, tmp_path):
-    spoil(source / "cdm" / "cdm_0005.npy")
+def test_strict_allows_no_rejected_file(source, tmp_path):
+    make_unusable(source / "cdm" / "cdm_0005.npy")
     with pytest.raises(DataError, match=r"1 of 61 files .*cdm_0005.*--strict forbids"):
         prepare_folder(source, tmp_path / "out", **SETTINGS, strict=True)
-    assert left_behind(tmp_path) == ["lenses"]
+    assert names_in(tmp_path) == ["lenses"]
     prepare_folder(source, tmp_path / "out", **SETTINGS)
     with pytest.raises(DataError, match="1 files were rejected when it was prepared"):
         prepare_folder(source, tmp_path / "out", **SETTINGS, strict=True)
@@ -270,18 +271,18 @@ def test_strictness_allows_none(source, tmp_path):
         ensure_prepared(tmp_path / "out", tmp_path / "cache", **SETTINGS, strict=True)
 
 
-def test_a_class_that_ends_up_empty_ends_the_run(tmp_path):
+def test_a_class_without_usable_images_stops_the_preparation(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 40, "b": 2})
     for path in (root / "b").iterdir():
-        spoil(path)
+        make_unusable(path)
     with pytest.raises(DataError, match=r"d/b: no usable image in it; 2 of 42 .*b/b_0000\.npy"):
         prepare_folder(root, tmp_path / "out", **SETTINGS)
-    assert left_behind(tmp_path) == ["d", "out-rejected.csv"]
+    assert names_in(tmp_path) == ["d", "out-rejected.csv"]
 
 
-def test_a_folder_of_nothing_usable_ends_the_run(tmp_path):
+def test_a_folder_without_usable_images_stops_the_preparation(tmp_path):
     (tmp_path / "d").mkdir()
-    spoil(tmp_path / "d" / "a.npy")
+    make_unusable(tmp_path / "d" / "a.npy")
     with pytest.raises(DataError, match="d: no usable image in it; 1 of 1"):
         prepare_folder(tmp_path / "d", tmp_path / "out", **SETTINGS)
 
@@ -289,29 +290,29 @@ def test_a_folder_of_nothing_usable_ends_the_run(tmp_path):
 def test_a_rejected_image_does_not_empty_validation(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 4, "b": 4})
     for path in sorted((root / "a").iterdir())[:2]:
-        spoil(path)
+        make_unusable(path)
     splits = prepare_folder(root, tmp_path / "out", **SETTINGS).splits
     assert (splits["train"].per_class["a"], splits["validation"].per_class["a"]) == (1, 1)
 
 
-def test_bands_that_differ_end_the_run(source, tmp_path):
+def test_different_bands_stop_the_preparation(source, tmp_path):
     np.save(source / "cdm" / "colour.npy", random_image(0, (3, 16, 16)))
     with pytest.raises(DataError, match=r"bands differ: .*\.npy has \d, .*\.npy has \d"):
         prepare_folder(source, tmp_path / "out", **SETTINGS)
-    assert left_behind(tmp_path) == ["lenses"]
+    assert names_in(tmp_path) == ["lenses"]
 
 
-def test_a_damaged_table_ends_the_run(source, tmp_path):
+def test_a_damaged_table_stops_the_preparation(source, tmp_path):
     (source / "cdm" / "masses.csv").write_text("file,mass\n")
     with pytest.raises(DataError, match=r"masses\.csv: no column mass_ev"):
         prepare_folder(source, tmp_path / "out", **SETTINGS)
-    assert left_behind(tmp_path) == ["lenses"]
+    assert names_in(tmp_path) == ["lenses"]
 
 
-# Where it goes
+# The output folder
 
 
-def test_what_is_up_to_date_is_kept(source, tmp_path, capsys):
+def test_an_up_to_date_folder_is_kept(source, tmp_path, capsys):
     prepare_folder(source, tmp_path / "out", **SETTINGS)
     before = tree_digest(tmp_path / "out")
     prepare_folder(source, tmp_path / "out", **SETTINGS)
@@ -320,7 +321,7 @@ def test_what_is_up_to_date_is_kept(source, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", ["files", "another", "file", "stale", "damaged"])
-def test_nothing_is_written_over(source, tmp_path, kind):
+def test_nothing_is_overwritten(source, tmp_path, kind):
     out = tmp_path / "out"
     if kind == "files":
         out.mkdir()
@@ -335,7 +336,7 @@ def test_nothing_is_written_over(source, tmp_path, kind):
         (out / "manifest.json").write_text("{")
     before = tree_digest(tmp_path)
     expected = {
-        "files": "holds files already",
+        "files": "already contains files",
         "file": "is a file",
         "another": r"another preparation \(image_size 8\)",
         "stale": r"another preparation \(of other source files\)",
@@ -346,15 +347,15 @@ def test_nothing_is_written_over(source, tmp_path, kind):
     assert tree_digest(tmp_path) == before
 
 
-def test_an_empty_folder_is_filled(source, tmp_path):
+def test_an_empty_folder_may_be_the_output(source, tmp_path):
     (tmp_path / "out").mkdir()
     prepare_folder(source, tmp_path / "out", **SETTINGS)
     assert Manifest.load(tmp_path / "out")
 
 
-def test_parents_of_the_folder_are_made(source, tmp_path):
+def test_parent_folders_are_created(source, tmp_path):
     prepare_folder(source, tmp_path / "new" / "deep" / "out", **SETTINGS)
-    assert left_behind(tmp_path / "new" / "deep") == ["out"]
+    assert names_in(tmp_path / "new" / "deep") == ["out"]
 
 
 def test_nothing_is_written_into_the_source(source, tmp_path):
@@ -364,21 +365,21 @@ def test_nothing_is_written_into_the_source(source, tmp_path):
             prepare_folder(source, out, **SETTINGS)
 
 
-def test_a_prepared_folder_is_no_source(source, tmp_path):
+def test_a_prepared_folder_cannot_be_the_source(source, tmp_path):
     prepare_folder(source, tmp_path / "out", **SETTINGS)
-    with pytest.raises(RequestError, match="is prepared already"):
+    with pytest.raises(RequestError, match="is a prepared folder already"):
         prepare_folder(tmp_path / "out", tmp_path / "again", **SETTINGS)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left"), SystemExit])
-def test_a_stopped_preparation_leaves_nothing(source, tmp_path, monkeypatch, error):
+def test_a_stopped_preparation_leaves_no_files(source, tmp_path, monkeypatch, error):
     def stop(*_):
         raise error
 
     monkeypatch.setattr(Manifest, "save", stop)
     with pytest.raises(error if isinstance(error, type) else OSError):
         prepare_folder(source, tmp_path / "out", **SETTINGS)
-    assert left_behind(tmp_path) == ["lenses"]
+    assert names_in(tmp_path) == ["lenses"]
 
 
 # The cache
@@ -392,7 +393,7 @@ def cached(source, tmp_path):
     return run
 
 
-def test_the_cache_is_used_while_the_source_stays(cached):
+def test_the_cache_is_used_until_the_source_changes(cached):
     folder = cached()
     before = tree_digest(folder)
     assert cached() == folder
@@ -406,7 +407,7 @@ def test_other_settings_have_their_own_cache(cached):
 
 
 @pytest.mark.parametrize("change", ["content", "new", "removed", "table"])
-def test_the_cache_follows_the_source(source, cached, tmp_path, change):
+def test_a_changed_source_is_prepared_again(source, cached, tmp_path, change):
     folder = cached()
     before = Manifest.load(folder)
     path = source / "cdm" / "cdm_0001.npy"
@@ -421,11 +422,11 @@ def test_the_cache_follows_the_source(source, cached, tmp_path, change):
         (source / "cdm" / "masses.csv").write_text("file,mass_ev\n" + rows)
     assert cached() == folder
     assert digests(Manifest.load(folder)) != digests(before)
-    assert left_behind(tmp_path / "cache") == [folder.name]
+    assert names_in(tmp_path / "cache") == [folder.name]
 
 
 @pytest.mark.parametrize("damage", ["no manifest", "half manifest", "no shard", "half shard"])
-def test_a_half_written_cache_is_not_used(cached, damage):
+def test_a_damaged_cache_is_not_used(cached, damage):
     folder = cached()
     before = digests(Manifest.load(folder))
     shard = folder / "train-00000.tfrecord"
@@ -440,21 +441,21 @@ def test_a_half_written_cache_is_not_used(cached, damage):
         shard.write_bytes(shard.read_bytes()[:1000])
     assert cached() == folder
     assert digests(Manifest.load(folder)) == before
-    placing.verify_shards(folder, Manifest.load(folder))
+    verify_shards(folder, Manifest.load(folder))
 
 
-def test_a_failed_preparation_leaves_the_old_cache(source, cached, tmp_path):
+def test_a_failed_preparation_keeps_the_old_cache(source, cached, tmp_path):
     folder = cached()
     before = tree_digest(folder)
     for path in (source / "cdm").iterdir():
-        spoil(path)
+        make_unusable(path)
     with pytest.raises(DataError):
         cached()
     assert tree_digest(folder) == before
-    assert left_behind(tmp_path / "cache") == [folder.name, f"{folder.name}-rejected.csv"]
+    assert names_in(tmp_path / "cache") == [folder.name, f"{folder.name}-rejected.csv"]
 
 
-def test_another_run_that_was_quicker_is_not_disturbed(source, cached, monkeypatch):
+def test_a_cache_that_another_run_has_filled_is_not_replaced(source, cached, monkeypatch):
     write = preparing._write
 
     def while_another_run_finishes(*arguments):
@@ -468,7 +469,7 @@ def test_another_run_that_was_quicker_is_not_disturbed(source, cached, monkeypat
     assert tree_digest(cached()) == other[0]
 
 
-def test_a_prepared_folder_is_used_as_it_is(source, tmp_path):
+def test_a_prepared_folder_is_used_directly(source, tmp_path):
     prepare_folder(source, tmp_path / "out", **SETTINGS)
     data = ensure_prepared(tmp_path / "out", tmp_path / "cache", **SETTINGS | {"seed": 7})
     assert data == tmp_path / "out"
@@ -497,7 +498,7 @@ def test_a_damaged_prepared_folder_is_unusable(source, tmp_path):
         ensure_prepared(tmp_path / "out", tmp_path / "cache", **SETTINGS)
 
 
-def test_content_names_the_source_images_whatever_the_settings(tmp_path):
+def test_the_content_digest_depends_on_images_and_classes_only(tmp_path):
     rng = np.random.default_rng(5)
     images = {(c, i): rng.random((20, 20)) for c in ("a", "b") for i in range(4)}
 

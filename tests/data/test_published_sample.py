@@ -1,4 +1,4 @@
-"""The published images themselves, where a copy of the sample is at hand."""
+"""The published images, if a copy of the sample is available."""
 
 import os
 from pathlib import Path
@@ -30,13 +30,13 @@ def test_every_file_of_model_ii_is_read():
         assert mass_ev is None or 1e-24 <= mass_ev <= 1e-22
 
 
-def test_images_of_other_origin_are_unlabelled_data():
+def test_images_without_class_folders_are_unlabelled():
     folder = scan_folder(Path(SAMPLE) / "published")
     assert folder.classes == ()
     assert all(read_image(file.path)[0].max() == 1 for file in folder.files)
 
 
-def test_the_sample_is_prepared_whole(tmp_path):
+def test_the_sample_is_prepared_completely(tmp_path):
     manifest = prepare_folder(Path(SAMPLE) / "Model_II", tmp_path / "out", **SETTINGS)
     assert manifest.rejected == 0
     assert manifest.splits["train"].per_class == {"axion": 54, "cdm": 54, "no_sub": 54}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.data import shards as records
+from deeplens_tf.data import shards
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.shards import (
     Example,
@@ -14,10 +14,10 @@ from deeplens_tf.data.shards import (
     read_index,
     serialize,
     verify_shards,
-    write_split,
     write_splits,
 )
 from deeplens_tf.errors import DataError, RequestError, ResourceError
+from tests.data.image_folders import write_split
 
 SHAPE = (8, 8, 2)
 
@@ -48,7 +48,7 @@ def write_manifest(folder, split):
     return manifest
 
 
-def test_examples_come_back_to_the_bit(tmp_path):
+def test_examples_are_read_back_exactly(tmp_path):
     written = examples(11)
     read = read_back(tmp_path, write_split(tmp_path, "train", written))
     for i, (example, parsed) in enumerate(zip(written, read, strict=True)):
@@ -60,7 +60,7 @@ def test_examples_come_back_to_the_bit(tmp_path):
         assert parsed["file"].numpy().decode() == example.file
 
 
-def test_batches_are_parsed_as_single_records_are(tmp_path):
+def test_batches_are_parsed_like_single_records(tmp_path):
     split = write_split(tmp_path, "train", examples(7))
     paths = [str(tmp_path / shard.file) for shard in split.shards]
     batches = tf.data.TFRecordDataset(paths).batch(7).map(lambda batch: parse_example(batch, SHAPE))
@@ -79,18 +79,18 @@ def test_equal_examples_give_equal_bytes():
     assert len({serialize(example, 5) for example in (*examples(1), *examples(1))}) == 1
 
 
-def test_shards_are_cut_at_their_limits(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "MAX_SHARD_EXAMPLES", 4)
+def test_shards_keep_to_their_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_SHARD_EXAMPLES", 4)
     split = write_split(tmp_path, "train", examples(11))
     assert [shard.count for shard in split.shards] == [4, 4, 3]
     assert [int(one["index"]) for one in read_back(tmp_path, split)] == list(range(11))
-    monkeypatch.setattr(records, "MAX_SHARD_BYTES", 1500)  # two images of 512 bytes and names
+    monkeypatch.setattr(shards, "MAX_SHARD_BYTES", 1500)  # two images of 512 bytes and names
     split = write_split(tmp_path, "test", examples(11))
     assert max(shard.count for shard in split.shards) == 2
     assert sum(shard.count for shard in split.shards) == 11
 
 
-def test_splits_know_their_classes_and_masses(tmp_path):
+def test_splits_count_their_classes_and_masses(tmp_path):
     pairs = [("train" if i % 2 else "test", one) for i, one in enumerate(examples(12))]
     splits = write_splits(tmp_path, ("a", "b"), (p for p in pairs if p[1].label >= 0))
     assert list(splits) == ["train", "test"]
@@ -98,7 +98,7 @@ def test_splits_know_their_classes_and_masses(tmp_path):
     assert (splits["train"].masses, splits["test"].masses) == (4, 0)
 
 
-def test_the_index_is_the_splits_table(tmp_path):
+def test_the_index_lists_the_examples_of_a_split(tmp_path):
     written = examples(9)
     write_split(tmp_path, "train", written)
     index = read_index(tmp_path, "train", 9)
@@ -109,7 +109,7 @@ def test_the_index_is_the_splits_table(tmp_path):
     np.testing.assert_array_equal(index["mass_ev"], [example.mass_ev for example in written])
 
 
-def test_names_that_are_no_unicode_come_back(tmp_path):
+def test_names_that_are_not_unicode_are_kept(tmp_path):
     name = b"a/\xff\xfe.npy".decode("utf-8", "surrogateescape")
     example = Example(np.zeros(SHAPE, "f4"), 0, math.nan, name)
     split = write_split(tmp_path, "train", [example], ("a",))
@@ -147,9 +147,9 @@ def test_changed_and_missing_shards_are_found(tmp_path):
         verify_shards(tmp_path, manifest)
 
 
-def test_a_full_disk_is_the_surroundings_fault():
+def test_a_full_disk_is_a_resource_error():
     with pytest.raises(ResourceError, match="/dev/full: cannot be written"):
-        records._write_records(Path("/dev/full"), [bytes(10**6)])
+        shards._write_records(Path("/dev/full"), [bytes(10**6)])
 
 
 # The manifest
@@ -159,7 +159,7 @@ def labelled(folder):
     return write_split(folder, "train", [e for e in examples(12) if e.label >= 0], ("a", "b"))
 
 
-def test_the_manifest_comes_back(tmp_path):
+def test_the_manifest_is_read_back(tmp_path):
     manifest = write_manifest(tmp_path, labelled(tmp_path))
     assert Manifest.load(tmp_path) == manifest
 
@@ -222,7 +222,7 @@ def test_a_damaged_manifest_is_unusable(tmp_path, path, value):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 200_000, "\xff", '{"format": 1}'])
-def test_a_manifest_of_anything_is_unusable(tmp_path, text):
+def test_a_manifest_with_other_content_is_unusable(tmp_path, text):
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match="damaged"):
         Manifest.load(tmp_path)

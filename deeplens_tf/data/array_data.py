@@ -1,0 +1,221 @@
+"""Images in memory, with the interface of a prepared folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
+
+from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
+from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.data.splitting import validation_count
+from deeplens_tf.errors import UnusableFile
+from deeplens_tf.labels import UNLABELLED
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayData(ImageData):
+    """Images in memory, in splits; made by `from_arrays`.
+
+    Attributes:
+        images: shape (n, height, width, bands), float32 in [0, 1].
+        table: one row for each image: split, file, label, mass_ev.
+        class_names: in label order; empty for unlabelled data.
+        seed: decides the splits and the order of the images in each epoch.
+        share: part of every batch that this process provides.
+    """
+
+    images: NDArray[np.float32]
+    table: pd.DataFrame
+    class_names: tuple[str, ...]
+    seed: int
+    share: Share = WHOLE
+
+    @property
+    def name(self) -> str:
+        """What to call the data in a message."""
+        return f"{len(self.images)} images in memory"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, bands) of the images."""
+        height, width, bands = self.images.shape[1:]
+        return height, width, bands
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order; empty for unlabelled data."""
+        return self.class_names
+
+    def count(self, split: str) -> int:
+        """Return the number of images in a split; 0 if there is no such split."""
+        return int((self.table["split"] == split).sum())
+
+    def index(self, split: str) -> pd.DataFrame:
+        """Return the table of a split: index, file, label, mass_ev."""
+        rows = self.table[self.table["split"] == split].drop(columns="split")
+        rows.insert(0, "index", np.arange(len(rows)))
+        return rows.reset_index(drop=True)
+
+    def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return the examples of a split, see `ImageData`.
+
+        Raises:
+            ValueError: the split is empty.
+        """
+        if not self.count(split):
+            raise ValueError(f"split must contain images. Received: split={split!r}")
+        index, of_split = self.index(split), (self.table["split"] == split).to_numpy()
+        # Eager tensors, which a graph holds by reference.
+        columns = {
+            "image": tf.constant(self.images[of_split]),
+            "label": tf.constant(index["label"].to_numpy()),
+            "mass_ev": tf.constant(index["mass_ev"].to_numpy()),
+            "index": tf.constant(index["index"].to_numpy()),
+        }
+        order = tf.range(len(index), dtype=tf.int64)
+        if epoch is not None:
+            order = stateless_shuffle(order, self.epoch_key(epoch))
+
+        def example(row: tf.Tensor) -> Example:
+            return {name: tf.gather(values, row) for name, values in columns.items()}
+
+        return tf.data.Dataset.from_tensor_slices(order).map(example)
+
+
+def from_arrays(
+    images: ArrayLike,
+    labels: ArrayLike | None = None,
+    log10_mass: ArrayLike | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    test: NDArray[np.bool_] | None = None,
+    image_size: int | None = None,
+    fit: str = "resize",
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+) -> ArrayData:
+    """Make a data set of images in memory.
+
+    Each image is scaled to [0, 1] by its own minimum and maximum, over all bands, as the images of
+    a folder are.
+
+    Args:
+        images: shape (n, height, width) or (n, height, width, bands), finite, none constant.
+        labels: class indices from 0, or class names, shape (n,); None for unlabelled images.
+        log10_mass: log10 of the axion mass in eV, NaN where unknown, shape (n,).
+        class_names: names in label order; None for the sorted names in `labels`, or for
+            "0", "1", ...
+        test: True for the images of the test split, shape (n,); None for no test split.
+        image_size: side of the images in pixels; None to keep the size of square images.
+        fit: "resize" or "crop", see `open_folder`.
+        validation_fraction: fraction of each class for validation.
+        seed: decides the split and the order of the images in each epoch.
+
+    Raises:
+        ValueError: an argument that is wrong, naming it and what was received.
+    """
+    array = _checked_images(images)
+    count = len(array)
+    label_indices, names = _label_indices(labels, class_names, count)
+    in_test = np.zeros(count, bool) if test is None else _column(test, count, "test").astype(bool)
+    table = pd.DataFrame(
+        {
+            "split": _splits(label_indices, in_test, validation_fraction, seed),
+            "file": [f"images[{i}]" for i in range(count)],
+            "label": label_indices,
+            "mass_ev": _masses_ev(log10_mass, count),
+        }
+    )
+    return ArrayData(_scaled(array, image_size, fit), table, names, seed)
+
+
+def _checked_images(images: ArrayLike) -> NDArray:
+    array = np.asarray(images)
+    if array.ndim == 3:
+        array = array[..., np.newaxis]
+    if array.ndim != 4 or not array.size or array.dtype.kind not in "fiu":
+        raise ValueError(
+            "images must be real numbers of shape (n, height, width) or (n, height, width, bands). "
+            f"Received: images of shape {np.shape(images)}, type {array.dtype}"
+        )
+    return array
+
+
+def _scaled(array: NDArray, image_size: int | None, fit: str) -> NDArray[np.float32]:
+    height, width = array.shape[1:3]
+    if image_size is None and height != width:
+        raise ValueError(
+            f"image_size must be given for images that are not square. Received: {height} x {width}"
+        )
+    scaled = []
+    for i, image in enumerate(array):
+        try:
+            if not np.isfinite(image).all():
+                raise UnusableFile("values that are not finite")
+            scaled.append(resize_and_scale(image, image_size or height, fit))
+        except UnusableFile as error:
+            raise ValueError(f"images[{i}] cannot be used: {error}") from error
+    return np.stack(scaled)
+
+
+def _label_indices(
+    labels: ArrayLike | None, class_names: Sequence[str] | None, count: int
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    if labels is None:
+        return np.full(count, UNLABELLED, np.int64), ()
+    values = _column(labels, count, "labels")
+    if values.dtype.kind in "US":
+        names = tuple(class_names or sorted(set(values.tolist())))
+        unknown = sorted(set(values.tolist()) - set(names))
+        if unknown:
+            raise ValueError(f"class_names must contain every label. Received: {unknown[0]!r}")
+        return np.array([names.index(value) for value in values.tolist()], np.int64), names
+    if values.dtype.kind not in "iu" or values.min() < 0:
+        raise ValueError(
+            f"labels must be class names or indices from 0. Received: {values.dtype} values, "
+            f"the smallest {values.min()}"
+        )
+    names = tuple(class_names or map(str, range(int(values.max()) + 1)))
+    if values.max() >= len(names):
+        raise ValueError(
+            f"labels must be below the {len(names)} class_names. Received: {values.max()}"
+        )
+    return values.astype(np.int64), names
+
+
+def _masses_ev(log10_mass: ArrayLike | None, count: int) -> NDArray[np.float64]:
+    if log10_mass is None:
+        return np.full(count, np.nan)
+    values = _column(log10_mass, count, "log10_mass").astype(np.float64)
+    masses_ev = 10.0**values
+    known = ~np.isnan(values)
+    if not (np.isfinite(masses_ev[known]) & (masses_ev[known] > 0)).all():
+        raise ValueError(
+            "log10_mass must be the log10 of positive, finite masses in eV. Received: values from "
+            f"{values[known].min():g} to {values[known].max():g}"
+        )
+    return masses_ev
+
+
+def _column(values: ArrayLike, count: int, name: str) -> NDArray:
+    array = np.asarray(values)
+    if array.shape != (count,):
+        raise ValueError(f"{name} must have shape ({count},). Received: shape {array.shape}")
+    return array
+
+
+def _splits(
+    labels: NDArray[np.int64], in_test: NDArray[np.bool_], fraction: float, seed: int
+) -> NDArray[np.str_]:
+    """Return the name of each image's split; validation has the same fraction of each class."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"validation_fraction must be from 0 to below 1. Received: {fraction}")
+    splits = np.where(in_test, "test", "train").astype("<U10")
+    generator = np.random.default_rng([seed, 0x73706C6974])
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero((labels == label) & ~in_test))
+        splits[rows[: validation_count(len(rows), fraction)]] = "validation"
+    return splits

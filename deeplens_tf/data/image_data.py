@@ -1,0 +1,69 @@
+"""What training and probes need from a set of images, wherever the images are stored."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import pandas as pd
+import tensorflow as tf
+
+Example: TypeAlias = Mapping[str, tf.Tensor]
+
+stateless_shuffle = tf.random.experimental.stateless_shuffle
+
+
+class Share(NamedTuple):
+    """Part `number` of `parts` equal parts of every batch, in the batch's order."""
+
+    number: int
+    parts: int
+
+
+WHOLE = Share(0, 1)
+
+
+class ImageData(ABC):
+    """Images in splits, with labels and masses where known.
+
+    Attributes:
+        seed: decides the splits and the order of the images in each epoch.
+        share: part of every batch that this process provides.
+    """
+
+    seed: int
+    share: Share
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What to call the data in a message."""
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, bands) of the images in a batch."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order; empty for unlabelled data."""
+
+    @abstractmethod
+    def count(self, split: str) -> int:
+        """Return the number of images in a split; 0 if there is no such split."""
+
+    @abstractmethod
+    def index(self, split: str) -> pd.DataFrame:
+        """Return the table of a split: index, file, label (-1 unknown), mass_ev (NaN unknown)."""
+
+    @abstractmethod
+    def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return the examples of a split in stored order, or shuffled by (seed, epoch).
+
+        Each is a dict of `image` (height, width, bands) float32 in [0, 1], `label` int64,
+        `mass_ev` float64, `index` int64.
+        """
+
+    def epoch_key(self, epoch: tf.Tensor) -> tf.Tensor:
+        """Return the stateless key from which the order of an epoch follows, shape (2,)."""
+        return tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64)])

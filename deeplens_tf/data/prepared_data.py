@@ -1,0 +1,183 @@
+"""A prepared folder, opened: from shards to shuffled examples, and what a run records of it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from deeplens_tf.config import Config
+from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
+from deeplens_tf.data.manifest import Manifest
+from deeplens_tf.data.preparing import ensure_prepared
+from deeplens_tf.data.shards import parse_example, read_index
+from deeplens_tf.errors import DataError, RequestError
+
+# An epoch is shuffled in blocks of this size, in addition to the random order of the shards.
+SHUFFLE_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class PreparedData(ImageData):
+    """A prepared folder, opened.
+
+    Attributes:
+        folder: with the shards.
+        manifest: of the folder.
+        bands: of the images in a batch; a grey image is repeated.
+        seed: decides the order of the images in each epoch.
+        share: part of every batch that this process provides.
+    """
+
+    folder: Path
+    manifest: Manifest
+    bands: int
+    seed: int
+    share: Share = WHOLE
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, bands) of the images in a batch."""
+        height, width, _ = self.manifest.image_shape
+        return height, width, self.bands
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order; empty for unlabelled data."""
+        return self.manifest.classes
+
+    def count(self, split: str) -> int:
+        """Return the number of images in a split; 0 if there is no such split."""
+        return self.manifest.splits[split].count if split in self.manifest.splits else 0
+
+    def index(self, split: str) -> pd.DataFrame:
+        """Return the table of a split: index, file, label, mass_ev."""
+        return read_index(self.folder, split, self.count(split))
+
+    def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return the examples of a split, see `ImageData`.
+
+        Raises:
+            DataError: the split is empty.
+        """
+        shards = self.manifest.splits[split].shards
+        if not shards:
+            raise DataError(f"{self.folder}: the {split} split is empty")
+        files = tf.constant([str(self.folder / shard.file) for shard in shards])
+        if epoch is not None:
+            files = stateless_shuffle(files, self.epoch_key(epoch))
+        records = tf.data.TFRecordDataset(files)
+        if epoch is not None:
+            records = self._shuffled(records, split, epoch)
+        return records.map(self._parse, tf.data.AUTOTUNE)
+
+    def _shuffled(self, records: tf.data.Dataset, split: str, epoch: tf.Tensor) -> tf.data.Dataset:
+        """Shuffle all records, or blocks of a bounded size.
+
+        `Dataset.shuffle` does not accept a tensor as seed, and the epoch is one here.
+        """
+        image_bytes = 4 * int(np.prod(self.manifest.image_shape))
+        block = min(self.count(split), max(SHUFFLE_BYTES // image_bytes, 1))
+        key, fold_in = self.epoch_key(epoch), tf.random.experimental.stateless_fold_in
+        blocks = records.batch(block).enumerate()
+        return blocks.map(lambda i, part: stateless_shuffle(part, fold_in(key, i))).unbatch()
+
+    def _parse(self, record: tf.Tensor) -> Example:
+        example = parse_example(record, self.manifest.image_shape)
+        repeats = self.bands // self.manifest.image_shape[2]
+        return {**example, "image": tf.tile(example["image"], (1, 1, repeats))}
+
+
+def open_folder(
+    folder: str | Path,
+    *,
+    image_size: int = 64,
+    fit: str = "resize",
+    bands: int | None = None,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    cache: str | Path = "runs/cache",
+    strict: bool = False,
+) -> PreparedData:
+    """Open a folder of images, preparing it in the cache first, or a prepared folder.
+
+    Args:
+        folder: a folder of class folders or of unlabelled images, see data/README.md, or one that
+            `prepare` wrote. `<folder>_test` next to it is its test split.
+        image_size: side of the images in pixels.
+        fit: "resize" (centred square, scaled) or "crop" (central pixels as they are).
+        bands: None for those of the images; 3 to repeat a grey image three times.
+        validation_fraction: fraction of each class for validation.
+        seed: decides the split and the order of the images in each epoch.
+        cache: folder for the prepared images.
+        strict: whether a single unusable file is an error.
+
+    Raises:
+        RequestError: no such folder, or an argument that does not fit the images.
+        DataError: the images cannot be used.
+    """
+    prepared = ensure_prepared(
+        Path(folder),
+        Path(cache),
+        image_size=image_size,
+        fit=fit,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        strict=strict,
+    )
+    manifest = Manifest.load(prepared)
+    return PreparedData(prepared, manifest, _band_count(manifest, bands), seed)
+
+
+def open_data(config: Config) -> PreparedData:
+    """Open the data of a configuration; see `open_folder`."""
+    data = config.data
+    return open_folder(
+        data.path,
+        image_size=data.image_size,
+        fit=data.fit,
+        bands=data.bands,
+        validation_fraction=data.validation_fraction,
+        seed=config.seed,
+        cache=data.cache,
+        strict=data.strict,
+    )
+
+
+def dataset_facts(data: PreparedData) -> dict[str, object]:
+    """Return what a run records of its data: fingerprint, content and order of each split."""
+    splits = data.manifest.splits
+    return {
+        "dataset_fingerprint": data.manifest.fingerprint,
+        "split_contents": {name: split.content for name, split in splits.items()},
+        "split_orders": {name: _order_digest(data, name) for name in splits},
+        "split_counts": {name: split.count for name, split in splits.items()},
+    }
+
+
+def _order_digest(data: PreparedData, split: str) -> str:
+    """Return a digest of the order of the images, on which the batches depend.
+
+    It uses file names: the pixels of a resized image may differ by rounding between two
+    processors, on which the parts of one run may be prepared.
+    """
+    order = [[shard.count for shard in data.manifest.splits[split].shards]]
+    order.append(data.index(split)["file"].tolist())
+    return hashlib.sha256(json.dumps(order).encode()).hexdigest()
+
+
+def _band_count(manifest: Manifest, wanted: int | None) -> int:
+    bands = manifest.image_shape[2]
+    if wanted not in (None, bands) and bands != 1:
+        raise RequestError(
+            f"data.bands {wanted}: the images have {bands} bands, and only a grey image is repeated"
+        )
+    return wanted or bands

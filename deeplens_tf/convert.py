@@ -1,4 +1,4 @@
-"""`python -m deeplens_tf.convert original.h5 --to encoder.keras`: weights of the original's."""
+"""Convert the original's Keras 2 weights to an encoder: `python -m deeplens_tf.convert`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,37 +8,46 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
+MAX_NUMBER = 4096  # of pixels a side, and of heads
 
-def parser() -> StageParser:
-    """Return the stage's command line."""
-    words = stage_parser(
-        "convert", "Turn an encoder's weights, saved in Keras 2, into one of ours."
+
+def build_parser() -> StageParser:
+    """Return the parser of the command line."""
+    parser = stage_parser(
+        "convert", "Convert an encoder's weights, saved by Keras 2, to an encoder of this package."
     )
-    words.add_argument("weights", type=Path, metavar="FILE.h5", help="written by save_weights")
-    words.add_argument(
+    parser.add_argument("weights", type=Path, metavar="FILE.h5", help="written by save_weights")
+    parser.add_argument(
         "--to", type=Path, required=True, metavar="FILE.keras", help="the encoder to write"
     )
-    words.add_argument(
+    parser.add_argument(
         "--image-size",
         type=int,
         metavar="PIXELS",
-        help="pixels a side, which a ResNet50's weights do not tell (without it: 64)",
+        help="pixels a side, which a ResNet50's weights do not determine (default: 64)",
     )
-    words.add_argument(
+    parser.add_argument(
         "--heads",
         type=int,
         metavar="N",
-        help="attention heads, which no weights tell (without it: one for every 64 of the width)",
+        help="attention heads, which no weights determine (default: width / 64)",
     )
-    return words
+    return parser
 
 
-def main(words: Sequence[str]) -> None:
-    """Run the stage on the command line's words."""
-    arguments = parser().parse_args(words)
+def main(argv: Sequence[str]) -> None:
+    """Convert the file that the command line names.
+
+    Args:
+        argv: the command line after the module's name.
+
+    Raises:
+        RequestError: an option is invalid, or the file does not fit either encoder.
+    """
+    arguments = build_parser().parse_args(argv)
     for option, number in (("--image-size", arguments.image_size), ("--heads", arguments.heads)):
-        if number is not None and not 0 < number <= 4096:
-            raise RequestError(f"{option} must be from 1 to 4096, not {number}")
+        if number is not None and not 0 < number <= MAX_NUMBER:
+            raise RequestError(f"{option} must be from 1 to {MAX_NUMBER}. Received: {number}")
     require_new_file(arguments.to)
     if not arguments.weights.is_file():
         raise RequestError(f"{arguments.weights}: no such file")
@@ -55,15 +64,15 @@ def main(words: Sequence[str]) -> None:
 
 
 def require_new_file(path: Path) -> None:
-    """Refuse to write where something is, where nothing can be, or what Keras would not read.
+    """Refuse a path that exists, cannot be written, or that Keras would not read.
 
     Raises:
-        RequestError: `path` is taken, has no folder or does not end in `.keras`.
+        RequestError: `path` exists, its folder doesn't, or it does not end in `.keras`.
     """
     if path.suffix != ".keras":
         raise RequestError(f"--to {path}: the name must end in .keras")
     if path.exists() or path.is_symlink():
-        raise RequestError(f"--to {path}: is there already; name a new file")
+        raise RequestError(f"--to {path}: exists already; name a new file")
     if not path.parent.is_dir():
         raise RequestError(f"--to {path}: there is no folder {path.parent}")
 

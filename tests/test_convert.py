@@ -1,4 +1,4 @@
-"""`python -m deeplens_tf.convert`: a file in, an encoder out, one line when it cannot be."""
+"""`python -m deeplens_tf.convert`: writes an encoder, or ends with one line."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def weights(tmp_path):
 
 @pytest.fixture
 def run(weights):
-    return lambda to, *words: main([str(weights), "--to", str(to), "--heads", str(HEADS), *words])
+    return lambda to, *more: main([str(weights), "--to", str(to), "--heads", str(HEADS), *more])
 
 
 def test_the_encoder_is_written_and_loads(run, weights, tmp_path, capsys):
@@ -30,10 +30,10 @@ def test_the_encoder_is_written_and_loads(run, weights, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.keras", "original.h5"]
 
 
-def test_what_is_there_stays(run, tmp_path):
+def test_an_existing_file_is_not_replaced(run, tmp_path):
     to = tmp_path / "encoder.keras"
     to.write_text("mine")
-    with pytest.raises(RequestError, match=r"encoder\.keras: is there already; name a new file"):
+    with pytest.raises(RequestError, match=r"encoder\.keras: exists already; name a new file"):
         run(to)
     assert to.read_text() == "mine"
 
@@ -42,23 +42,24 @@ def test_what_is_there_stays(run, tmp_path):
     ("name", "reason"),
     [("encoder.h5", "must end in .keras"), ("no/folder/encoder.keras", "there is no folder")],
 )
-def test_a_place_that_cannot_be_is_refused(name, reason, run, tmp_path):
+def test_an_unusable_path_is_refused(name, reason, run, tmp_path):
     with pytest.raises(RequestError, match=reason):
         run(tmp_path / name)
 
 
-@pytest.mark.parametrize("words", [("--heads", "0"), ("--image-size", "-64")])
-def test_numbers_that_cannot_be_are_refused(words, run, tmp_path):
-    with pytest.raises(RequestError, match=f"{words[0]} must be from 1 to 4096, not {words[1]}"):
-        run(tmp_path / "encoder.keras", *words)
+@pytest.mark.parametrize("option", [("--heads", "0"), ("--image-size", "-64")])
+def test_numbers_out_of_range_are_refused(option, run, tmp_path):
+    message = f"{option[0]} must be from 1 to 4096. Received: {option[1]}"
+    with pytest.raises(RequestError, match=message):
+        run(tmp_path / "encoder.keras", *option)
 
 
-def test_a_file_that_does_not_fit_ends_with_2_and_leaves_nothing(run_python, tmp_path):
+def test_a_file_that_does_not_fit_ends_with_exit_code_2_and_writes_nothing(run_python, tmp_path):
     layers = vit_layers()
     layers["model"]["pre_logits/bias:0"] = np.ones(5, "f4")
     write(tmp_path / "original.h5", layers)
-    words = ("original.h5", "--to", "encoder.keras", "--heads", str(HEADS))
-    ended = run_python("-m", "deeplens_tf.convert", *words)
+    arguments = ("original.h5", "--to", "encoder.keras", "--heads", str(HEADS))
+    ended = run_python("-m", "deeplens_tf.convert", *arguments)
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1

@@ -1,1 +1,1 @@
-"""From weights that the original's notebooks saved in Keras 2 to an encoder of this package."""
+"""Converts weights that the original's notebooks saved in Keras 2 to encoders of this package."""

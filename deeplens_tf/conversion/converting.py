@@ -1,4 +1,4 @@
-"""A file of Keras 2 weights to an encoder of this package, or the reason why not."""
+"""Converts a file of Keras 2 weights to an encoder of this package, or reports why it can't."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,66 +17,69 @@ MAX_NAMES_SHOWN = 3
 
 
 def convert(path: Path, image_size: int | None = None, heads: int | None = None) -> keras.Model:
-    """Build the encoder whose weights a file holds, with those weights.
+    """Build the encoder that a file of weights belongs to, with those weights.
 
     Args:
         path: `.h5` file of an encoder, written by Keras 2's `save_weights`.
-        image_size: pixels a side, where the file does not tell (ResNet50); None: 64.
-        heads: of a transformer; None: one for every 64 numbers of its width.
+        image_size: pixels a side, which the weights of a ResNet50 don't determine; None: 64.
+        heads: number of attention heads, which no weights determine; None: width / 64.
 
     Raises:
         RequestError: not such a file, or one whose names or shapes differ from the encoder's.
     """
     with open_weights(path) as stored:
         try:
-            named = name_slots(stored)
-            shapes = {slot: stored[name].shape for slot, name in named.items()}
-            found = find_architecture(shapes, image_size, heads)
-            _require_same(_shapes_of(found), shapes, named)
-            encoder = _build(found)
+            names = name_slots(stored)
+            shapes = {slot: stored[name].shape for slot, name in names.items()}
+            architecture = find_architecture(shapes, image_size, heads)
+            _require_same(_shapes_of(architecture), shapes, names)
+            encoder = _build(architecture)
         except RequestError as error:
             raise RequestError(f"{path}: {error}") from error
         for slot, target in encoder_slots(encoder).items():
-            values = read_array(path, stored[named[slot]])
+            values = read_array(path, stored[names[slot]])
             target.variable.assign(values.reshape(target.variable.shape))
     return encoder
 
 
-def _build(found: Architecture) -> keras.Model:
-    return build_encoder(found.name, found.image_shape, **found.options)
+def _build(architecture: Architecture) -> keras.Model:
+    try:
+        return build_encoder(architecture.name, architecture.image_shape, **architecture.options)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
 
 
-def _shapes_of(found: Architecture) -> Shapes:
-    """Return the shape of every slot of an encoder without taking memory for one.
+def _shapes_of(architecture: Architecture) -> Shapes:
+    """Return the shape of every slot of an encoder without allocating its weights.
 
-    In a stateless scope variables have a shape and no value. Keras gives them one when the next
-    such scope of the same thread ends: this thread has no other.
+    In a stateless scope variables have a shape and no value. Keras initialises them when the next
+    stateless scope of the same thread ends, so this thread opens no other.
     """
 
-    def plan() -> Shapes:
+    def build() -> Shapes:
         with keras.StatelessScope(initialize_variables=False):
-            slots = encoder_slots(_build(found))
+            slots = encoder_slots(_build(architecture))
         return {slot: target.shape for slot, target in slots.items()}
 
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(plan).result()
+        return thread.submit(build).result()
 
 
-def _require_same(wanted: Shapes, shapes: Shapes, named: Mapping[str, str]) -> None:
-    """Refuse a file that does not hold exactly the encoder's arrays, and say what differs."""
-    lacking = [slot for slot in wanted if slot not in shapes]
-    unknown = [named[slot] for slot in shapes if slot not in wanted]
+def _require_same(wanted: Shapes, shapes: Shapes, names: Mapping[str, str]) -> None:
+    """Refuse a file that does not contain exactly the encoder's arrays; name the differences."""
+    missing = [slot for slot in wanted if slot not in shapes]
+    unknown = [names[slot] for slot in shapes if slot not in wanted]
     misshapen = [
-        f"{named[slot]} is {shapes[slot]} instead of {wanted[slot]}"
+        f"{names[slot]} is {shapes[slot]} instead of {wanted[slot]}"
         for slot in wanted
         if slot in shapes and tuple(shapes[slot]) != wanted[slot]
     ]
-    parts = [("it lacks", lacking), ("it holds besides", unknown), ("", misshapen)]
-    reasons = [f"{words} {_some(names)}".strip() for words, names in parts if names]
-    if reasons:
-        raise RequestError("not the original's encoder: " + "; ".join(reasons))
+    parts = [("it lacks ", missing), ("it also contains ", unknown), ("", misshapen)]
+    differences = [f"{kind}{_first_few(found)}" for kind, found in parts if found]
+    if differences:
+        raise RequestError("not the original's encoder: " + "; ".join(differences))
 
 
-def _some(names: list[str]) -> str:
+def _first_few(names: list[str]) -> str:
     more = len(names) - MAX_NAMES_SHOWN
     return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

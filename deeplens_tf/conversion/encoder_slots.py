@@ -1,4 +1,4 @@
-"""The same names for the encoders of this package: which variable takes which array."""
+"""Assigns a slot to each variable of this package's encoders: which array it takes."""
 
 from dataclasses import dataclass
 from math import prod
@@ -6,13 +6,13 @@ from math import prod
 import keras
 
 from deeplens_tf.conversion.file_names import CLASS_TOKEN, POSITIONS
-from deeplens_tf.models import ResNet50, VisionTransformer
+from deeplens_tf.models import OriginalViT, ResNet50
 from deeplens_tf.models.vit import TransformerBlock
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A variable, and the shape that its numbers have in a Keras 2 file."""
+    """A variable, and the shape of its array in a Keras 2 file."""
 
     variable: keras.Variable
     shape: tuple[int, ...]
@@ -25,16 +25,16 @@ def encoder_slots(encoder: keras.Model) -> Slots:
     """Return every slot of an encoder by its name.
 
     Args:
-        encoder: a built `VisionTransformer` with the original's top, or a `ResNet50`.
+        encoder: a built `OriginalViT` or `ResNet50`.
     """
-    return _vit(encoder) if isinstance(encoder, VisionTransformer) else _resnet(encoder)
+    return _vit(encoder) if isinstance(encoder, OriginalViT) else _resnet(encoder)
 
 
-def _vit(encoder: VisionTransformer) -> Slots:
+def _vit(encoder: OriginalViT) -> Slots:
     embedding, top = encoder.embedding, encoder.top
     slots = _layer("embedding", embedding.projection)
-    slots[CLASS_TOKEN] = _as_it_is(embedding.token)
-    slots[POSITIONS] = _as_it_is(embedding.positions)
+    slots[CLASS_TOKEN] = _same_shape(embedding.token)
+    slots[POSITIONS] = _same_shape(embedding.positions)
     for i, block in enumerate(encoder.blocks):
         slots |= _block(f"encoderblock_{i}", block)
     slots |= _layer("encoder_norm", encoder.norm)
@@ -50,10 +50,10 @@ def _block(name: str, block: TransformerBlock) -> Slots:
         ("key", attention.key_dense),
         ("value", attention.value_dense),
     ):
-        slots[f"{name}/{part}/kernel"] = _with_heads(layer.kernel, last=True)
-        slots[f"{name}/{part}/bias"] = _with_heads(layer.bias, last=True)
-    slots[f"{name}/out/kernel"] = _with_heads(attention.output_dense.kernel, last=False)
-    slots[f"{name}/out/bias"] = _as_it_is(attention.output_dense.bias)
+        slots[f"{name}/{part}/kernel"] = _merged_heads(layer.kernel, last=True)
+        slots[f"{name}/{part}/bias"] = _merged_heads(layer.bias, last=True)
+    slots[f"{name}/out/kernel"] = _merged_heads(attention.output_dense.kernel, last=False)
+    slots[f"{name}/out/bias"] = _same_shape(attention.output_dense.bias)
     slots |= _layer(f"{name}/LayerNorm_2", block.mlp_norm)
     return (
         slots | _layer(f"{name}/Dense_0", block.mlp_in) | _layer(f"{name}/Dense_1", block.mlp_out)
@@ -68,7 +68,7 @@ def _resnet(encoder: ResNet50) -> Slots:
 
 
 def _numbered(layers: list[keras.layers.Layer]) -> Slots:
-    """Name the layers that Keras 2 numbered: Dense and BatchNormalization, each by its place."""
+    """Return the slots of the Dense and BatchNormalization layers, which Keras 2 numbered."""
     slots: Slots = {}
     for kind, name in (
         (keras.layers.Dense, "dense"),
@@ -80,15 +80,15 @@ def _numbered(layers: list[keras.layers.Layer]) -> Slots:
 
 
 def _layer(name: str, layer: keras.layers.Layer) -> Slots:
-    return {f"{name}/{variable.name}": _as_it_is(variable) for variable in layer.weights}
+    return {f"{name}/{variable.name}": _same_shape(variable) for variable in layer.weights}
 
 
-def _as_it_is(variable: keras.Variable) -> Slot:
+def _same_shape(variable: keras.Variable) -> Slot:
     return Slot(variable, tuple(variable.shape))
 
 
-def _with_heads(variable: keras.Variable, last: bool) -> Slot:
-    """Merge the two axes, heads and width of a head, that were one in Keras 2."""
+def _merged_heads(variable: keras.Variable, last: bool) -> Slot:
+    """Return a slot whose axes for heads and head width are one axis, as in the original."""
     shape = tuple(variable.shape)
     merged = (*shape[:-2], prod(shape[-2:])) if last else (prod(shape[:2]), *shape[2:])
     return Slot(variable, merged)

@@ -1,8 +1,8 @@
-"""What the arrays in a Keras 2 file are: names that do not depend on the session that wrote it.
+"""Maps the arrays of a Keras 2 file to slots: names that are the same in every file.
 
-Keras 2 numbers unnamed layers as they are made, so the same Dense is `dense` in one notebook and
-`dense_12` in the next. Here it is `dense[0]`, the first one of the file; the encoder's own names
-(`conv1_conv`, `encoderblock_3/query`) stay.
+Keras 2 numbers unnamed layers per session, so the same Dense is `dense` in one file and `dense_12`
+in the next. Its slot is `dense[0]`, the first one of the file. Layers with a name of their own
+(`conv1_conv`, `encoderblock_3/query`) keep it.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from deeplens_tf.errors import RequestError
 
 CLASS_TOKEN, POSITIONS = "class_token", "pos_embedding"
-# The original's name, and vit-keras's, from which the original took the network.
+# The original's name, that of vit-keras, on which the original is based, and our own.
 CLASS_TOKENS = {"dummy_input", "cls", CLASS_TOKEN}
 NUMBERED = re.compile(r"(dense|batch_normalization)(?:_(\d+))?")
 BLOCK = re.compile(r"encoderblock_\d+")
@@ -24,7 +24,7 @@ def name_slots(stored: Iterable[str]) -> dict[str, str]:
         stored: names in the file, `layer/.../kernel:0`.
 
     Raises:
-        RequestError: two arrays for one slot.
+        RequestError: two arrays have the same slot.
     """
     stored = list(stored)
     ordinals = _ordinals(stored)
@@ -32,7 +32,7 @@ def name_slots(stored: Iterable[str]) -> dict[str, str]:
     for name in stored:
         slot = _slot(name, ordinals)
         if slot in slots:
-            raise RequestError(f"both {slots[slot]} and {name} would be {slot}")
+            raise RequestError(f"both {slots[slot]} and {name} are {slot}")
         slots[slot] = name
     return slots
 
@@ -49,7 +49,7 @@ def _slot(name: str, ordinals: dict[str, str]) -> str:
 
 
 def _ordinals(stored: list[str]) -> dict[str, str]:
-    """Return `dense[0]` for the lowest-numbered Dense, and so on."""
+    """Return layer name -> slot of the numbered layers: `dense[0]` for the lowest number."""
     owners = {name.split("/")[-2] for name in stored if "/" in name}
     numbered = [match for owner in owners if (match := NUMBERED.fullmatch(owner))]
     numbered.sort(key=lambda match: int(match[2] or 0))

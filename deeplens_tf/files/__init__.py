@@ -1,1 +1,1 @@
-"""Writing files whole, and reading archives, JSON and YAML of unknown origin."""
+"""Atomic writing of files and folders, and bounded reading of untrusted archives, JSON and YAML."""

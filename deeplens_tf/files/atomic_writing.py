@@ -1,6 +1,6 @@
 """Files and folders that are complete or absent, even if the process is killed while writing.
 
-Everything is written as a hidden draft beside its place and then renamed.
+Everything is written to a hidden draft in the same folder and then renamed.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ PARTIAL_SUFFIX = ".partial"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], durable: bool = False) -> None:
-    """Write a file through a draft beside it; an existing file is replaced.
+    """Write a file through a draft next to it; an existing file is replaced.
 
     Args:
         path: the file.
@@ -33,11 +33,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], durable: bool =
 
 @contextlib.contextmanager
 def draft_file(path: Path, suffix: str = "", durable: bool = False) -> Iterator[Path]:
-    """Yield the path of a draft; after the block it takes the place of `path`.
+    """Yield the path of a draft; after the block it replaces `path`.
 
     Args:
         path: the file.
-        suffix: ending of the draft's name, for writers that choose the format by it.
+        suffix: ending of the draft's name, for writers that derive the format from it.
         durable: wait until the data is on the disk.
 
     Raises:
@@ -57,10 +57,10 @@ def draft_file(path: Path, suffix: str = "", durable: bool = False) -> Iterator[
 
 
 def create_whole(path: Path, content: bytes) -> bool:
-    """Write a file unless it exists; of several processes that try at once, one succeeds.
+    """Write a file unless it exists; of several processes that try at once, exactly one succeeds.
 
     Returns:
-        Whether this call made the file.
+        Whether this call created the file.
     """
     draft = partial_path(path)
     try:
@@ -73,7 +73,7 @@ def create_whole(path: Path, content: bytes) -> bool:
 
 @contextlib.contextmanager
 def draft_folder(path: Path) -> Iterator[Path]:
-    """Yield a new hidden folder beside `path`; it is removed after the block unless renamed."""
+    """Yield a new hidden folder next to `path`; it is removed after the block unless renamed."""
     draft = _hidden_folder(path)
     draft.mkdir(parents=True)
     try:
@@ -83,10 +83,10 @@ def draft_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(draft: Path, path: Path) -> None:
-    """Rename a finished draft to `path`; an existing folder is removed after that.
+    """Rename a complete draft to `path`; an existing folder is removed afterwards.
 
     Raises:
-        OSError: renaming failed; an existing folder is back in its place.
+        OSError: renaming failed; an existing folder is unchanged.
     """
     former = _hidden_folder(path)
     if path.exists():
@@ -101,9 +101,9 @@ def replace_folder(draft: Path, path: Path) -> None:
 
 
 def sweep_partials(folder: Path) -> None:
-    """Remove the drafts that killed processes left of files that are complete by now.
+    """Remove drafts that killed processes left, if their files have been completed since.
 
-    Other processes may be writing into the folder: drafts of missing files stay.
+    Drafts of missing files stay, since other processes may be writing them.
     """
     for draft in folder.glob(f".*{PARTIAL_SUFFIX}"):
         name = draft.name[1:].removesuffix(PARTIAL_SUFFIX).rpartition(".")[0]
@@ -112,21 +112,21 @@ def sweep_partials(folder: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove every draft of a file in a folder to which no other process is writing."""
-    # The second pattern is the name that earlier versions gave to the draft of a model.
+    """Remove all drafts of files in a folder to which no other process is writing."""
+    # The second pattern matches drafts of models that earlier versions wrote.
     for pattern in (f".*{PARTIAL_SUFFIX}*", f"{PARTIAL_SUFFIX}-*"):
         for draft in folder.glob(pattern):
             draft.unlink()
 
 
 def partial_path(path: Path, suffix: str = "") -> Path:
-    """Return the hidden name beside `path` under which this process writes its draft."""
-    # The process id keeps two processes that write the same file apart.
+    """Return the hidden path next to `path` to which this process writes its draft."""
+    # The process id separates the drafts of two processes that write the same file.
     return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}{suffix}")
 
 
 def _hidden_folder(path: Path) -> Path:
-    # A random name, since one process may prepare the same folder twice at once.
+    # A random name, since one process may write the same folder twice at the same time.
     path = path.absolute()
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
 
@@ -138,7 +138,7 @@ def flush(file: BinaryIO) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk: they are flushed separately."""
+    """Wait until the entries of a folder are on the disk, which flushing its files does not do."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -148,10 +148,10 @@ def flush_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an `OSError` in the block into the package's error, naming `path`.
+    """Turn an `OSError` in the block into a `ResourceError` that names `path`.
 
     Raises:
-        ResourceError: for any `OSError`.
+        ResourceError: the block raised an `OSError`.
     """
     try:
         yield
@@ -165,7 +165,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Add the file's name to an `OSError`: "no space left" comes without one."""
+    """Add the file's name to an `OSError` without one, such as "no space left"."""
     try:
         yield
     except OSError as error:
@@ -178,7 +178,7 @@ def _move(draft: Path, path: Path) -> None:
     try:
         draft.replace(path)
     except FileNotFoundError:
-        # Another process completed the same file and swept this draft away.
+        # Another process completed the same file and removed this draft.
         if not path.exists():
             raise
 
@@ -189,6 +189,6 @@ def _link(draft: Path, path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError:
-        # A file system without hard links: there the last writer wins.
+        # On a file system without hard links the last writer wins.
         draft.replace(path)
     return True

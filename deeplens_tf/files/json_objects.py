@@ -1,4 +1,4 @@
-"""The one place that reads JSON files, which may come from strangers."""
+"""Bounded reading of JSON files, which may be untrusted."""
 
 import json
 from pathlib import Path
@@ -6,21 +6,21 @@ from typing import Any
 
 from deeplens_tf.errors import UnusableFile
 
-MAX_BYTES = 4 << 20  # parsed, a byte of JSON takes up to 30 bytes of memory
+MAX_JSON_BYTES = 4 << 20  # a byte of JSON takes up to 30 bytes of memory once it is parsed
 
 
-def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Read a file that holds one JSON object.
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a file that contains one JSON object.
 
     Args:
         path: a regular file or a link to one.
-        max_bytes: a larger file is not read.
+        max_bytes: a larger file is refused without reading it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UnusableFile: with the reason, for anything else than an object of that size.
+        UnusableFile: anything but a JSON object of that size; the message gives the reason.
     """
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+    if path.exists() and not path.is_file():  # opening a pipe would block forever
         raise UnusableFile("not a regular file")
     if path.stat().st_size > max_bytes:
         raise UnusableFile(f"larger than {max_bytes} bytes")

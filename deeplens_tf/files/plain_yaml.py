@@ -1,7 +1,7 @@
-"""YAML as plain data: no references, no tags that make objects, no key twice.
+"""YAML as plain data: no references, no tags that create objects, no repeated keys.
 
-A reference repeats what it stands for, so that a few lines can stand for more than any memory
-holds. A configuration has no use for one.
+A reference repeats the value it points to, so a few lines can expand to more data than fits in
+memory. A configuration has no use for references.
 """
 
 from collections.abc import Hashable
@@ -10,42 +10,48 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-MAX_DIGITS = 400  # a longer number is no quantity, and reading one takes more than its length
+MAX_DIGITS = 400  # more than any quantity has; parsing takes time quadratic in their number
 
 
 class _PlainLoader(yaml.SafeLoader):
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise ConstructorError(None, None, "a reference (*)", self.peek_event().start_mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        # With an explicit tag !!map the node may be of any kind; the base class refuses those.
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
         seen: set[str] = set()
-        for key, _ in getattr(node, "value", []):
+        for key, _ in pairs:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise ConstructorError(None, None, f"the key {key.value:.80} twice", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MAX_DIGITS:
-            raise ConstructorError(None, None, "a number without end", node.start_mark)
+            problem = f"a number of more than {MAX_DIGITS} digits"
+            raise ConstructorError(None, None, problem, node.start_mark)
         return super().construct_scalar(node)
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """Return the plain data that a text in YAML stands for.
+    """Return the plain data that a YAML text describes.
 
     Raises:
-        ValueError: with the reason in one line, for anything else.
+        ValueError: the text is not plain data in YAML; the message is one line.
     """
     try:
-        # The loader is a SafeLoader, which makes nothing but plain data.
+        # The loader is a SafeLoader, which creates only plain data.
         return yaml.load(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
-        place = error.problem_mark or error.context_mark
-        where = f" in line {place.line + 1}" if place else ""
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}" if mark else ""
         raise ValueError(f"{error.problem}{where}") from error
-    # The others: a date or a number that Python cannot hold, brackets without end, odd bytes.
+    # Dates and numbers that Python cannot represent, deep nesting, undecodable bytes.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(" ".join(str(error).split())) from error
+    # PyYAML does not check that a value matches an explicit tag: !!map [a], !!bool maybe.
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError("a value does not match its tag (!!)") from error

@@ -1,4 +1,4 @@
-"""The files that runs produce: their names, and which one a path stands for."""
+"""The files that runs produce: their names, and the file that a path refers to."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ MODEL = "model.keras"
 
 
 def encoder_file(path: Path) -> Path:
-    """Return the file of an encoder that `path`, a file or a run folder, stands for.
+    """Return the encoder's file that `path`, a file or a run folder, refers to.
 
-    A run folder stands for its encoder, or for its fine-tuned model, which contains one.
+    In a run folder it is the encoder or, after fine-tuning, the model, which contains an encoder.
 
     Raises:
-        RequestError: neither a file nor a folder with one of these.
+        RequestError: there is no such file, or the folder contains neither.
     """
     if path.is_file():
         return path
     for name in (ENCODER, MODEL):
         if (path / name).is_file():
             return path / name
-    lacks = f"the folder holds no {ENCODER}" if path.is_dir() else "no such file or run folder"
-    raise RequestError(f"{path}: {lacks}; pretrain first, or give --encoder none")
+    problem = f"the folder contains no {ENCODER}" if path.is_dir() else "no such file or run folder"
+    raise RequestError(f"{path}: {problem}; pretrain first, or give --encoder none")

@@ -1,18 +1,22 @@
-"""The recipe in a model file: which classes it may name, and how much it may ask for."""
+"""What the configuration inside a model file may name, and how many weights it may ask for."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
-from deeplens_tf.errors import UnusableFile
+import keras
 
-MAX_NUMBER = 2**31
+from deeplens_tf.errors import UnusableFile
+from deeplens_tf.models.planning import without_values
+
+MAX_LAYER_SIZE = 2**31
 MAX_BLOCKS = 256
-MAX_IMAGE_SIDE = 4096
+MAX_MODEL_IMAGE_SIDE = 4096
 # Half as many bytes as float32 takes, so that a bfloat16 network passes too.
 MIN_BYTES_PER_WEIGHT = 2
 
-ENCODERS = {"VisionTransformer", "ResNet50"}
-OURS = ENCODERS | {"DownstreamModel", "MassHead"}
+MODELS = {"VisionTransformer", "OriginalViT", "ResNet50", "DownstreamModel"}
+OURS = MODELS | {"MassHead"}
 POLICY = "DTypePolicy"
 KERAS = {
     ("keras.layers", "Dense"),
@@ -20,31 +24,34 @@ KERAS = {
     ("keras.initializers", "Zeros"),
     ("keras", POLICY),
 }
-# A number of a network takes 4 bytes at the most, twice what the file must bring of it.
+# A weight takes 4 bytes in memory at most, twice what the file must contain of it.
 DTYPES = {"float32", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
-
-ORIGINAL_TOP = (512, 256)  # widths of the layers on the original's class token
-RESNET50_WEIGHTS = 23_500_000  # of its convolutions, whatever stands on top
+# Sizes that decide how much is built.
+SIZES = {
+    *("patch_size", "width", "heads", "mlp_width", "depth"),
+    *("top_width", "units", "lora_rank", "gptq_unpacked_column_size"),
+}
 
 
 def check_recipe(recipe: Any, weight_bytes: int) -> None:
-    """Refuse a recipe that names what this package does not save, or asks for too much.
+    """Refuse a configuration that names other classes than this package saves, or asks for more.
 
     Args:
-        recipe: what config.json holds.
-        weight_bytes: bytes of the weights that come with it.
+        recipe: content of config.json.
+        weight_bytes: size of the weights in the file.
 
     Raises:
         UnusableFile: with the reason.
     """
     if not isinstance(recipe, dict):
         raise UnusableFile("a recipe that is no object")
-    if not _is_ours(recipe) or recipe["class_name"] not in ENCODERS | {"DownstreamModel"}:
+    if not _is_ours(recipe) or recipe["class_name"] not in MODELS:
         raise UnusableFile(f"holds a {_name(recipe)}, not a model of deeplens_tf")
-    # What the optimiser was is never made: the model is loaded uncompiled.
-    for part in _dictionaries({k: v for k, v in recipe.items() if k != "compile_config"}):
+    # Keras never builds the optimiser, since the model is loaded without compiling it.
+    built = {key: value for key, value in recipe.items() if key != "compile_config"}
+    for part in _dictionaries(built):
         _check_part(part)
-    asked = _count_weights(recipe)
+    asked = _count_weights(built)
     if asked * MIN_BYTES_PER_WEIGHT > weight_bytes:
         raise UnusableFile(
             f"asks for a network of {asked:.3g} weights and brings {weight_bytes} bytes of them"
@@ -69,14 +76,38 @@ def _check_part(part: dict[str, Any]) -> None:
         raise UnusableFile(f"asks for {_name(part)}, which no model of deeplens_tf has")
     if part.get("compile_config"):
         raise UnusableFile("asks for a part to be compiled")
-    dtype = _config(part).get("name") if part.get("class_name") == POLICY else part.get("dtype")
+    config = part.get("config")
+    is_policy = part.get("class_name") == POLICY and isinstance(config, dict)
+    dtype = config.get("name") if is_policy and isinstance(config, dict) else part.get("dtype")
     if isinstance(dtype, str) and dtype not in DTYPES:
-        raise UnusableFile(f"asks for numbers of the kind {dtype:.40}")
+        raise UnusableFile(f"asks for numbers of the type {dtype:.40}")
+    _check_sizes(part)
+
+
+def _check_sizes(part: dict[str, Any]) -> None:
+    for key in SIZES & part.keys():
+        _check_number(part[key], MAX_LAYER_SIZE, optional=key in ("lora_rank", "units"))
+    blocks = part.get("depth", 0)
+    if blocks > MAX_BLOCKS:
+        raise UnusableFile(f"asks for {blocks} blocks, the maximum is {MAX_BLOCKS}")
+    if "image_shape" in part:
+        shape = part["image_shape"]
+        if not isinstance(shape, list) or len(shape) != 3:
+            raise UnusableFile("an encoder without a valid image_shape")
+        for side in shape:
+            _check_number(side, MAX_MODEL_IMAGE_SIDE)
+
+
+def _check_number(value: Any, largest: int, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    if type(value) is not int or not 0 < value <= largest:
+        raise UnusableFile(f"asks for a size of {value!r:.40}")
 
 
 def _is_ours(part: dict[str, Any]) -> bool:
     name = part.get("class_name")
-    # Keras looks a registered name up first; where there is one, the module is not imported.
+    # Keras looks up a registered name first; if it finds one, it does not import the module.
     return _is_text(name) and name in OURS and part.get("registered_name") == f"deeplens_tf>{name}"
 
 
@@ -92,75 +123,21 @@ def _is_text(value: Any) -> bool:
 
 def _name(part: dict[str, Any]) -> str:
     words = [part.get("module"), part.get("class_name")]
-    # Keras's public classes are known by their name, the others by their place too.
+    # A public class of Keras is known by its name, any other by its module too.
     shown = words[1:] if str(words[0]).startswith("keras") else words
     return ".".join(str(word)[:60] for word in shown)
 
 
 def _count_weights(recipe: dict[str, Any]) -> int:
-    """Return how many weights a model has at the least; what grows linearly is left out."""
-    config = _config(recipe)
-    if recipe["class_name"] in ENCODERS:
-        return _COUNTS[recipe["class_name"]](config)
-    encoder, head = config.get("encoder"), config.get("head")
-    if not isinstance(encoder, dict) or encoder.get("class_name") not in ENCODERS:
-        raise UnusableFile("a model without an encoder")
-    if not isinstance(head, dict):
-        raise UnusableFile("a model without a head")
-    # Whichever number of the head is its width: it has that many weights for each feature.
-    widths = [n for n in _config(head).values() if type(n) is int]
-    _check_numbers(widths)
-    return _count_weights(encoder) + _features(encoder) * sum(widths)
+    """Return how many weights the model has, by building it without memory for them."""
 
+    def build() -> int:
+        model = keras.saving.deserialize_keras_object(recipe, safe_mode=True)
+        return sum(math.prod(variable.shape) for variable in model.weights)
 
-def _features(encoder: dict[str, Any]) -> int:
-    config = _config(encoder)
-    if encoder["class_name"] == "ResNet50":
-        return config["top_width"]
-    return ORIGINAL_TOP[-1] if config.get("original_top") else config["width"]
-
-
-def _count_transformer(config: dict[str, Any]) -> int:
-    height, width, bands = _image_shape(config)
-    keys = ("patch_size", "width", "depth", "heads", "mlp_width")
-    patch, length, depth, heads, mlp_width = (config.get(key) for key in keys)
-    _check_numbers([patch, length, depth, heads, mlp_width])
-    if depth > MAX_BLOCKS:
-        raise UnusableFile(f"asks for {depth} blocks, at most {MAX_BLOCKS} are made")
-    tokens = (height // patch) * (width // patch)
-    block = 4 * length**2 + 2 * length * mlp_width
-    first, last = ORIGINAL_TOP if config.get("original_top") else (0, 0)
-    top = bool(first) * length**2 + length * first + first * last
-    return (patch * patch * bands + tokens) * length + depth * block + top
-
-
-def _count_resnet(config: dict[str, Any]) -> int:
-    _image_shape(config)
-    top = config.get("top_width")
-    _check_numbers([top])
-    # Dense(8w), Dense(4w) and Dense(w) on 2048 numbers, or Dense(w) alone.
-    return RESNET50_WEIGHTS + (2048 * top if config.get("plain_top") else 16384 * top + 36 * top**2)
-
-
-_COUNTS = {"VisionTransformer": _count_transformer, "ResNet50": _count_resnet}
-
-
-def _config(part: dict[str, Any]) -> dict[str, Any]:
-    config = part.get("config")
-    if not isinstance(config, dict):
-        raise UnusableFile(f"a {_name(part)} without its options")
-    return config
-
-
-def _image_shape(config: dict[str, Any]) -> tuple[int, int, int]:
-    shape = config.get("image_shape")
-    if not isinstance(shape, list) or len(shape) != 3:
-        raise UnusableFile("an encoder that does not say which images it takes")
-    _check_numbers(shape, MAX_IMAGE_SIDE)
-    return tuple(shape)
-
-
-def _check_numbers(values: list[Any], largest: int = MAX_NUMBER) -> None:
-    for value in values:
-        if type(value) is not int or not 0 < value <= largest:
-            raise UnusableFile(f"asks for a size of {value!r:.40}")
+    try:
+        return without_values(build)
+    # Keras raises almost any type of exception for an unexpected configuration.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UnusableFile(f"a recipe that cannot be built: {reason:.200}") from error

@@ -1,4 +1,4 @@
-"""Reading `.keras` files, which may come from strangers: safe mode, and one line on a misfit."""
+"""Saving and loading `.keras` files, which may be untrusted: safe mode, errors of one line."""
 
 from pathlib import Path
 
@@ -6,13 +6,10 @@ import keras
 
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import draft_file, writing
-from deeplens_tf.files.products import encoder_file
-from deeplens_tf.models.downstream import DownstreamModel
-from deeplens_tf.models.resnet import ResNet50
-from deeplens_tf.models.vit import VisionTransformer
+from deeplens_tf.files.products import MODEL, encoder_file
+from deeplens_tf.models import ENCODER_CLASSES, DownstreamModel
 from deeplens_tf.saving.archive_checks import check_model_file
 
-ENCODER_KINDS = (VisionTransformer, ResNet50)
 MAX_REASON_LENGTH = 300
 
 
@@ -23,29 +20,64 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
         path_or_name: a run folder, or a `.keras` file of an encoder or of a fine-tuned model.
 
     Returns:
-        The encoder; `image_shape` says what it takes, (height, width, bands) in [0, 1].
+        The encoder; its `image_shape` is the (height, width, bands) of its images, which have
+        values in [0, 1].
 
     Raises:
-        RequestError: no such file, or one that holds no encoder of this package.
+        RequestError: no such file, or one without an encoder of this package.
     """
     path = encoder_file(Path(path_or_name))
     model = _load(path)
     encoder = model.encoder if isinstance(model, DownstreamModel) else model
-    if not isinstance(encoder, ENCODER_KINDS):
+    if not isinstance(encoder, ENCODER_CLASSES):
         raise RequestError(f"{path}: holds a {type(model).__name__}, not an encoder of deeplens_tf")
     return encoder
 
 
-def load_downstream(path: Path) -> DownstreamModel:
-    """Load a fine-tuned model.
+def load_model(path: str | Path) -> DownstreamModel:
+    """Load a fine-tuned model, image -> class probabilities or mass.
+
+    Args:
+        path: a run folder, or a `.keras` file.
 
     Raises:
-        RequestError: no such file, or one that holds no fine-tuned model of this package.
+        RequestError: no such file, or one without a fine-tuned model of this package.
     """
+    path = Path(path)
+    path = path / MODEL if path.is_dir() else path
     model = _load(path)
     if not isinstance(model, DownstreamModel):
         raise RequestError(f"{path}: holds a {type(model).__name__}, not a fine-tuned model")
     return model
+
+
+def save_encoder(encoder: keras.Model, path: str | Path) -> None:
+    """Write an encoder to a file that `load_encoder` reads.
+
+    Args:
+        encoder: built by `build_encoder`, alone or within a self-supervised model.
+        path: ends in `.keras`; an existing file is replaced.
+
+    Raises:
+        ValueError: not an encoder of this package, or another ending.
+        ResourceError: the file cannot be written; an existing file is unchanged.
+    """
+    if not isinstance(encoder, ENCODER_CLASSES):
+        names = ", ".join(kind.__name__ for kind in ENCODER_CLASSES)
+        raise ValueError(f"encoder must be one of {names}. Received: {type(encoder).__name__}")
+    if Path(path).suffix != ".keras":
+        raise ValueError(f"path must end in .keras. Received: path={path}")
+    save_model(encoder, Path(path))
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a model completely or not at all, while Keras writes in place.
+
+    Raises:
+        ResourceError: the file cannot be written; an existing file is unchanged.
+    """
+    with writing(path), draft_file(path, path.suffix, durable=True) as draft:
+        model.save(draft)
 
 
 def _load(path: Path) -> keras.Model:
@@ -56,24 +88,14 @@ def _load(path: Path) -> keras.Model:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         _require_built(model)
         return model
-    # Keras raises almost any kind for a file that is not what it expects.
+    # Keras raises almost any type of exception for an unexpected file.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:MAX_REASON_LENGTH]
         raise RequestError(f"{path}: not a model that can be loaded safely: {reason}") from error
 
 
 def _require_built(model: keras.Model) -> None:
-    """Refuse a network without variables: Keras leaves out their values, and draws others later."""
+    """Refuse a network without variables: Keras would skip the weights and draw others later."""
     encoder = model.encoder if isinstance(model, DownstreamModel) else model
     if not encoder.built:
         raise UnusableFile("its recipe does not build the encoder, so its weights are not read")
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write `model` to `path` as a whole or not at all: Keras itself writes in place.
-
-    Raises:
-        ResourceError: it cannot be written; an earlier file is then still in place.
-    """
-    with writing(path), draft_file(path, path.suffix, durable=True) as draft:
-        model.save(draft)

@@ -1,4 +1,4 @@
-"""`.h5` files in the layout of Keras 2's `save_weights`, written by h5py alone."""
+"""Writes `.h5` files in the layout of Keras 2's `save_weights`, with h5py."""
 
 import h5py
 import numpy as np
@@ -8,7 +8,7 @@ PATCH, WIDTH, DEPTH, HEADS, MLP_WIDTH = 8, 12, 2, 3, 20
 
 
 def write(path, layers):
-    """Write layer -> name -> array: a group a layer, the names as its attribute."""
+    """Write layer -> name -> array: one group per layer, with the names as an attribute."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [name.encode() for name in layers]
         file.attrs["backend"] = b"tensorflow"
@@ -22,7 +22,7 @@ def write(path, layers):
 
 
 def vit_layers(seed=0, first_number=0):
-    """The original's transformer in small: the body, and the top whose layers are numbered."""
+    """A small copy of the original's transformer: its body, and its top with numbered layers."""
     return {"model": vit_body(seed), "modified_vit_top": vit_top(seed, first_number)}
 
 
@@ -65,7 +65,7 @@ def vit_top(seed, first):
 
 
 def resnet_layers(backbone, width, seed=0):
-    """Keras's ResNet50 and, as its neighbours, the original's numbered layers on top."""
+    """Keras's ResNet50, followed by the original's numbered layers."""
     layers = resnet_backbone(backbone)
     sizes = [(2048, 8 * width), (8 * width, 4 * width), (4 * width, width)]
     for i, (inputs, outputs) in enumerate(sizes):
@@ -78,7 +78,7 @@ def resnet_layers(backbone, width, seed=0):
 
 
 def plain_resnet_layers(backbone, width):
-    """The network of the original's regression: one numbered Dense on top, no neighbours."""
+    """The original's network for regression: ResNet50 and one numbered Dense."""
     return resnet_backbone(backbone) | {"dense_3": drawn(dense_shapes("dense_3", 2048, width), 0)}
 
 

@@ -1,4 +1,4 @@
-"""Weights of the original's encoders become encoders of ours, or are refused by name."""
+"""Weights of the original's encoders are converted, or refused with the arrays that differ."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def layers():
 
 @pytest.fixture
 def refused(layers, tmp_path):
-    """Write the layers as a test changed them and return why the file is refused."""
+    """Write the layers that a test changed and return the reason for refusing them."""
 
     def reason(**options):
         path = write(tmp_path / "original.h5", layers)
@@ -51,7 +51,7 @@ def normed(x, gamma, beta, mean, variance, epsilon):
 
 
 def naive_features(images, layers):
-    """The original's network in NumPy, one image, head and token at a time."""
+    """Features of the original's network, computed in NumPy per image and head."""
     weights = {
         name.removesuffix(":0"): np.float64(array)
         for part in layers.values()
@@ -110,14 +110,14 @@ def naive_top(x, weights):
     return x
 
 
-def test_a_transformer_sees_what_the_original_saw(layers, tmp_path):
+def test_a_transformer_computes_the_original_features(layers, tmp_path):
     encoder = convert(write(tmp_path / "original.h5", layers), heads=HEADS)
     images = tiny_images(3, IMAGE_SHAPE)
     assert encoder.image_shape == IMAGE_SHAPE
     np.testing.assert_allclose(encoder(images), naive_features(images, layers), rtol=2e-5)
 
 
-def test_the_sizes_are_read_off_the_file(layers, tmp_path):
+def test_the_sizes_are_determined_by_the_file(layers, tmp_path):
     options = convert(write(tmp_path / "original.h5", layers), heads=HEADS).options
     assert options["patch_size"] == PATCH
     assert (options["width"], options["depth"], options["heads"]) == (WIDTH, DEPTH, HEADS)
@@ -126,8 +126,8 @@ def test_the_sizes_are_read_off_the_file(layers, tmp_path):
 
 
 @pytest.mark.parametrize("first_number", [1, 8])
-def test_a_later_notebook_session_numbers_its_layers_on(first_number, tmp_path):
-    # From 8 on the names no longer sort as text.
+def test_layers_numbered_by_a_later_notebook_session_are_recognised(first_number, tmp_path):
+    # From 8 on, the order of the names as text is not the order of their numbers.
     encoders = [
         convert(write(tmp_path / f"{number}.h5", vit_layers(first_number=number)), heads=HEADS)
         for number in (0, first_number)
@@ -136,7 +136,7 @@ def test_a_later_notebook_session_numbers_its_layers_on(first_number, tmp_path):
     np.testing.assert_array_equal(encoders[0](images), encoders[1](images))
 
 
-def test_the_names_of_vit_keras_are_known(layers, tmp_path):
+def test_the_names_of_vit_keras_are_recognised(layers, tmp_path):
     body = layers["model"]
     token = body.pop("dummy_input/dummy_input:0")
     body["class_token/cls:0"] = token
@@ -164,7 +164,7 @@ def test_a_resnet_is_rebuilt_weight_for_weight(bands, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_regressions_resnet_has_one_layer_on_top(tmp_path):
+def test_the_resnet_for_regression_has_one_layer_on_top(tmp_path):
     backbone = resnet_weights(bands=3)
     layers = plain_resnet_layers(backbone, width=4)
     encoder = convert(write(tmp_path / "original.h5", layers))
@@ -188,50 +188,50 @@ def assert_same_backbone(encoder, backbone):
         np.testing.assert_array_equal(found[path], value)
 
 
-def test_what_is_lacking_is_named(layers, refused):
+def test_missing_arrays_are_named(layers, refused):
     del layers["model"]["Transformer/encoderblock_1/LayerNorm_2/beta:0"]
     assert "it lacks encoderblock_1/LayerNorm_2/beta" in refused()
 
 
-def test_what_is_too_much_is_named_as_in_the_file(layers, refused):
+def test_unknown_arrays_are_named_as_in_the_file(layers, refused):
     layers["head"] = {"head/kernel:0": np.ones((256, 3), "f4"), "head/bias:0": np.ones(3, "f4")}
-    assert "it holds besides head/head/bias:0, head/head/kernel:0" in refused()
+    assert "it also contains head/head/bias:0, head/head/kernel:0" in refused()
 
 
-def test_another_shape_is_named(layers, refused):
+def test_different_shapes_are_named(layers, refused):
     layers["modified_vit_top"]["dense/bias:0"] = np.ones(32, "f4")
     assert "modified_vit_top/dense/bias:0 is (32,) instead of (512,)" in refused()
 
 
-def test_a_long_list_is_cut(layers, refused):
+def test_a_long_list_is_shortened(layers, refused):
     body = layers["model"]
     layers["model"] = {name: body[name] for name in body if "LayerNorm_" not in name}
     assert "encoderblock_0/LayerNorm_2/gamma and 5 more" in refused()
 
 
-def test_two_arrays_for_one_place_are_refused(layers, refused):
+def test_two_arrays_for_one_slot_are_refused(layers, refused):
     layers["other"] = {"embedding/bias:0": np.ones(WIDTH, "f4")}
-    assert "both model/embedding/bias:0 and other/embedding/bias:0 would be" in refused()
+    assert "both model/embedding/bias:0 and other/embedding/bias:0 are embedding/bias" in refused()
 
 
-def test_neither_network_is_said_to_be_neither(layers, refused):
+def test_another_network_is_refused(layers, refused):
     layers.clear()
     layers["dense"] = {"dense/kernel:0": np.ones((3, 2), "f4")}
-    assert "neither the original's ViT nor its ResNet50: the file holds dense[0]/" in refused()
+    assert "neither the original's ViT nor its ResNet50: the file contains dense[0]/" in refused()
 
 
 def test_options_that_contradict_the_file_are_refused(refused):
-    assert "--image-size 32: the file's positions say 16" in refused(image_size=32)
-    assert "5 attention heads cannot share a width of 12" in refused(heads=5)
+    assert "--image-size 32: the file has positions for 16 pixels" in refused(image_size=32)
+    assert "heads must divide width=12. Received: heads=5" in refused(heads=5)
 
 
-def test_positions_that_are_no_square_are_refused(layers, refused):
+def test_positions_that_form_no_square_are_refused(layers, refused):
     name = "Transformer/posembed_input/pos_embedding:0"
     layers["model"][name] = np.ones((1, 7, WIDTH), "f4")
-    assert "pos_embedding: 6 patches are no square image" in refused()
+    assert "pos_embedding: 6 patches do not form a square image" in refused()
 
 
-def test_a_small_file_cannot_ask_for_a_large_network(layers, refused):
+def test_a_small_file_cannot_request_a_large_network(layers, refused):
     for name in list(layers["model"]):
         if "encoderblock" in name:
             del layers["model"][name]
@@ -243,4 +243,11 @@ def test_a_small_file_cannot_ask_for_a_large_network(layers, refused):
 
 def test_an_empty_kernel_is_refused(layers, refused):
     layers["model"]["embedding/kernel:0"] = np.ones((8, 8, 0, WIDTH), "f4")
-    assert "embedding/kernel has shape (8, 8, 0, 12)" in refused()
+    assert "embedding/kernel must have 4 non-empty axes. Received: (8, 8, 0, 12)" in refused()
+
+
+@pytest.mark.slow
+def test_an_image_too_small_for_a_resnet_is_refused(tmp_path):
+    path = write(tmp_path / "original.h5", plain_resnet_layers(resnet_weights(bands=1), width=4))
+    with pytest.raises(RequestError, match=r"original\.h5: image_shape must have 32 pixels"):
+        convert(path, image_size=16)

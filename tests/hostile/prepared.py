@@ -29,7 +29,8 @@ def set_shard(folder, data):
 def set_examples(folder, **changes):
     """Write the training examples anew with a value of each exchanged; all digests are true."""
     from deeplens_tf.data.manifest import Manifest
-    from deeplens_tf.data.shards import Example, write_split
+    from deeplens_tf.data.shards import Example
+    from tests.data.image_folders import write_split
 
     manifest = Manifest.load(folder)
     count = manifest.splits["train"].count
@@ -155,7 +156,7 @@ PREPARED = {
         lambda f: ((f / SHARD).unlink(), os.mkfifo(f / SHARD)),
         "missing; prepare",
     ),
-    "a shard elsewhere": (in_shard(file="../../etc/passwd"), "a shard's file name"),
+    "a shard elsewhere": (in_shard(file="../../etc/passwd"), "not the file name of a shard"),
     "a shard of no records": (lambda f: set_shard(f, b""), "its size is not that of 6"),
     "a shard of anything": (lambda f: set_shard(f, bytes(range(256)) * 40), "not the 6 records"),
     "a record of 1 EB": (lambda f: set_shard(f, record_of(2**60)), "not the 6 records"),
@@ -163,7 +164,7 @@ PREPARED = {
     "a shard of nothing": (hollow_shard, "not the 1000 records"),
     "a shard of 2 TB": (lambda f: os.truncate(f / SHARD, 2 * 10**12), "its size is not that of 6"),
     "a shard of 100,000 images": (lambda f: hollow_shard(f, 10**5), "its size is not that of"),
-    "a shard that is named twice": (name_twice, "a shard that is named twice"),
+    "a shard that is named twice": (name_twice, "a shard is listed twice"),
     "a record too many": (
         lambda f: set_shard(f, (f / SHARD).read_bytes() + record_of(0)[:16]),
         "not the 6 records",
@@ -178,15 +179,15 @@ PREPARED = {
     ),
     "images of no number": (
         lambda f: set_examples(f, image=np.full((16, 16, 1), np.nan, np.float32)),
-        "values outside of 0 to 1",
+        "pixel values outside of 0 to 1",
     ),
-    "a label of no class": (lambda f: set_examples(f, label=10**9), "a label of no class"),
-    "a mass below nothing": (lambda f: set_examples(f, mass_ev=-1.0), "a mass that is no positive"),
-    "labels exchanged in the index": (swap_labels, "its index tells of other images"),
+    "a label of no class": (lambda f: set_examples(f, label=10**9), "a label without a class"),
+    "a mass below nothing": (lambda f: set_examples(f, mass_ev=-1.0), "a mass that is not a pos"),
+    "labels exchanged in the index": (swap_labels, "the index lists other images"),
     "a truncated index": (cut_index, "not the table of 6 images"),
     "an index of one line": (
         lambda f: index_of(f).write_text("index,file" + "x" * 20_000),
-        "a line without end",
+        "a line of 9000 bytes or more",
     ),
     "no index": (lambda f: index_of(f).unlink(), "cannot be read"),
     "an index of 1 TB": (lambda f: os.truncate(index_of(f), 10**12), "too large for the table"),
@@ -194,7 +195,7 @@ PREPARED = {
         lambda f: (index_of(f).unlink(), os.mkfifo(index_of(f))),
         "not a regular file",
     ),
-    "more images than there are": (in_train(count=10**9), "count is not the shards' sum"),
+    "more images than there are": (in_train(count=10**9), "count is not the sum over the shards"),
     "a class without images": (
         in_train(per_class={"a": 6, "b": 0}),
         "a class without training images",

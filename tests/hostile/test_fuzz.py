@@ -22,16 +22,18 @@ from deeplens_tf.data import pickles
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.mass_tables import read_masses
-from deeplens_tf.data.shard_checks import examine
-from deeplens_tf.data.shards import Example, read_index, verify_shards, write_split
+from deeplens_tf.data.shard_checks import check_shards
+from deeplens_tf.data.shards import Example, read_index, verify_shards
 from deeplens_tf.errors import DataError, RequestError, UnusableFile
-from deeplens_tf.evaluation.comparison import compare, markdown_table, read_entries
+from deeplens_tf.evaluation.comparison import compare, markdown_table
+from deeplens_tf.evaluation.run_entries import read_entries
 from deeplens_tf.files.plain_yaml import parse_yaml
 from deeplens_tf.saving.allow_list import check_recipe
 from deeplens_tf.saving.archive_checks import check_model_file, check_weights
 from deeplens_tf.simulation.request import SimulationRequest
 from deeplens_tf.simulation.request_file import claim_folder
 from deeplens_tf.terminal import printable
+from tests.data.image_folders import write_split
 from tests.hostile.arrays import good_image, npy_bytes, pair_with, pickled, text, zipped
 from tests.hostile.models import WEIGHTS, keras_object, members_of, packed
 from tests.hostile.prepared import SHARD, framed, records_of, set_shard
@@ -182,8 +184,7 @@ def test_any_report_is_compared_or_refused(data, tmp_path, monkeypatch):
         facts[fact] = data.draw(JSON)
     write_evaluated_run(json.dumps(metrics), json.dumps(facts))
     with contextlib.suppress(RequestError):
-        entries = read_entries([tmp_path / "run"])
-        text = markdown_table(compare(entries), entries[0].head)
+        text = markdown_table(compare(read_entries([tmp_path / "run"])))
         assert all(letter.isprintable() for letter in text.replace("\n", ""))
 
 
@@ -226,7 +227,7 @@ def test_damaged_weights_of_a_model_are_taken_or_refused(data):
 
 
 def small_recipe():
-    """Of a network of 28 numbers at the least, so that the weights above will do."""
+    """Of a network of few weights, so that those above are enough."""
     options = {"image_shape": [1, 1, 1], "patch_size": 1, "width": 2, "depth": 1, "heads": 1}
     options |= {"mlp_width": 1, "name": "x", "dtype": keras_object("DTypePolicy", "keras")}
     return keras_object("VisionTransformer", "x", "deeplens_tf>VisionTransformer", **options)
@@ -278,7 +279,7 @@ def exchanged(draw, values):
 
 def small_downstream():
     head = keras_object("Dense", name="head", units=2, activation="softmax")
-    options = {"encoder": small_recipe(), "head": head, "classes": ["a", "b"]}
+    options = {"encoder": small_recipe(), "head": head, "class_names": ["a", "b"]}
     return keras_object("DownstreamModel", "x", "deeplens_tf>DownstreamModel", **options)
 
 
@@ -314,7 +315,7 @@ def prepared(tmp_path_factory):
 def looked_at(folder):
     manifest = Manifest.load(folder)
     verify_shards(folder, manifest)
-    examine(folder, manifest)
+    check_shards(folder, manifest)
     return manifest
 
 

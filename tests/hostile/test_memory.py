@@ -20,7 +20,7 @@ SCRIPT = """
 import resource, runpy, sys
 sys.path.insert(0, sys.argv[1])
 sys.argv[1:] = sys.argv[2:]
-from deeplens_tf.cli import import_tensorflow
+from deeplens_tf.startup import import_tensorflow
 import_tensorflow()
 import keras, pandas, scipy.stats, h5py, matplotlib.figure
 code = 0

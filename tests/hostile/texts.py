@@ -18,8 +18,14 @@ CONFIGS = {
     "a key twice": ("seed: 1\nseed: 2", "the key seed twice in line 2"),
     "brackets without end": ("seed: " + "[" * 50_000, "not YAML"),
     "a file of 2 MB": ("#" * 2_000_000, "larger than 100000 bytes"),
-    "a number without end": ("seed: 0x" + "f" * 90_000, "a number without end in line 1"),
-    "a number in base sixty": ("seed: 1" + ":1" * 40_000, "a number without end in line 1"),
+    "a number without end": (
+        "seed: 0x" + "f" * 90_000,
+        "a number of more than 400 digits in line 1",
+    ),
+    "a number in base sixty": (
+        "seed: 1" + ":1" * 40_000,
+        "a number of more than 400 digits in line 1",
+    ),
     "a number beyond any count": ("train: {epochs: 1" + "0" * 300 + "}", "at most 2147483647"),
     "a gigantic layer": ("encoder: {name: resnet50, top_width: 1000000000}", "at most 1024"),
     "bytes": ("\0\1\2", "not YAML"),

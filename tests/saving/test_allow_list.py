@@ -14,7 +14,7 @@ MODELS = [
     ("vit_nano", (16, 16, 1), {}, None),
     ("vit_nano", (16, 16, 1), {}, MassHead(-23.0, 0.5, True)),
     ("vit_nano", (32, 32, 3), {"patch_size": 16, "pooling": "class_token"}, None),
-    ("vit_nano", (32, 32, 2), {"original_top": True}, classification_head(3)),
+    ("vit_b32_original", (32, 32, 2), {"width": 12, "depth": 1}, classification_head(3)),
     ("resnet50", (32, 32, 1), {"top_width": 64}, classification_head(2000)),
     ("resnet50", (32, 32, 3), {"top_width": 128, "plain_top": True}, None),
 ]

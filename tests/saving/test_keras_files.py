@@ -9,7 +9,7 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.models import DownstreamModel, build_encoder
 from deeplens_tf.models.heads import classification_head
-from deeplens_tf.saving.keras_files import load_downstream, load_encoder
+from deeplens_tf.saving.keras_files import load_encoder, load_model
 from tests.models.tiny import assert_same_values, tiny_images, tiny_vit
 
 
@@ -58,14 +58,14 @@ def test_an_encoder_is_found_by_file_and_by_folder(encoder, run_folder):
 def test_a_fine_tuned_model_gives_its_encoder(encoder, downstream_file):
     for place in (downstream_file, downstream_file.parent):
         assert_same_values(load_encoder(place), encoder)
-    assert load_downstream(downstream_file).class_names == ("a", "b")
+    assert load_model(downstream_file).class_names == ("a", "b")
 
 
 def test_a_folder_with_both_gives_the_pretrained_one(run_folder, downstream_file):
     assert encoder_file(run_folder).name == "encoder.keras"
 
 
-@pytest.mark.parametrize("load", [load_encoder, load_downstream])
+@pytest.mark.parametrize("load", [load_encoder, load_model])
 def test_a_model_of_another_kind_is_refused(load, plain_file):
     with pytest.raises(RequestError, match="holds a Sequential, not "):
         load(plain_file)
@@ -73,11 +73,11 @@ def test_a_model_of_another_kind_is_refused(load, plain_file):
 
 def test_an_encoder_is_no_fine_tuned_model(run_folder):
     with pytest.raises(RequestError, match="holds a VisionTransformer, not a fine-tuned model"):
-        load_downstream(run_folder / "encoder.keras")
+        load_model(run_folder / "encoder.keras")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x89HDF\r\n\x1a\n"])
-@pytest.mark.parametrize("load", [load_encoder, load_downstream])
+@pytest.mark.parametrize("load", [load_encoder, load_model])
 def test_a_file_that_is_no_model_is_refused_in_one_line(load, content, tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(content)
@@ -86,7 +86,7 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(load, content, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("load", [load_encoder, load_downstream])
+@pytest.mark.parametrize("load", [load_encoder, load_model])
 def test_a_file_that_carries_code_is_refused(load, code_file):
     with pytest.raises(RequestError, match="not a model that can be loaded safely: "):
         load(code_file)
@@ -95,15 +95,16 @@ def test_a_file_that_carries_code_is_refused(load, code_file):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(RequestError, match=r"none\.keras: no such file or run folder; pretrain"):
         load_encoder(tmp_path / "none.keras")
-    with pytest.raises(RequestError, match=r"the folder holds no encoder\.keras"):
+    with pytest.raises(RequestError, match=r"the folder contains no encoder\.keras"):
         load_encoder(tmp_path)
     with pytest.raises(RequestError, match="no such file"):
-        load_downstream(tmp_path / "none.keras")
+        load_model(tmp_path / "none.keras")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "options"), [("vit_nano", {"original_top": True}), ("resnet50", {"top_width": 4})]
+    ("name", "options"),
+    [("vit_b32_original", {"width": 12, "depth": 1}), ("resnet50", {"top_width": 4})],
 )
 def test_an_encoder_of_mixed_precision_is_the_same_where_float32_rules(name, options, tmp_path):
     images = tiny_images(image_shape=(32, 32, 1))

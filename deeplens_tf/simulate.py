@@ -1,82 +1,87 @@
 """Simulate strong lenses with and without substructure: `python -m deeplens_tf.simulate`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplens_tf.cli import run_stage, stage_parser
+from deeplens_tf.cli import StageParser, run_stage, stage_parser
 from deeplens_tf.errors import RequestError
+from deeplens_tf.simulation.priors import CLASSES, PRESETS
 from deeplens_tf.simulation.process_pool import available_cores
-from deeplens_tf.simulation.request import SPLITS, SimulationRequest
+from deeplens_tf.simulation.request import SIMULATED_SPLITS, SimulationRequest
 from deeplens_tf.terminal import print_lines
 
 if TYPE_CHECKING:
     from deeplens_tf.simulation.generation import SimulationOutcome
 
-DESCRIPTION = """Simulate images of strong lenses as the DeepLense data sets have them, one folder
-per class. A run that was stopped goes on where it was; a larger --count adds to what is there."""
+DESCRIPTION = """Simulate images of strong lenses like those of the DeepLense data sets, one folder
+per class. An interrupted run resumes where it stopped; a larger --count adds images."""
 
 
-def main(words: Sequence[str]) -> None:
-    """Simulate what the command line asks for and say what was written where.
+def main(argv: Sequence[str]) -> None:
+    """Simulate what the command line requests and report what was written where.
 
     Args:
-        words: the command line after the module's name.
+        argv: the command line after the module's name.
 
     Raises:
-        RequestError: an option is wrong, or the folder belongs to another request.
+        RequestError: an option is invalid, or the folder contains another simulation.
     """
-    options = parser().parse_args(words)
+    arguments = build_parser().parse_args(argv)
     request = SimulationRequest(
-        preset=options.preset,
-        count=options.count,
-        out=options.out,
-        seed=options.seed,
-        noise=options.noise,
-        split=options.split,
-        classes=tuple(name.strip() for name in options.classes.split(",")),
-        shard=parse_shard(options.shard),
+        preset=arguments.preset,
+        count=arguments.count,
+        out=arguments.out,
+        seed=arguments.seed,
+        noise=arguments.noise,
+        split=arguments.split,
+        classes=tuple(name.strip() for name in arguments.classes.split(",")),
+        shard=parse_shard(arguments.shard),
     )
-    # Imported late, so that `--help` and a wrong option answer at once.
-    from deeplens_tf.simulation.generation import simulate
+    # Imported here, so that `--help` and an invalid option end without waiting for lenstronomy.
+    from deeplens_tf.simulation.generation import run_request
 
-    _report(request, simulate(request, options.jobs))
+    _report(run_request(request, arguments.jobs))
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the stage's command line; the defaults of its options live here."""
-    from deeplens_tf.simulation.priors import CLASSES, PRESETS
-
-    stage = stage_parser("simulate", DESCRIPTION)
-    stage.add_argument("--preset", default="model_ii", help=f"instrument: {', '.join(PRESETS)}")
-    stage.add_argument("--count", type=int, required=True, help="images per class")
-    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
-    stage.add_argument("--seed", type=int, default=0, help="another seed gives other lenses")
-    stage.add_argument("--jobs", type=int, default=available_cores(), help="processes to use")
-    stage.add_argument(
+def build_parser() -> StageParser:
+    """Return the parser of the command line, which defines the defaults of the options."""
+    parser = stage_parser("simulate", DESCRIPTION)
+    parser.add_argument("--preset", default="model_ii", help=f"instrument: {', '.join(PRESETS)}")
+    parser.add_argument("--count", type=int, required=True, help="images per class")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the images"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other lenses")
+    parser.add_argument("--jobs", type=int, default=available_cores(), help="processes to use")
+    parser.add_argument(
         "--noise",
         action="store_true",
         help="add the instrument's noise; Model I always has noise",
     )
-    stage.add_argument(
-        "--split", default="train", help=f"one of {', '.join(SPLITS)}; test writes <DIR>_test"
+    parser.add_argument(
+        "--split",
+        default="train",
+        help=f"one of {', '.join(SIMULATED_SPLITS)}; test writes <DIR>_test",
     )
-    stage.add_argument(
-        "--classes", default=",".join(CLASSES), help="classes to simulate, with commas between"
+    parser.add_argument(
+        "--classes", default=",".join(CLASSES), help="classes to simulate, separated by commas"
     )
-    stage.add_argument(
-        "--shard", default="1/1", metavar="i/n", help="make the i-th of n parts, as in array jobs"
+    parser.add_argument(
+        "--shard",
+        default="1/1",
+        metavar="i/n",
+        help="make the i-th of n parts, for array jobs",
     )
-    return stage
+    return parser
 
 
 def parse_shard(text: str) -> tuple[int, int]:
     """Return (i, n) from "i/n".
 
     Raises:
-        RequestError: the text isn't two whole numbers with a slash between.
+        RequestError: the text isn't two integers separated by a slash.
     """
     first, _, second = text.partition("/")
     try:
@@ -85,14 +90,13 @@ def parse_shard(text: str) -> tuple[int, int]:
         raise RequestError(f"--shard takes i/n, as in 1/8. Received: {text}") from None
 
 
-def _report(request: SimulationRequest, outcome: "SimulationOutcome") -> None:
+def _report(outcome: "SimulationOutcome") -> None:
     if outcome.other_versions:
-        versions = ", ".join(f"{name} {was}" for name, was in outcome.other_versions.items())
-        print_lines(f"deeplens_tf: images made before used {versions}", stream=sys.stderr)
+        versions = ", ".join(f"{name} {number}" for name, number in outcome.other_versions.items())
+        print_lines(f"deeplens_tf: existing images were made with {versions}", stream=sys.stderr)
+    classes = ", ".join(outcome.request.classes)
     kept = f", kept {outcome.kept}" if outcome.kept else ""
-    print_lines(
-        f"wrote {outcome.written} images of {', '.join(request.classes)}{kept}: {outcome.folder}"
-    )
+    print_lines(f"wrote {outcome.written} images of {classes}{kept}: {outcome.folder}")
 
 
 if __name__ == "__main__":

@@ -12,17 +12,17 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.simulate import main
 
 
-def words(folder, **options):
+def argv(folder, **options):
     given = {"preset": "model_ii", "count": 2, "seed": 1, "jobs": 1, "out": folder} | options
     return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
 def start(folder, **options):
-    # What a shell starts in the background ignores SIGINT, and hands that down.
+    # A shell starts background processes with SIGINT ignored, and children inherit that.
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "deeplens_tf.simulate", *words(folder, **options)],
+            [sys.executable, "-m", "deeplens_tf.simulate", *argv(folder, **options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -40,7 +40,7 @@ def wait_for_images(folder, count):
 
 
 def wait_for_end_of_session(pid):
-    """Wait until no process of the session is left."""
+    """Return whether all processes of the session end within 20 seconds."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
@@ -55,23 +55,23 @@ def image_bytes(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*.npy")}
 
 
-def test_images_are_written_and_the_last_line_says_where(tmp_path, capsys):
-    main(words(tmp_path / "sim"))
+def test_images_are_written_and_the_last_line_names_the_folder(tmp_path, capsys):
+    main(argv(tmp_path / "sim"))
     captured = capsys.readouterr()
     assert captured.out == f"wrote 6 images of axion, cdm, no_sub: {tmp_path / 'sim'}\n"
     assert captured.err == ""
     assert len(image_bytes(tmp_path / "sim")) == 6
 
 
-def test_a_second_run_says_what_it_kept(tmp_path, capsys):
-    main(words(tmp_path / "sim", classes="cdm"))
-    main(words(tmp_path / "sim", classes="cdm", count=3))
+def test_a_second_run_reports_what_it_kept(tmp_path, capsys):
+    main(argv(tmp_path / "sim", classes="cdm"))
+    main(argv(tmp_path / "sim", classes="cdm", count=3))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"wrote 1 images of cdm, kept 2: {tmp_path / 'sim'}"
 
 
 def test_options_reach_the_request(tmp_path):
-    main([*words(tmp_path / "sim", split="test", classes="no_sub, cdm", shard="2/2"), "--noise"])
+    main([*argv(tmp_path / "sim", split="test", classes="no_sub, cdm", shard="2/2"), "--noise"])
     folder = tmp_path / "sim_test"
     record = json.loads((folder / "simulation.json").read_text())
     assert (record["split"], record["noise"], record["classes"]) == (
@@ -82,36 +82,36 @@ def test_options_reach_the_request(tmp_path):
     assert sorted(image_bytes(folder)) == ["cdm_sim_00000001.npy", "no_sub_sim_00000001.npy"]
 
 
-def test_images_made_by_other_versions_are_mentioned(tmp_path, capsys):
-    main(words(tmp_path, count=1, classes="no_sub"))
+def test_images_made_by_other_versions_are_reported(tmp_path, capsys):
+    main(argv(tmp_path, count=1, classes="no_sub"))
     path = tmp_path / "simulation.json"
     path.write_text(path.read_text().replace('"lenstronomy": "1.', '"lenstronomy": "0.'))
-    main(words(tmp_path, count=2, classes="no_sub"))
-    assert "images made before used lenstronomy 0." in capsys.readouterr().err
+    main(argv(tmp_path, count=2, classes="no_sub"))
+    assert "existing images were made with lenstronomy 0." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"preset": "model_iv"}, "unknown preset"),
-        ({"count": 0}, "--count"),
+        ({"count": 0}, "count must be from 1"),
         ({"count": "many"}, "--count"),
-        ({"shard": "3/2"}, "--shard"),
+        ({"shard": "3/2"}, "shard i/n needs"),
         ({"shard": "3"}, "--shard takes i/n"),
         ({"classes": "wdm"}, "unknown class 'wdm'"),
         ({"classes": ""}, "unknown class ''"),
-        ({"jobs": 0}, "--jobs"),
+        ({"jobs": 0}, "jobs must be at least 1"),
         ({"split": "validation"}, "unknown split"),
         ({"wrong": 1}, "--wrong"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_written(tmp_path, options, says):
-    with pytest.raises(RequestError, match=says):
-        main(words(tmp_path / "sim", **options))
+def test_invalid_options_are_refused_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(RequestError, match=message):
+        main(argv(tmp_path / "sim", **options))
     assert not (tmp_path / "sim").exists()
 
 
-def test_a_wrong_request_is_one_line_and_exit_code_2(tmp_path):
+def test_an_invalid_request_ends_with_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "file").touch()
     run = start(tmp_path / "file")
     out, err = run.communicate(timeout=60)
@@ -122,7 +122,7 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(tmp_path):
 
 def test_help_needs_no_heavy_import():
     code = (
-        "import sys; from deeplens_tf.simulate import parser; parser().format_help();"
+        "import sys; from deeplens_tf.simulate import build_parser; build_parser().format_help();"
         "print({'tensorflow', 'keras', 'lenstronomy', 'astropy', 'scipy'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -135,7 +135,7 @@ def test_tensorflow_is_never_loaded(tmp_path):
         "import sys; from deeplens_tf.simulate import main; main(sys.argv[1:]);"
         "print({'tensorflow', 'keras'} & set(sys.modules))"
     )
-    command = [sys.executable, "-c", code, *words(tmp_path, count=1)]
+    command = [sys.executable, "-c", code, *argv(tmp_path, count=1)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "set()"
 
@@ -143,10 +143,10 @@ def test_tensorflow_is_never_loaded(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "exit_code", "to_whole_group"),
-    # As a batch system stops a job, and as Ctrl-C does.
+    # A batch system signals one process, Ctrl-C the whole group.
     [(signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)],
 )
-def test_a_stop_ends_all_processes_without_noise(tmp_path, stop, exit_code, to_whole_group):
+def test_a_stop_ends_all_processes_without_a_traceback(tmp_path, stop, exit_code, to_whole_group):
     run = start(tmp_path, count=100_000, jobs=2)
     wait_for_images(tmp_path, 5)
     (os.killpg if to_whole_group else os.kill)(run.pid, stop)
@@ -157,7 +157,7 @@ def test_a_stop_ends_all_processes_without_noise(tmp_path, stop, exit_code, to_w
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_worker_and_goes_on_where_it_was(tmp_path):
+def test_a_killed_run_leaves_no_worker_and_resumes(tmp_path):
     options = {"count": 200, "classes": "axion"}
     run = start(tmp_path / "killed", **options | {"jobs": 2})
     wait_for_images(tmp_path / "killed", 5)
@@ -167,7 +167,7 @@ def test_a_killed_run_leaves_no_worker_and_goes_on_where_it_was(tmp_path):
     left = image_bytes(tmp_path / "killed")
     assert all(len(data) == 128 + 8 * 64**2 for data in left.values())
     for folder in ("killed", "whole"):
-        main(words(tmp_path / folder, **options))
+        main(argv(tmp_path / folder, **options))
     assert 5 <= len(left) < 200
     assert image_bytes(tmp_path / "killed") == image_bytes(tmp_path / "whole")
     csv = [(tmp_path / name / "axion" / "masses.csv").read_text() for name in ("killed", "whole")]
@@ -176,6 +176,6 @@ def test_a_killed_run_leaves_no_worker_and_goes_on_where_it_was(tmp_path):
 
 
 def test_images_are_plain_arrays(tmp_path):
-    main(words(tmp_path, count=1, classes="axion"))
+    main(argv(tmp_path, count=1, classes="axion"))
     image = np.load(tmp_path / "axion" / "axion_sim_00000000.npy", allow_pickle=False)
     assert (image.shape, image.dtype) == ((64, 64), np.float64)

@@ -1,1 +1,23 @@
-"""Parameters of a lens (priors) and the image they make (render)."""
+"""Simulated images of strong lenses: priors, rendering, and the files they are written to."""
+
+from deeplens_tf.lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "CLASSES": "priors",
+        "PRESETS": "priors",
+        "Lens": "priors",
+        "SimulationOutcome": "generation",
+        "SimulationRequest": "request",
+        "deflection_scale": "render",
+        "draw_lens": "priors",
+        "einstein_radius_arcsec": "priors",
+        "pixel_scale_arcsec": "render",
+        "render_image": "render",
+        "render_smooth": "render",
+        "simulate": "generation",
+        "vortex": "priors",
+        "vortex_length_arcsec": "priors",
+    },
+)

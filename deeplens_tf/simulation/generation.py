@@ -1,4 +1,4 @@
-"""Simulated images on disk, in the DeepLense folder layout.
+"""Writes simulated images to disk, in the DeepLense folder layout.
 
 <folder>/simulation.json
 <folder>/<class>/<class>_sim_<index>.npy
@@ -8,7 +8,7 @@
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +20,16 @@ from tqdm import tqdm
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import sweep_partials, write_whole
 from deeplens_tf.simulation.axion_masses import write_masses
+from deeplens_tf.simulation.priors import CLASSES
 from deeplens_tf.simulation.process_pool import map_unordered
 from deeplens_tf.simulation.render import image_shape, render_image
 from deeplens_tf.simulation.request import SimulationRequest
 from deeplens_tf.simulation.request_file import claim_folder
 
-# Small enough that a stop waits for less than a second, large enough to hide the hand-over.
+# Small enough to stop in less than a second, large enough to hide the cost of starting a task.
 IMAGES_PER_TASK = 32
 
-Image = tuple[str, int]
+ImageKey = tuple[str, int]  # class and index
 
 
 @dataclass(frozen=True)
@@ -36,34 +37,74 @@ class SimulationOutcome:
     """What a run did.
 
     Attributes:
-        folder: where the images are.
-        written: images that this run made.
-        kept: images that were there before.
-        other_versions: packages, and their versions, that made the kept images and aren't the
-            installed ones; empty as a rule.
+        request: what was simulated; `request.lens(class_name, index)` returns the parameters of
+            an image.
+        written: number of images that this run made.
+        kept: number of images that already existed.
+        other_versions: package -> version that made the kept images, for each package that is
+            now installed in another version; usually empty.
     """
 
-    folder: Path
+    request: SimulationRequest
     written: int
     kept: int
     other_versions: dict[str, str]
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the images."""
+        return self.request.folder
 
-def simulate(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
-    """Make the images of a request that aren't there yet, and the file of axion masses.
 
-    A run that was stopped goes on where it was: images that are complete stay as they are.
+def simulate(
+    out: str | Path,
+    count: int,
+    *,
+    preset: str = "model_ii",
+    seed: int = 0,
+    split: str = "train",
+    classes: Sequence[str] = CLASSES,
+    noise: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    jobs: int = 1,
+) -> SimulationOutcome:
+    """Simulate images of strong lenses into a folder, one subfolder per class.
+
+    An interrupted run resumes where it stopped, and a larger count adds images: complete images
+    are kept.
+
+    Args:
+        out: folder of the training split; the test split is written to `<out>_test`.
+        count: images per class.
+        preset: instrument, one of `PRESETS`.
+        seed: another seed gives other lenses.
+        split: "train" or "test"; no image is in both.
+        classes: which of `CLASSES`, in any order.
+        noise: add the instrument's noise; Model I always has noise.
+        shard: (i, n), counted from 1: make only the i-th of n parts.
+        jobs: number of processes; the images are the same for any number.
+
+    Raises:
+        RequestError: an argument is invalid, or the folder contains another simulation.
+        ResourceError: a worker process was killed.
+    """
+    request = SimulationRequest(preset, count, Path(out), seed, noise, split, tuple(classes), shard)
+    return run_request(request, jobs)
+
+
+def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
+    """Make the images of a request that don't exist yet, and the table of axion masses.
 
     Args:
         request: what to simulate and where.
-        jobs: processes to use; the images are the same for any number.
+        jobs: number of processes; the images are the same for any number.
 
     Raises:
-        RequestError: the folder is a file, or belongs to another request.
+        RequestError: the folder is a file, or contains another simulation.
         ResourceError: a worker process was killed.
     """
     if jobs < 1:
-        raise RequestError(f"--jobs must be at least 1. Received: {jobs}")
+        raise RequestError(f"jobs must be at least 1. Received: {jobs}")
     _make_folder(request.folder)
     other_versions = claim_folder(request)
     for name in request.classes:
@@ -75,27 +116,27 @@ def simulate(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
         write_masses(request)
     for name in request.classes:
         sweep_partials(request.folder / name)
-    return SimulationOutcome(request.folder, len(missing), kept, other_versions)
+    return SimulationOutcome(request, len(missing), kept, other_versions)
 
 
-def missing_images(request: SimulationRequest) -> list[Image]:
-    """Return (class, index) of the request's images that aren't on disk, or not whole."""
-    whole_size = len(_npy_bytes(np.zeros(image_shape(request.preset))))
+def missing_images(request: SimulationRequest) -> list[ImageKey]:
+    """Return (class, index) of the request's images that are absent or incomplete on disk."""
+    complete_size = len(_npy_bytes(np.zeros(image_shape(request.preset))))
     sizes = {name: _file_sizes(request.folder / name) for name in request.classes}
     return [
         (name, index)
         for name, index in request.images()
-        if sizes[name].get(request.image_path(name, index).name) != whole_size
+        if sizes[name].get(request.image_path(name, index).name) != complete_size
     ]
 
 
 def write_image(request: SimulationRequest, class_name: str, index: int) -> None:
-    """Render one image and write it as a plain float64 `.npy` file, whole or not at all."""
+    """Render one image and write it as a plain float64 `.npy` file, completely or not at all."""
     content = _npy_bytes(render_image(request.lens(class_name, index), request.noise))
     write_whole(request.image_path(class_name, index), lambda file: file.write(content))
 
 
-def _render_all(request: SimulationRequest, missing: list[Image], kept: int, jobs: int) -> None:
+def _render_all(request: SimulationRequest, missing: list[ImageKey], kept: int, jobs: int) -> None:
     size = min(IMAGES_PER_TASK, math.ceil(len(missing) / jobs))
     tasks = list(_batches(missing, size))
     processes = max(1, min(jobs, len(tasks)))
@@ -110,13 +151,13 @@ def _render_all(request: SimulationRequest, missing: list[Image], kept: int, job
             bar.update(written)
 
 
-def _write_batch(request: SimulationRequest, images: list[Image]) -> int:
+def _write_batch(request: SimulationRequest, images: list[ImageKey]) -> int:
     for class_name, index in images:
         write_image(request, class_name, index)
     return len(images)
 
 
-def _batches(images: list[Image], size: int) -> Iterator[list[Image]]:
+def _batches(images: list[ImageKey], size: int) -> Iterator[list[ImageKey]]:
     return (images[start : start + size] for start in range(0, len(images), max(size, 1)))
 
 

@@ -1,8 +1,8 @@
-"""The priors of the DeepLense simulations: from a random generator to the parameters of one lens.
+"""Priors of the DeepLense simulations: draws the parameters of a lens from a random generator.
 
 The constants are those of DeepLenseSim (https://github.com/mwt5345/DeepLenseSim, MIT licence).
-The three presets share the lens, the source and the substructure; they differ in the instrument,
-which `deeplens_tf.simulation.render` knows, and in the exposure time that Model I draws.
+The three presets share the lens, the source and the substructure. They differ in the instrument,
+which `deeplens_tf.simulation.render` defines, and only Model I draws an exposure time.
 """
 
 from dataclasses import dataclass, replace
@@ -10,12 +10,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from deeplens_tf.errors import RequestError
+
 PRESETS = ("model_i", "model_ii", "model_iii")
 CLASSES = ("axion", "cdm", "no_sub")
 
 LENS_REDSHIFT = 0.5
 SOURCE_REDSHIFT = 1.0
-# DeepLenseSim rounds 648000 / pi (206264.806) to this.
+# DeepLenseSim's rounding of 648000 / pi = 206264.806.
 ARCSEC_PER_RADIAN = 206265.0
 
 SOURCE_OFFSET_ARCSEC = 0.35
@@ -26,7 +28,7 @@ VORTEX_ELEMENTS = 100
 
 SUBHALO_COUNT = 25
 SUBHALO_MASS_SOLAR = (1e6, 1e10)
-# The docstring of DeepLenseSim says -1.9; its code, and the published images, have -0.9.
+# DeepLenseSim's docstring states -1.9, but its code and the published images use -0.9.
 SUBHALO_MASS_SLOPE = -0.9
 SUBHALO_RADIUS_ARCSEC = (0.25, 2.0)
 
@@ -35,7 +37,7 @@ EXPOSURE_LOG10_S = (3.0, 3.5)
 
 @dataclass(frozen=True)
 class PointMass:
-    """A point of substructure in the lens plane."""
+    """A point mass of substructure in the lens plane."""
 
     mass_solar: float
     x_arcsec: float
@@ -44,17 +46,17 @@ class PointMass:
 
 @dataclass(frozen=True)
 class Lens:
-    """Everything that determines one image; the same lens always gives the same image.
+    """The parameters of one image; the same lens always gives the same image.
 
     Attributes:
-        preset: one of `PRESETS`; names the instrument and the convention of the deflections.
+        preset: one of `PRESETS`; selects the instrument and the scale of the deflections.
         class_name: one of `CLASSES`.
         source_x_arcsec: centre of the source; the lens is at the origin.
         source_y_arcsec: centre of the source.
-        substructure: the point masses added to the main halo.
-        axion_mass_ev: mass of the axion, in the class `axion` alone.
-        vortex_angle_rad: direction of the vortex, in the class `axion` alone.
-        exposure_time_s: exposure time, in Model I alone.
+        substructure: point masses in addition to the main halo.
+        axion_mass_ev: mass of the axion; None except in the class `axion`.
+        vortex_angle_rad: direction of the vortex; None except in the class `axion`.
+        exposure_time_s: exposure time; None except in Model I.
         noise_seed: seed of the instrument's noise.
         halo_mass_solar: mass of the main halo, an isothermal ellipsoid.
         halo_e1: ellipticity of the main halo.
@@ -88,14 +90,14 @@ def draw_lens(preset: str, class_name: str, rng: np.random.Generator) -> Lens:
         rng: the only source of randomness; a generator in the same state gives the same lens.
 
     Raises:
-        ValueError: `preset` or `class_name` is unknown.
+        RequestError: `preset` or `class_name` is unknown.
     """
-    _check_known("preset", preset, PRESETS)
-    _check_known("class", class_name, CLASSES)
+    require_known("preset", preset, PRESETS)
+    require_known("class", class_name, CLASSES)
     x, y = rng.uniform(-SOURCE_OFFSET_ARCSEC, SOURCE_OFFSET_ARCSEC, 2)
     lens = Lens(preset, class_name, source_x_arcsec=float(x), source_y_arcsec=float(y))
     lens = _add_substructure(lens, rng)
-    # Drawn for every preset, so that all presets take the same numbers from the generator.
+    # Drawn for every preset, so that all presets consume the same random numbers.
     exposure_time_s = float(10 ** rng.uniform(*EXPOSURE_LOG10_S))
     return replace(
         lens,
@@ -110,13 +112,13 @@ def without_substructure(lens: Lens) -> Lens:
 
 
 def vortex(axion_mass_ev: float, angle_rad: float) -> tuple[PointMass, ...]:
-    """Return the vortex of an axion condensate: equal masses along a line through the centre.
+    """Return the vortex of an axion condensate: 100 equal masses along a line through the centre.
 
-    The line reaches from minus to plus the length of `vortex_length_arcsec`, both ends included.
+    The line extends from minus to plus `vortex_length_arcsec`, both ends included.
 
     Args:
         axion_mass_ev: mass of the axion, in eV.
-        angle_rad: direction of the line, counted from the x axis towards the y axis.
+        angle_rad: direction of the line, measured from the x axis towards the y axis.
     """
     length_arcsec = vortex_length_arcsec(axion_mass_ev)
     positions = np.linspace(-length_arcsec, length_arcsec, VORTEX_ELEMENTS)
@@ -128,7 +130,7 @@ def vortex(axion_mass_ev: float, angle_rad: float) -> tuple[PointMass, ...]:
 def vortex_length_arcsec(axion_mass_ev: float) -> float:
     """Return the de Broglie length of the axion at the lens, 0.06 / (2 m / 1e-22 eV) arcsec.
 
-    DeepLenseSim gives this for a lens at redshift 0.5 only.
+    DeepLenseSim's formula, valid only for a lens at redshift 0.5.
     """
     return 0.06 / (2.0 * axion_mass_ev) * 1e-22
 
@@ -136,8 +138,8 @@ def vortex_length_arcsec(axion_mass_ev: float) -> float:
 def subhalos(rng: np.random.Generator) -> tuple[PointMass, ...]:
     """Draw the subhalos of cold dark matter.
 
-    Their masses follow dN/dM ~ M^-0.9 between 1e6 and 1e10 solar masses, their distances from
-    the centre are uniform between 0.25 and 2 arcsec, their directions uniform.
+    Masses follow dN/dM ~ M^-0.9 between 1e6 and 1e10 solar masses. Distances from the centre are
+    uniform between 0.25 and 2 arcsec, and directions are uniform.
     """
     masses_solar = subhalo_masses_solar(rng.uniform(size=SUBHALO_COUNT))
     radii_arcsec = rng.uniform(*SUBHALO_RADIUS_ARCSEC, SUBHALO_COUNT)
@@ -147,12 +149,12 @@ def subhalos(rng: np.random.Generator) -> tuple[PointMass, ...]:
 
 
 def subhalo_masses_solar(quantiles: np.ndarray) -> np.ndarray:
-    """Return the masses at these quantiles of the subhalo mass function, in solar masses.
+    """Return quantiles of the subhalo mass function, in solar masses.
 
     Inverts the cumulative distribution of a power law between two bounds.
 
     Args:
-        quantiles: numbers between 0 and 1, of any shape.
+        quantiles: probabilities between 0 and 1, of any shape.
     """
     power = SUBHALO_MASS_SLOPE + 1.0
     low, high = (bound**power for bound in SUBHALO_MASS_SOLAR)
@@ -162,15 +164,25 @@ def subhalo_masses_solar(quantiles: np.ndarray) -> np.ndarray:
 def einstein_radius_arcsec(mass_solar: float) -> float:
     """Return the Einstein radius of a point mass at the lens, for a source at redshift 1.
 
-    theta = sqrt(4 G M / c^2 * (D_S - D_L) / (D_L D_S)), as DeepLenseSim has it: with luminosity
-    distances, and with their difference in place of the distance between lens and source.
+    theta = sqrt(4 G M / c^2 * (D_S - D_L) / (D_L D_S)). As in DeepLenseSim, D are luminosity
+    distances, and D_S - D_L stands in for the distance between lens and source.
     """
     return float(np.sqrt(mass_solar * _einstein_radius_squared_per_solar_mass()))
 
 
+def require_known(what: str, name: str, known: tuple[str, ...]) -> None:
+    """Refuse a name that isn't one of the known ones.
+
+    Raises:
+        RequestError: with the known names.
+    """
+    if name not in known:
+        raise RequestError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+
+
 @lru_cache(maxsize=1)
 def _einstein_radius_squared_per_solar_mass() -> float:
-    # Imported late: astropy takes longer to load than the command line takes to answer.
+    # Imported here because astropy is slow to load, and `--help` must not wait for it.
     from astropy import constants, units
     from astropy.cosmology import FlatLambdaCDM
 
@@ -201,8 +213,3 @@ def _point_masses(
     masses_solar: np.ndarray, xs: np.ndarray, ys: np.ndarray
 ) -> tuple[PointMass, ...]:
     return tuple(map(PointMass, masses_solar.tolist(), xs.tolist(), ys.tolist()))
-
-
-def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")

@@ -1,21 +1,20 @@
-"""A pool of processes that ends with its parent, however the parent ends."""
+"""A pool of processes that end with their parent, even if the parent is killed."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from deeplens_tf.errors import ResourceError
+from deeplens_tf.errors import STOP_SIGNALS, ResourceError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 THREAD_LIMITS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -27,7 +26,7 @@ THREAD_LIMITS = (
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use, which a batch system may have limited."""
+    """Return how many cores this process may use; a batch system may limit them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -35,13 +34,13 @@ def available_cores() -> int:
 
 def map_unordered(
     function: Callable[[Task], Result], tasks: Sequence[Task], processes: int
-) -> Iterator[Result]:
-    """Yield `function(task)` of each task as it is done, on several processes.
+) -> Generator[Result, None, None]:
+    """Yield `function(task)` of each task as it finishes, computed by several processes.
 
     Args:
-        function: a module's function, so that a fresh process can import it.
-        tasks: what to hand to it, one at a time.
-        processes: how many processes to start; with 1 the work is done in this one.
+        function: defined at the top level of a module, so that a new process can import it.
+        tasks: arguments of the function, one per call.
+        processes: number of processes to start; 1 computes in this process.
 
     Raises:
         ResourceError: a process was killed from outside.
@@ -56,7 +55,7 @@ def map_unordered(
 
 @contextlib.contextmanager
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    # Fresh processes: a fork would copy whatever threads and locks a notebook holds.
+    # Spawned, because a fork would copy the threads and locks of a notebook.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
     try:
@@ -68,8 +67,8 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 def _submit(
     pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> list["Future[Result]"]:
-    # Workers inherit the mask: a Ctrl-C that reaches the whole group while they load is left to
-    # the parent, and the parent isn't interrupted halfway through starting one.
+    # Workers inherit the mask: while they start, only the parent handles a Ctrl-C that reaches the
+    # whole process group, and the parent isn't interrupted halfway through starting a worker.
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         return [pool.submit(function, task) for task in tasks]
@@ -82,8 +81,8 @@ def _result(future: "Future[Result]") -> Result:
         return future.result()
     except BrokenProcessPool as error:
         raise ResourceError(
-            "a worker process was killed, perhaps for want of memory; "
-            "the same command goes on where this one stopped"
+            "a worker process was killed, perhaps for lack of memory; "
+            "run the same command again to resume"
         ) from error
 
 
@@ -94,7 +93,7 @@ def _start_worker() -> None:
 
 
 def _leave_with_parent() -> None:
-    # A parent that is killed can't tell its workers to stop; they would wait for work for ever.
+    # A killed parent can't stop its workers; they would wait for work forever.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -103,7 +102,7 @@ def _leave_with_parent() -> None:
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    # Libraries read these when they load, so they must be set before a worker starts.
+    # Set before a worker starts, because libraries read them when they load.
     earlier = {name: os.environ.get(name) for name in THREAD_LIMITS}
     os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
     try:

@@ -1,15 +1,15 @@
-"""From the parameters of a lens to its image. The one place that knows lenstronomy.
+"""Renders the image of a lens. The only module that uses lenstronomy.
 
-What DeepLenseSim calls Model I, II and III are three instruments and two conventions:
+DeepLenseSim's Models I, II and III are three instruments and two scales of the deflections:
 
-- Model I: 150 x 150 pixels of 0.05 arcsec, a Gaussian PSF of 0.087 arcsec FWHM cut at three
+- Model I: 150 x 150 pixels of 0.05 arcsec, a Gaussian PSF of 0.087 arcsec FWHM truncated at three
   standard deviations, a source of amplitude 20; always with noise.
 - Model II: 64 x 64 pixels of Euclid VIS, six years of coadds, a source of magnitude 20.
-- Model III: 64 x 64 pixels of HST WFC3 F160W, a source of magnitude 20. The PSF is a Gaussian of
-  0.15 arcsec FWHM, the undrizzled one: an assumption, for what was published doesn't name it.
+- Model III: 64 x 64 pixels of HST WFC3 F160W, a source of magnitude 20. The PSF is the undrizzled
+  one, a Gaussian of 0.15 arcsec FWHM. This is an assumption: the publication doesn't state it.
 
-In Models II and III all deflections are meant for a source at redshift 2.5 while the source is at
-1.0, which makes them smaller by 0.6343; in Model I they apply as they are.
+In Models II and III, deflections are defined for a source at redshift 2.5. The source is at 1.0,
+so they are scaled by 0.6343. Model I doesn't scale them.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from deeplens_tf.simulation.priors import (
     SOURCE_REDSHIFT,
     Lens,
     einstein_radius_arcsec,
+    require_known,
     without_substructure,
 )
 
@@ -44,7 +45,7 @@ MODEL_I_BAND = {
     "truncation": 3,
     "psf_type": "GAUSSIAN",
     "background_noise": MODEL_I_BACKGROUND_RMS,
-    # Asked for by lenstronomy; Model I's amplitude and noise make no use of them.
+    # Required by lenstronomy; Model I's amplitude and noise don't depend on them.
     "exposure_time": 1.0,
     "magnitude_zero_point": 0.0,
 }
@@ -55,11 +56,11 @@ IMAGE_PIXELS = {"model_i": 150, "model_ii": 64, "model_iii": 64}
 
 @dataclass(frozen=True)
 class Instrument:
-    """A preset's instrument looking at a lens with a given number of point masses.
+    """A preset's instrument, for lenses with a given number of point masses.
 
     Attributes:
         simulation: lenstronomy's description of band, lens and source.
-        image_model: lenstronomy's map from parameters to an image.
+        image_model: lenstronomy's function from parameters to an image.
         amplitude: surface brightness of the source at its half-light radius.
     """
 
@@ -78,6 +79,15 @@ def image_shape(preset: str) -> tuple[int, int]:
     return IMAGE_PIXELS[preset], IMAGE_PIXELS[preset]
 
 
+def pixel_scale_arcsec(preset: str) -> float:
+    """Return the side of a preset's pixels, in arcsec.
+
+    Raises:
+        RequestError: `preset` is unknown.
+    """
+    return float(_band(preset)["pixel_scale"])
+
+
 def render_image(lens: Lens, noise: bool = False) -> np.ndarray:
     """Return the image of a lens, as DeepLenseSim publishes it.
 
@@ -85,14 +95,19 @@ def render_image(lens: Lens, noise: bool = False) -> np.ndarray:
         lens: parameters, from `deeplens_tf.simulation.priors.draw_lens`.
         noise: in Models II and III, add the instrument's noise once to the noise-free model.
             Without it the image is twice the noise-free model, as published. Model I always has
-            noise, of its own kind.
+            its own noise.
 
     Returns:
-        float64 image of shape (height, width): in Model I counts, else counts per second.
+        float64 image of shape (height, width), in counts for Model I, else in counts per second.
+
+    Raises:
+        ValueError: a lens of Model I without an exposure time.
     """
     model = render_model(lens)
     rng = np.random.default_rng(lens.noise_seed)
     if lens.preset == "model_i":
+        if lens.exposure_time_s is None:
+            raise ValueError("exposure_time_s must be set for a lens of model_i. Received: None")
         return _expose_model_i(model, lens.exposure_time_s, rng)
     if noise:
         return model + _instrument_noise(lens, model, rng)
@@ -102,13 +117,13 @@ def render_image(lens: Lens, noise: bool = False) -> np.ndarray:
 def render_smooth(lens: Lens, noise: bool = False) -> np.ndarray:
     """Return the image of the same lens without its substructure; see `render_image`.
 
-    `render_image(lens) - render_smooth(lens)` is what the substructure does to the image.
+    `render_image(lens) - render_smooth(lens)` is the effect of the substructure on the image.
     """
     return render_image(without_substructure(lens), noise)
 
 
 def render_model(lens: Lens) -> np.ndarray:
-    """Return the lensed source seen through the PSF: no noise, not doubled.
+    """Return the lensed source convolved with the PSF, without noise and not doubled.
 
     Returns:
         float64 image of shape (height, width), in counts per second.
@@ -119,7 +134,7 @@ def render_model(lens: Lens) -> np.ndarray:
 
 
 def deflectors(lens: Lens) -> list[dict[str, float]]:
-    """Return the lens as lenstronomy's keywords: ellipsoid, shear, then the point masses."""
+    """Return the lens as lenstronomy's keyword arguments: ellipsoid, shear, point masses."""
     halo = {
         "theta_E": einstein_radius_arcsec(lens.halo_mass_solar),
         "e1": lens.halo_e1,
@@ -140,25 +155,25 @@ def deflectors(lens: Lens) -> list[dict[str, float]]:
 
 
 def source_light(lens: Lens, amplitude: float) -> list[dict[str, float]]:
-    """Return the source as lenstronomy's keywords: an exponential elliptical Sersic profile.
+    """Return the source as lenstronomy's keyword arguments: an elliptical exponential profile.
 
     Args:
-        lens: where the source is.
+        lens: contains the position of the source.
         amplitude: surface brightness at the half-light radius.
     """
-    place = {"center_x": lens.source_x_arcsec, "center_y": lens.source_y_arcsec}
-    return [{"amp": amplitude, **SOURCE_SHAPE, **place}]
+    centre = {"center_x": lens.source_x_arcsec, "center_y": lens.source_y_arcsec}
+    return [{"amp": amplitude, **SOURCE_SHAPE, **centre}]
 
 
 @lru_cache(maxsize=16)
 def instrument_for(preset: str, point_masses: int) -> Instrument:
-    """Return a preset's instrument, built once per process: building takes longer than an image.
+    """Return a preset's instrument. Cached, because building one takes longer than an image.
 
     Args:
         preset: one of `deeplens_tf.simulation.priors.PRESETS`.
-        point_masses: number of point masses beside the main halo and the shear.
+        point_masses: number of point masses, in addition to the main halo and the shear.
     """
-    # Imported late: lenstronomy takes seconds to load.
+    # Imported here because lenstronomy takes seconds to load.
     from lenstronomy.SimulationAPI.sim_api import SimAPI
 
     simulation = SimAPI(
@@ -169,7 +184,7 @@ def instrument_for(preset: str, point_masses: int) -> Instrument:
             "source_light_model_list": ["SERSIC_ELLIPSE"],
         },
     )
-    # lenstronomy 1.13.6 can't work this factor out itself beside astropy 8.
+    # Set by hand, because lenstronomy 1.13.6 fails to compute this factor with astropy 8.
     simulation.lens_model_class.lens_model.change_redshift_scaling(deflection_scale(preset))
     image_model = simulation.image_model_class({"point_source_supersampling_factor": 1})
     return Instrument(simulation, image_model, _amplitude(preset, simulation))
@@ -177,14 +192,18 @@ def instrument_for(preset: str, point_masses: int) -> Instrument:
 
 @lru_cache(maxsize=len(PRESETS))
 def deflection_scale(preset: str) -> float:
-    """Return what a preset multiplies all deflections with.
+    """Return the factor by which a preset multiplies all deflections.
 
-    In Models II and III this is D_LS / D_S for the source over D_LS / D_S for redshift 2.5; in a
-    flat universe D_LS / D_S is 1 - chi_L / chi_S, with comoving distances. The cosmology is
-    pyHalo's; DeepLenseSim hands it to lenstronomy for this factor alone.
+    In Models II and III it is D_LS / D_S of the source, divided by D_LS / D_S at redshift 2.5. In
+    a flat universe D_LS / D_S is 1 - chi_L / chi_S, with comoving distances chi. The cosmology is
+    pyHalo's, which DeepLenseSim uses for this factor only.
+
+    Raises:
+        RequestError: `preset` is unknown.
     """
     from astropy.cosmology import FlatLambdaCDM
 
+    require_known("preset", preset, PRESETS)
     if preset == "model_i":
         return 1.0
     distance = FlatLambdaCDM(H0=69.7, Om0=0.2814, Ob0=0.0464).comoving_distance
@@ -199,6 +218,7 @@ def _band(preset: str) -> dict[str, Any]:
     from lenstronomy.SimulationAPI.ObservationConfig.Euclid import Euclid
     from lenstronomy.SimulationAPI.ObservationConfig.HST import HST
 
+    require_known("preset", preset, PRESETS)
     if preset == "model_i":
         return MODEL_I_BAND
     if preset == "model_ii":
@@ -216,7 +236,7 @@ def _amplitude(preset: str, simulation: "SimAPI") -> float:
 
 
 def _instrument_noise(lens: Lens, model: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    # lenstronomy's own noise_for_model draws from NumPy's global state.
+    # Not lenstronomy's noise_for_model, which draws from NumPy's global state.
     band = instrument_for(lens.preset, len(lens.substructure)).simulation
     background = band.background_noise * rng.standard_normal(model.shape)
     return background + band.flux_noise(model) * rng.standard_normal(model.shape)
@@ -225,7 +245,7 @@ def _instrument_noise(lens: Lens, model: np.ndarray, rng: np.random.Generator) -
 def _expose_model_i(
     model: np.ndarray, exposure_time_s: float, rng: np.random.Generator
 ) -> np.ndarray:
-    # Poisson noise enters twice, as a Gaussian and as a draw: so does DeepLenseSim's recipe.
+    # As in DeepLenseSim, Poisson noise enters twice: as a Gaussian and as a draw.
     poisson = np.sqrt(np.abs(model) / exposure_time_s) * rng.standard_normal(model.shape)
     background = MODEL_I_BACKGROUND_RMS * rng.standard_normal(model.shape)
     expected = exposure_time_s * (model + poisson + background)

@@ -1,4 +1,4 @@
-"""`simulation.json`: what a folder of simulations holds, so that no two requests mix in it."""
+"""`simulation.json`: the record of a folder's request, which keeps two simulations apart."""
 
 import json
 from importlib.metadata import version
@@ -11,39 +11,43 @@ from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.simulation.request import SimulationRequest
 
 RECORD_NAME = "simulation.json"
-# Two requests that differ in one of these have no image in common.
+# Requests that differ in one of these have no image in common.
 FIXED_KEYS = ("preset", "split", "seed", "noise")
-# These may grow: the images that are there stay what they are.
+# A later request may extend these: existing images stay valid.
 GROWING_KEYS = ("count", "classes")
+USE_ANOTHER = "use another folder (out)"
 
 
 def claim_folder(request: SimulationRequest) -> dict[str, str]:
-    """Write the request into its folder's record, or check it against the one that is there.
+    """Record the request in its folder, or check it against the existing record.
 
     Shards may do this at the same time: the first one writes, the others find its record.
 
     Returns:
-        The recorded versions that aren't the installed ones, by package; empty as a rule.
+        package -> recorded version, where another version is installed now; usually empty.
 
     Raises:
-        RequestError: the folder belongs to another request, or holds images without a record.
+        RequestError: the folder contains another simulation, or images without a record.
     """
     wanted = describe(request)
     found = _read(request)
     if found is None:
-        _refuse_foreign_images(request)
+        _refuse_unrecorded_images(request)
         if create_whole(request.folder / RECORD_NAME, _to_bytes(wanted)):
             return {}
         found = _read(request) or wanted
-    _check_same(request, found, wanted)
+    _require_compatible(request, found, wanted)
     _extend(request, found, wanted)
+    installed = wanted["versions"]
     return {
-        name: was for name, was in found["versions"].items() if was != wanted["versions"].get(name)
+        package: recorded
+        for package, recorded in found["versions"].items()
+        if recorded != installed.get(package)
     }
 
 
 def describe(request: SimulationRequest) -> dict[str, Any]:
-    """Return the record of a request: what was asked for, and what made it."""
+    """Return the record of a request: its options, and the versions that make its images."""
     return {
         "preset": request.preset,
         "split": request.split,
@@ -66,33 +70,35 @@ def _read(request: SimulationRequest) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except UnusableFile as error:
-        raise RequestError(f"{path} is not readable ({error}); use another --out") from error
+        raise RequestError(f"{path} is not readable ({error}); {USE_ANOTHER}") from error
     wanted = describe(request)
     if missing := wanted.keys() - found:
-        raise RequestError(f"{path} lacks {', '.join(sorted(missing))}; use another --out")
+        raise RequestError(f"{path} lacks {', '.join(sorted(missing))}; {USE_ANOTHER}")
     for key, value in wanted.items():
-        # Of another kind, a value cannot even be compared.
-        if type(found[key]) is not type(value) or not _holds_texts(found[key]):
-            raise RequestError(f"{path} has no readable {key}; use another --out")
+        # A value of another type can't be compared.
+        if type(found[key]) is not type(value) or not _contains_only_text(found[key]):
+            raise RequestError(f"{path} has no readable {key}; {USE_ANOTHER}")
     return found
 
 
-def _holds_texts(value: Any) -> bool:
+def _contains_only_text(value: Any) -> bool:
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return all(isinstance(item, str) for item in items)
 
 
-def _refuse_foreign_images(request: SimulationRequest) -> None:
-    foreign = next(request.folder.glob("*/*.np[yz]"), None)
-    # Read once more: another shard may have written the record and its first image just now.
-    if foreign is not None and _read(request) is None:
+def _refuse_unrecorded_images(request: SimulationRequest) -> None:
+    image = next(request.folder.glob("*/*.np[yz]"), None)
+    # Read again, because another shard may just have written the record and its first image.
+    if image is not None and _read(request) is None:
         raise RequestError(
-            f"{foreign} is there, but {request.folder / RECORD_NAME} isn't: "
-            "simulations don't mix with other images; use another --out"
+            f"{image} exists but {request.folder / RECORD_NAME} doesn't: "
+            f"simulations don't mix with other images; {USE_ANOTHER}"
         )
 
 
-def _check_same(request: SimulationRequest, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _require_compatible(
+    request: SimulationRequest, found: dict[str, Any], wanted: dict[str, Any]
+) -> None:
     differing = [key for key in FIXED_KEYS if found[key] != wanted[key]]
     if found["count"] > wanted["count"]:
         differing.append("count")
@@ -100,15 +106,18 @@ def _check_same(request: SimulationRequest, found: dict[str, Any], wanted: dict[
         differing.append("classes")
     if differing:
         details = ", ".join(
-            f"{key} (there {found[key]!r}, asked for {wanted[key]!r})" for key in differing
+            f"{key} (recorded {found[key]!r}, requested {wanted[key]!r})" for key in differing
         )
-        raise RequestError(f"{request.folder} holds another simulation, by {details}")
+        raise RequestError(
+            f"{request.folder} contains another simulation, which differs in {details}; "
+            f"{USE_ANOTHER}"
+        )
 
 
 def _extend(request: SimulationRequest, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    grown = {key: wanted[key] for key in GROWING_KEYS if found[key] != wanted[key]}
-    if grown:
-        content = _to_bytes(found | grown)
+    extended = {key: wanted[key] for key in GROWING_KEYS if found[key] != wanted[key]}
+    if extended:
+        content = _to_bytes(found | extended)
         write_whole(request.folder / RECORD_NAME, lambda file: file.write(content))
 
 

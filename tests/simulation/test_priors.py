@@ -22,7 +22,7 @@ def luminosity_distance_m(redshift):
     return (1 + redshift) * inverse_e * 299792.458 / 70 * 3.0856775814913673e22
 
 
-def test_einstein_radius_by_hand():
+def test_einstein_radius_matches_its_formula():
     lens, source = luminosity_distance_m(0.5), luminosity_distance_m(1.0)
     length_m = 4 * 6.6743e-11 * 1e12 * 1.98841e30 / 299792458.0**2
     by_hand = np.sqrt(length_m * (source - lens) / (lens * source)) * 206265
@@ -102,7 +102,7 @@ def test_subhalo_masses_follow_their_power_law():
     assert stats.kstest(masses, integral_of_slope(-0.95)).pvalue < 1e-6
 
 
-def test_mass_function_reaches_both_bounds():
+def test_extreme_quantiles_are_the_bounds_of_the_mass_function():
     bounds = priors.subhalo_masses_solar(np.array([0.0, 1.0]))
     assert bounds == pytest.approx([1e6, 1e10], rel=1e-9)
 
@@ -131,6 +131,6 @@ def test_smooth_lens_keeps_everything_but_the_substructure():
 @pytest.mark.parametrize(
     ("preset", "class_name"), [("model_iv", "cdm"), ("model_ii", "wdm"), ("", "")]
 )
-def test_unknown_names_are_refused_with_the_known_ones(preset, class_name):
+def test_unknown_names_are_refused_and_the_known_ones_listed(preset, class_name):
     with pytest.raises(ValueError, match="known: "):
         draw_lens(preset, class_name, np.random.default_rng(0))

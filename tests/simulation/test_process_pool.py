@@ -20,7 +20,7 @@ def die(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def interrupt_handler(_):
+def ignores_interrupts(_):
     return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
@@ -41,7 +41,7 @@ def own_pid(_):
     return os.getpid()
 
 
-def test_one_process_is_this_one():
+def test_one_process_computes_in_this_process():
     assert list(map_unordered(own_pid, [0, 0], 1)) == [os.getpid()] * 2
 
 
@@ -49,24 +49,24 @@ def test_every_task_is_done_once():
     assert sorted(map_unordered(square, range(50), 2)) == [number**2 for number in range(50)]
 
 
-def test_workers_use_one_thread_each_and_leave_ctrl_c_to_the_parent(monkeypatch):
+def test_workers_use_one_thread_each_and_ignore_ctrl_c(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert list(map_unordered(thread_limits, [0], 2)) == [{"1"}]
     assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert list(map_unordered(interrupt_handler, [0], 2)) == [True]
+    assert list(map_unordered(ignores_interrupts, [0], 2)) == [True]
 
 
-def test_a_killed_worker_is_the_surroundings_fault():
+def test_a_killed_worker_is_a_resource_error():
     with pytest.raises(ResourceError, match="a worker process was killed"):
         list(map_unordered(die, [0, 1], 2))
 
 
-def test_a_task_that_fails_says_why():
+def test_the_error_of_a_task_is_raised():
     with pytest.raises(ValueError, match="no 1"):
         list(map_unordered(fail, [1], 2))
 
 
-def test_leaving_early_ends_the_workers():
+def test_closing_early_ends_the_workers():
     results = map_unordered(own_pid, range(10_000), 2)
     pids = {next(results) for _ in range(20)}
     results.close()

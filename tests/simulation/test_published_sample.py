@@ -1,4 +1,4 @@
-"""Published images must come out of the simulator, given their source position alone.
+"""The simulator must reproduce published images from their source position only.
 
 The sample is not part of the repository: set DEEPLENS_SAMPLE to a folder that contains some of
 the published `Model_II/<class>/*.npy`.
@@ -46,7 +46,7 @@ def residual(lens, image):
 
 
 def fit_smooth(image, starts=3):
-    """Fit the source position, from the best few of a grid."""
+    """Fit the source position, starting from the best points of a grid."""
     costs = [np.square(image - other).sum() for other in grid_images()]
     best = [GRID[i] for i in np.argsort(costs)[:starts]]
     fits = [least_squares(lambda p: residual(smooth_lens(*p), image), p, **TIGHT) for p in best]
@@ -54,7 +54,7 @@ def fit_smooth(image, starts=3):
 
 
 def fit_vortex(image, axion_mass_ev):
-    """Fit source position and vortex angle, from the best few of all angles."""
+    """Fit source position and vortex angle, starting from the best angles of a grid."""
     x, y = fit_smooth(image).x
 
     def difference(p):
@@ -73,7 +73,7 @@ def rms_of_smooth_fit(image):
 
 
 def load_axion(path):
-    # Pickled by the authors of the data; nothing but this sample is ever read like this.
+    # Pickled by the authors of the data; no other file is unpickled without checks.
     image, axion_mass_ev = np.load(path, allow_pickle=True)
     return np.asarray(image, dtype=float), float(axion_mass_ev)
 
@@ -91,15 +91,16 @@ def test_vortex_images_are_reproduced(number):
 
 
 @pytest.mark.slow
-def test_subhalos_leave_as_much_as_the_published_ones():
+def test_subhalos_leave_residuals_like_the_published_ones():
     published = [np.load(path) for path in sample_files("cdm")]
     rng = np.random.default_rng(0)
-    ours = [render.render_image(draw_lens("model_ii", "cdm", rng)) for _ in range(120)]
-    left_published, left_ours = (
-        np.median([rms_of_smooth_fit(image) for image in images]) for images in (published, ours)
+    simulated = [render.render_image(draw_lens("model_ii", "cdm", rng)) for _ in range(120)]
+    left_published, left_simulated = (
+        np.median([rms_of_smooth_fit(image) for image in images])
+        for images in (published, simulated)
     )
     assert left_published == pytest.approx(7.4e-3, rel=0.02)
-    assert left_ours == pytest.approx(left_published, rel=0.4)
+    assert left_simulated == pytest.approx(left_published, rel=0.4)
 
 
 def change_nothing(monkeypatch):
@@ -144,13 +145,13 @@ def fresh_instruments():
         (change_the_pixel, False),
     ],
 )
-def test_a_slightly_wrong_simulator_is_found_out(change, is_right, monkeypatch):
+def test_a_slightly_wrong_simulator_is_detected(change, is_right, monkeypatch):
     change(monkeypatch)
     image = np.load(sample_files("no_sub")[0])
     assert (np.abs(fit_smooth(image).fun).max() < TOLERANCE) == is_right
 
 
-def test_smooth_fit_of_our_own_image_finds_its_source():
+def test_smooth_fit_of_a_simulated_image_finds_its_source():
     lens = without_substructure(draw_lens("model_ii", "cdm", np.random.default_rng(7)))
     found = fit_smooth(render.render_image(lens)).x
     assert found == pytest.approx([lens.source_x_arcsec, lens.source_y_arcsec], abs=1e-9)

@@ -4,6 +4,7 @@ from math import gamma
 import numpy as np
 import pytest
 
+from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation import render
 from deeplens_tf.simulation.priors import (
     CLASSES,
@@ -101,28 +102,28 @@ def test_deflections_of_models_ii_and_iii_are_scaled(preset):
     assert ratio == pytest.approx(np.full_like(ratio, DEFLECTION_SCALE), abs=5e-5)
 
 
-def test_scale_of_deflections_by_hand():
+def test_deflection_scale_matches_its_formula():
     def comoving(redshift):
         z = np.linspace(0, redshift, 20001)
         return np.trapezoid((0.2814 * (1 + z) ** 3 + 0.7186) ** -0.5, z)
 
     lens, source, convention = comoving(0.5), comoving(1.0), comoving(2.5)
-    by_hand = (1 - lens / source) / (1 - lens / convention)
-    assert render.deflection_scale("model_ii") == pytest.approx(by_hand, rel=1e-7)
+    expected = (1 - lens / source) / (1 - lens / convention)
+    assert render.deflection_scale("model_ii") == pytest.approx(expected, rel=1e-7)
     assert render.deflection_scale("model_i") == 1.0
 
 
-def image_by_hand(lens):
-    """The whole model in NumPy: rays back to the source, Sersic profile, blur."""
+def image_in_numpy(lens):
+    """The complete model in NumPy: rays traced to the source, Sersic profile, PSF."""
     pixels, pixel_scale, fwhm, truncation = CAMERAS[lens.preset]
     axis = (np.arange(pixels) - (pixels - 1) / 2) * pixel_scale
     x, y = np.meshgrid(axis, axis)
-    light = sersic_by_hand(*source_plane_by_hand(lens, x, y), lens) * pixel_scale**2
-    kernel = gaussian_by_hand(fwhm / 2.3548200450309493 / pixel_scale, truncation)
-    return blur_by_hand(blur_by_hand(light, kernel).T, kernel).T
+    light = sersic_in_numpy(*source_plane_in_numpy(lens, x, y), lens) * pixel_scale**2
+    kernel = gaussian_in_numpy(fwhm / 2.3548200450309493 / pixel_scale, truncation)
+    return blur_in_numpy(blur_in_numpy(light, kernel).T, kernel).T
 
 
-def source_plane_by_hand(lens, x, y):
+def source_plane_in_numpy(lens, x, y):
     theta_e = einstein_radius_arcsec(lens.halo_mass_solar)
     alpha = np.array(isothermal_ellipsoid(x, y, theta_e, lens.halo_e1))
     alpha += [lens.shear_gamma1 * x, -lens.shear_gamma1 * y]
@@ -135,30 +136,30 @@ def source_plane_by_hand(lens, x, y):
     return x - scale * alpha[0], y - scale * alpha[1]
 
 
-def sersic_by_hand(x, y, lens):
+def sersic_in_numpy(x, y, lens):
     length = np.hypot(-0.1, 0.1)
     q, angle = (1 - length) / (1 + length), np.arctan2(0.1, -0.1) / 2
     dx, dy = x - lens.source_x_arcsec, y - lens.source_y_arcsec
     along = np.cos(angle) * dx + np.sin(angle) * dy
     across = np.cos(angle) * dy - np.sin(angle) * dx
     radius = np.sqrt(q * along**2 + across**2 / q)
-    return amplitude_by_hand(lens.preset) * np.exp(-SERSIC_B * (radius / 0.25 - 1))
+    return amplitude_in_numpy(lens.preset) * np.exp(-SERSIC_B * (radius / 0.25 - 1))
 
 
-def amplitude_by_hand(preset):
+def amplitude_in_numpy(preset):
     if preset == "model_i":
         return 20.0
     counts_per_second = 10 ** ((ZERO_POINTS[preset] - 20) / 2.5)
     return counts_per_second / (2 * np.pi * 0.25**2 * np.exp(SERSIC_B) * SERSIC_B**-2 * gamma(2))
 
 
-def gaussian_by_hand(sigma_pixels, truncation):
+def gaussian_in_numpy(sigma_pixels, truncation):
     reach = int(truncation * sigma_pixels + 0.5)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_pixels) ** 2)
     return weights / weights.sum()
 
 
-def blur_by_hand(image, kernel):
+def blur_in_numpy(image, kernel):
     reach = len(kernel) // 2
     padded = np.pad(image, ((0, 0), (reach, reach)), mode="edge")
     columns = image.shape[1]
@@ -167,11 +168,11 @@ def blur_by_hand(image, kernel):
 
 @pytest.mark.parametrize("class_name", CLASSES)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_image_agrees_with_a_simulation_by_hand(preset, class_name):
+def test_image_agrees_with_a_simulation_in_numpy(preset, class_name):
     lens = some_lens(preset, class_name)
-    image, by_hand = render.render_model(lens), image_by_hand(lens)
-    assert image.shape == render.image_shape(preset) == by_hand.shape
-    assert np.abs(image - by_hand).max() < 1e-7 * by_hand.max()
+    image, expected = render.render_model(lens), image_in_numpy(lens)
+    assert image.shape == render.image_shape(preset) == expected.shape
+    assert np.abs(image - expected).max() < 1e-7 * expected.max()
 
 
 @pytest.mark.parametrize("preset", ["model_ii", "model_iii"])
@@ -222,13 +223,13 @@ def test_model_i_counts_have_their_poisson_noise_twice():
     assert pulls.std() == pytest.approx(1, abs=0.03)
 
 
-def test_model_i_is_noisy_whether_asked_or_not():
+def test_model_i_is_always_noisy():
     lens = some_lens("model_i")
     assert np.array_equal(render.render_image(lens), render.render_image(lens, noise=True))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_noise_belongs_to_the_lens(preset):
+def test_noise_is_determined_by_the_lens(preset):
     lens = some_lens(preset)
     image = render.render_image(lens, noise=True)
     other = render.render_image(replace(lens, noise_seed=lens.noise_seed + 1), noise=True)
@@ -241,3 +242,21 @@ def test_smooth_image_is_that_of_the_lens_without_substructure():
     smooth = render.render_smooth(lens)
     assert np.array_equal(smooth, render.render_image(without_substructure(lens)))
     assert np.abs(render.render_image(lens) - smooth).max() > 1e-3 * smooth.max()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_pixel_scale_is_that_of_the_instrument(preset):
+    scale = render.pixel_scale_arcsec(preset)
+    assert scale == render.instrument_for(preset, 0).simulation.pixel_scale
+    assert scale == pytest.approx(CAMERAS[preset][1], abs=1e-3)
+
+
+@pytest.mark.parametrize("function", [render.pixel_scale_arcsec, render.deflection_scale])
+def test_unknown_presets_are_refused(function):
+    with pytest.raises(RequestError, match="unknown preset 'model_iv'; known: model_i, "):
+        function("model_iv")
+
+
+def test_a_lens_of_model_i_needs_an_exposure_time():
+    with pytest.raises(ValueError, match="exposure_time_s must be set"):
+        render.render_image(bare_lens("model_i"))

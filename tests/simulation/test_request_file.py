@@ -28,7 +28,7 @@ def claim_with_seed(folder, seed):
     return seed
 
 
-def test_record_says_what_was_asked_for_and_what_made_it(request_, tmp_path):
+def test_record_contains_the_options_and_the_versions(request_, tmp_path):
     assert claim_folder(request_) == {}
     found = record(tmp_path)
     versions = found.pop("versions")
@@ -55,33 +55,35 @@ def test_record_says_what_was_asked_for_and_what_made_it(request_, tmp_path):
         ({"classes": ("cdm", "no_sub")}, "classes"),
     ],
 )
-def test_contradictions_are_refused_by_name(request_, tmp_path, changes, key):
+def test_contradictions_are_named(request_, tmp_path, changes, key):
     claim_folder(request_)
     before = record(tmp_path)
-    with pytest.raises(RequestError, match=rf"another simulation, by {key} \(there .*\)$"):
+    with pytest.raises(
+        RequestError, match=rf"another simulation, which differs in {key} \(recorded .*\); "
+    ):
         claim_folder(replace(request_, **changes))
     assert record(tmp_path) == before
 
 
 def test_all_keys_that_differ_are_named(request_):
     claim_folder(request_)
-    with pytest.raises(RequestError, match=r"by preset .*, seed .*, noise .*, count "):
+    with pytest.raises(RequestError, match=r"in preset .*, seed .*, noise .*, count "):
         claim_folder(replace(request_, preset="model_i", seed=0, count=1))
 
 
-def test_a_training_split_is_not_taken_for_a_test_split(request_, tmp_path):
+def test_the_record_of_a_training_split_is_refused_for_a_test_split(request_, tmp_path):
     test_request = replace(request_, out=tmp_path / "sim", split="test")
     test_request.folder.mkdir()
     claim_folder(replace(request_, out=tmp_path))
     (tmp_path / "simulation.json").rename(test_request.folder / "simulation.json")
-    with pytest.raises(RequestError, match="by split"):
+    with pytest.raises(RequestError, match="in split"):
         claim_folder(test_request)
 
 
 @pytest.mark.parametrize(
     "changes", [{}, {"shard": (2, 3)}, {"count": 11}, {"classes": ("axion", "cdm", "no_sub")}]
 )
-def test_the_same_or_more_is_welcome(request_, tmp_path, changes):
+def test_the_same_request_or_a_larger_one_is_accepted(request_, tmp_path, changes):
     claim_folder(request_)
     more = replace(request_, **changes)
     claim_folder(more)
@@ -97,7 +99,7 @@ def test_other_versions_are_reported(request_, tmp_path):
     assert claim_folder(request_) == {"lenstronomy": "1.0"}
 
 
-def test_images_of_other_origin_are_not_mixed_in(request_, tmp_path):
+def test_images_without_a_record_are_not_mixed_with_simulations(request_, tmp_path):
     (tmp_path / "cdm").mkdir()
     (tmp_path / "cdm" / "cdm_sim_1061178458093.npy").touch()
     with pytest.raises(RequestError, match="simulations don't mix with other images"):
@@ -106,13 +108,13 @@ def test_images_of_other_origin_are_not_mixed_in(request_, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"preset": "model_ii"}'])
-def test_a_broken_record_is_refused(request_, tmp_path, content):
+def test_a_damaged_record_is_refused(request_, tmp_path, content):
     (tmp_path / "simulation.json").write_text(content)
     with pytest.raises(RequestError, match=r"simulation\.json (is not readable|lacks)"):
         claim_folder(request_)
 
 
-def test_of_many_requests_at_once_one_gets_the_folder(tmp_path):
+def test_one_of_many_simultaneous_requests_claims_the_folder(tmp_path):
     tasks = [(str(tmp_path), seed) for seed in range(24)]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         winners = {seed for seed in pool.starmap(claim_with_seed, tasks, chunksize=1)} - {None}

@@ -1,4 +1,4 @@
-"""`python -m deeplens_tf.evaluate`: a fine-tuned model to metrics, predictions and figures."""
+"""`python -m deeplens_tf.evaluate`: metrics, predictions and figures of a fine-tuned model."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -15,41 +15,41 @@ from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
 
-def parser() -> StageParser:
-    """Return the stage's command line."""
-    words = stage_parser("evaluate", "Score a fine-tuned model on every test image, once each.")
-    words.add_argument(
+def build_parser() -> StageParser:
+    """Return the parser of the stage's command line."""
+    parser = stage_parser("evaluate", "Score a fine-tuned model on every test image, once each.")
+    parser.add_argument(
         "--run",
         "--run-dir",
         metavar="PATH",
         dest="run",
         help="the run to evaluate (without it: the newest fine-tuning run)",
     )
-    words.add_argument(
+    parser.add_argument(
         "--probe",
         choices=["linear", "knn"],
-        help="probe the run's frozen encoder, and the same network untrained beside it, with the "
-        "share of the labels that --set finetune.fraction=F names",
+        help="probe the frozen encoder of the run, and the same network untrained for comparison, "
+        "with the fraction of the labels given by --set finetune.fraction=F",
     )
-    words.add_argument(
+    parser.add_argument(
         "--head",
         choices=["classification", "regression"],
         default="classification",
-        help="what the probe predicts; a fine-tuned run knows its own",
+        help="what the probe predicts; for a fine-tuned run, its own head is used",
     )
-    words.add_argument(
+    parser.add_argument(
         "--data",
         metavar="PATH",
-        help="score on these images, not the run's own; the report, which names them, replaces "
-        "the one of the same split",
+        help="score on these images instead of the run's own; the report, which names them, "
+        "replaces that of the same split",
     )
-    add_set_option(words)
-    return words
+    add_set_option(parser)
+    return parser
 
 
-def main(words: Sequence[str]) -> None:
-    """Run the stage on the command line's words."""
-    arguments = parser().parse_args(words)
+def main(argv: Sequence[str]) -> None:
+    """Run the stage with the arguments of the command line."""
+    arguments = build_parser().parse_args(argv)
     run = Run(Path(arguments.run)) if arguments.run else _newest(arguments.probe)
     run.load_config()
     if arguments.probe is None and not run.model.is_file():
@@ -62,31 +62,31 @@ def main(words: Sequence[str]) -> None:
     import_tensorflow()
     from deeplens_tf.evaluation.report_folder import summary_table
 
-    folder, metrics = _measure(run, config, arguments)
+    folder, metrics = _evaluate(run, config, arguments)
+    if "control" in metrics:
+        print_lines("control, the same network untrained:")
+        print_lines(*summary_table(metrics["control"]).split("\n"))
+        print_lines("pretrained:")
     print_lines(*summary_table(metrics).split("\n"))
     print_lines(f"report: {folder}")
 
 
-def _measure(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dict[str, Any]]:
-    from deeplens_tf.evaluation.model_report import evaluate
-    from deeplens_tf.evaluation.probe_report import evaluate_probe
-    from deeplens_tf.evaluation.report_folder import summary_table
-
+def _evaluate(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dict[str, Any]]:
     if arguments.probe is None:
-        return evaluate(run, config)
-    folder, metrics = evaluate_probe(run, config, arguments.head, arguments.probe)
-    print_lines("control, the same network untrained:")
-    print_lines(*summary_table(metrics["control"]).split("\n"))
-    print_lines("pretrained:")
-    return folder, metrics
+        from deeplens_tf.evaluation.model_report import evaluate_run
+
+        return evaluate_run(run, config)
+    from deeplens_tf.evaluation.probe_report import evaluate_probe
+
+    return evaluate_probe(run, config, arguments.head, arguments.probe)
 
 
 def _newest(probe: str | None) -> Run:
     product, kind = (MODEL, "fine-tuning") if probe is None else (ENCODER, "pretraining")
     run = newest_run(product)
     if run is None:
-        raise RequestError(f"no {kind} run under runs/: make one first, or give --run")
-    unfinished = "" if run.facts().get("finished") else ", not finished: as far as it has come"
+        raise RequestError(f"no {kind} run under runs/: start one first, or give --run")
+    unfinished = "" if run.facts().get("finished") else ", unfinished: its latest state is used"
     print_lines(f"run: {run.folder}, the newest {kind} run{unfinished}")
     return run
 

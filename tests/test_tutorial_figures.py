@@ -1,4 +1,4 @@
-"""Figures of the tutorials: the numbers that are drawn are those that were given."""
+"""Figures of the tutorials: the drawn numbers are the given ones."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tutorial_figures import (
     vortex_figure,
 )
 
-from deeplens_tf.figures.picture_files import save_figure
+from deeplens_tf.figures import save_figure
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_residuals_are_in_per_cent_of_the_brightest_pixel_and_centred_on_zero(le
     save_figure(figure, tmp_path / "substructure.png")
 
 
-def test_the_part_that_is_shown_can_be_chosen(lenses):
+def test_the_part_to_show_can_be_chosen(lenses):
     figure = substructure_figure(*lenses, ["a", "b"], 0.1, half_side_arcsec=0.5, title="Zoom")
     assert figure.get_suptitle() == "Zoom"
     for axes in figure.axes[:4]:
@@ -51,14 +51,14 @@ def test_lengths_that_differ_are_refused(lenses):
         substructure_figure([], [], [], 0.1)
 
 
-def test_the_residual_of_the_central_square_and_of_the_whole_image():
+def test_the_residual_of_the_central_square_and_of_the_complete_image():
     smooth = np.zeros((8, 8))
     image = smooth.copy()
     image[2:6, 2:6] = 4.0
-    image[3, 3] = 8.0  # of 16 central pixels one is 8, the others are 4
+    image[3, 3] = 8.0  # one of the 16 central pixels is 8, the others are 4
     central = np.sqrt((15 * 16 + 64) / 16) / 8
     assert residual_rms_percent(image, smooth, side=4) == pytest.approx(100 * central)
-    assert residual_rms_percent(image, smooth) == pytest.approx(50 * central)  # a quarter is full
+    assert residual_rms_percent(image, smooth) == pytest.approx(50 * central)  # 3 of 4 are 0
     assert residual_rms_percent(image, image) == 0
     with pytest.raises(ValueError, match="from 1 to 8"):
         residual_rms_percent(image, smooth, side=9)

@@ -1,6 +1,6 @@
-"""How an encoder came to its features, in words: from what a run's folder says of itself.
+"""How an encoder was made, as printable text: from the records of the runs that made it.
 
-A run folder may come from a stranger: what is read of it is checked and made printable.
+A run folder may be untrusted: its records are checked, and made safe to print.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,79 +13,89 @@ from deeplens_tf.terminal import printable
 SUPERVISED = "supervised"
 MAX_TEXT_LENGTH = 200
 DIGEST_LENGTH = 12
-DIGESTS = ("data", "sha256", "data of the probe")
+DATA_OF_PROBE = "data of the probe"
+DIGESTS = ("data", "sha256", DATA_OF_PROBE)
 
 
 def method_of(origin: Mapping[str, Any]) -> str:
-    """Return how the features were made: the method, and whether labels had a part in it.
+    """Return how the features were learnt: the method, and whether labels were used.
 
     Args:
-        origin: as `training.runs.features_origin` returns.
+        origin: as `runs.provenance.features_origin` returns.
 
     Returns:
         Such as "byol", "supervised", "byol + supervised"; "" for random weights.
     """
-    method = "" if origin["method"] is None else named(origin["method"])
+    method = "" if origin["method"] is None else printable_name(origin["method"])
     supervised = SUPERVISED if origin.get("supervised") is True else ""
     return " + ".join(part for part in (method, supervised) if part)
 
 
-def pretext_of(origin: Mapping[str, Any]) -> str:
-    """Return the views of the pretraining; "" where there was none."""
-    return ", ".join(named(name) for name in origin.get("pretexts", []))
+def augmentations_of(origin: Mapping[str, Any]) -> str:
+    """Return the augmentations of the pretraining; "" without one."""
+    return ", ".join(printable_name(name) for name in origin.get("pretexts", []))
 
 
 def origin_seeds(origin: Mapping[str, Any]) -> list[int]:
-    """Return the seeds of the runs that made an encoder, the last one's first."""
+    """Return the seeds of the runs that made an encoder, the last one first."""
     return [_seed(step["seed"]) for step in _steps(origin) if "seed" in step]
 
 
 def origin_settings(origin: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings of the runs that made an encoder, each under its place in the row."""
+    """Return the settings of the runs that made an encoder, the last run first.
+
+    The keys of the last run begin with "encoder's ", those of the run before it with "encoder's
+    encoder's ", and so on.
+    """
     found: dict[str, str] = {}
-    for place, step in enumerate(_steps(origin)):
+    prefix = ""
+    for step in _steps(origin):
         settings = step.get("settings") or {"train.epochs": step.get("epochs")}
-        if step.get("method") == UNKNOWN:  # a file is told from others by its content alone
+        if step.get("method") == UNKNOWN:  # only the content distinguishes such files
             settings = {**settings, "sha256": step.get("sha256")}
-        whose = "encoder's " * (place + 1)
-        found |= {f"{whose}{key}": value for key, value in shown_settings(settings).items()}
+        prefix += "encoder's "
+        found |= {f"{prefix}{key}": value for key, value in printable_settings(settings).items()}
     return found
 
 
 def architecture_of(config: Config) -> str:
-    """Return the encoder that a configuration describes, in words."""
+    """Return a description of the encoder of a configuration."""
     options = [f"{key} {value}" for key, value in config.encoder.options().items()]
     size = f"{config.data.image_size} pixels"
     bands = [f"{config.data.bands} bands"] if config.data.bands else []
-    return ", ".join([named(config.encoder.name), *options, size, *bands])
+    return ", ".join([printable_name(config.encoder.name), *options, size, *bands])
 
 
-def shown_settings(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings as printable words, digests shortened."""
+def printable_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings as printable text, with shortened digests.
+
+    Raises:
+        ValueError: a key is not a name, or a value is not a plain value.
+    """
     return {
-        named(key): shown(value)[: DIGEST_LENGTH if key in DIGESTS else None]
+        printable_name(key): printable_value(value)[: DIGEST_LENGTH if key in DIGESTS else None]
         for key, value in settings.items()
     }
 
 
-def shown(value: Any) -> str:
-    """Return the value of a setting as a printable text.
+def printable_value(value: Any) -> str:
+    """Return the value of a setting as printable text.
 
     Raises:
-        ValueError: it is no plain value, or longer than any of ours.
+        ValueError: it is not a plain value, or longer than `MAX_TEXT_LENGTH`.
     """
     if isinstance(value, list | tuple):
-        return named(", ".join(shown(item) for item in value))
+        return printable_name(", ".join(printable_value(item) for item in value))
     if not isinstance(value, str | int | float | None):
         raise ValueError(f"{value!r:.40} where a setting should be")
-    return named("null" if value is None else str(value))
+    return printable_name("null" if value is None else str(value))
 
 
-def named(value: Any) -> str:
-    """Return a name as a printable text.
+def printable_name(value: Any) -> str:
+    """Return a name as printable text.
 
     Raises:
-        ValueError: it is no text, or longer than any of ours.
+        ValueError: it is not text, or longer than `MAX_TEXT_LENGTH`.
     """
     if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH:
         raise ValueError(f"{value!r:.40} where a name should be")
@@ -93,7 +103,7 @@ def named(value: Any) -> str:
 
 
 def _steps(origin: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the runs that made an encoder, the last one first; random weights are no run."""
+    """Yield the runs that made an encoder, the last one first; random weights yield none."""
     while isinstance(origin, Mapping) and (origin.get("method") or origin.get("supervised")):
         yield origin
         origin = origin.get("before", {})

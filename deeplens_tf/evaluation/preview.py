@@ -1,11 +1,12 @@
-"""A look at the pretexts: originals beside the two views that pretraining would see."""
+"""A preview of the augmentations: images next to the two views that pretraining uses."""
 
 from pathlib import Path
 
 import numpy as np
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import PreparedData, open_data, pretraining_batches
+from deeplens_tf.data.batches import build_augment, pretraining_batches
+from deeplens_tf.data.prepared_data import PreparedData, open_data
 from deeplens_tf.figures.image_grids import views_grid
 from deeplens_tf.figures.picture_files import save_figure
 
@@ -17,8 +18,8 @@ def draw_preview(config: Config, path: Path) -> None:
     """Draw a few training images of each class with their views of the first epoch.
 
     Args:
-        config: names the data and the pretexts.
-        path: the picture, .png or .pdf.
+        config: names the data and the augmentations.
+        path: of the figure, .png or .pdf.
 
     Raises:
         RequestError: no such data.
@@ -26,16 +27,17 @@ def draw_preview(config: Config, path: Path) -> None:
     """
     data = open_data(config)
     size = min(data.count("train"), MAX_BATCH)
-    batch = next(iter(pretraining_batches(data, "train", config.augment, size, None)))
+    augment = build_augment(config.augment)
+    batch = next(iter(pretraining_batches(data, "train", augment, size, None)))
     rows = _some_of_each(data, size)
-    views = [batch[key].numpy()[rows] for key in ("image", "view_1", "view_2")]
-    pretexts = ", ".join(config.augment.views) or "none"
+    image, view_1, view_2 = (batch[key].numpy()[rows] for key in ("image", "view_1", "view_2"))
+    title = f"Augmentations: {', '.join(config.augment.views) or 'none'}"
     names = [data.classes[k] for k in batch["label"].numpy()[rows]] if data.classes else None
-    save_figure(views_grid(*views, title=f"Pretexts: {pretexts}", names=names), path)
+    save_figure(views_grid(image, view_1, view_2, title=title, names=names), path)
 
 
 def _some_of_each(data: PreparedData, size: int) -> np.ndarray:
-    """Return rows of the first `size` images in stored order: as many of each class."""
+    """Return rows among the first `size` images in stored order, equally many of each class."""
     labels = data.index("train")["label"].to_numpy()[:size]
     per_label = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return np.concatenate([rows[: max(1, ROWS // len(per_label))] for rows in per_label])

@@ -1,4 +1,4 @@
-"""`evaluation/<split>/` of a run folder: metrics.json, predictions.csv and figures, as a whole."""
+"""`evaluation/<split>/` of a run folder: metrics.json, predictions.csv and figures."""
 
 import json
 import math
@@ -27,27 +27,24 @@ def write_report(
     figures: Mapping[str, Figure] | None = None,
     folder_name: str | None = None,
 ) -> Path:
-    """Write the report of one split, replacing a former one only once the new one is complete.
+    """Write the report of one split; it replaces an earlier one only when it is complete.
 
     Args:
         run_dir: folder of the run.
-        metrics: must hold `split`; what is not finite becomes null.
-        predictions: one row per image, as `classification_predictions` returns, or none.
-        figures: file name without ending -> figure, or none.
-        folder_name: of the report; None for the split's name.
+        metrics: must contain `split`; values that are not finite become null.
+        predictions: one row per image, as `classification_predictions` returns, or None.
+        figures: file name without extension -> figure, or None.
+        folder_name: of the report; None for the name of the split.
 
     Returns:
-        The folder `<run_dir>/evaluation/<split>`, or of that other name.
+        The folder `<run_dir>/evaluation/<split>` or `<run_dir>/evaluation/<folder_name>`.
 
     Raises:
-        ValueError: `split` or a figure's name is missing or no plain name.
-        OSError: the folder cannot be written; a former report is then still in place.
+        ValueError: `split` or the name of a figure is missing or not a plain name.
+        OSError: the folder cannot be written; an earlier report is then unchanged.
     """
-    target = (
-        Path(run_dir)
-        / "evaluation"
-        / (_plain_name(folder_name or metrics.get("split"), "metrics['split']"))
-    )
+    name = _plain_name(folder_name or metrics.get("split"), "metrics['split']")
+    target = Path(run_dir) / "evaluation" / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with draft_folder(target) as draft:
         _write_contents(draft, metrics, predictions, figures or {})
@@ -73,11 +70,11 @@ def classification_predictions(
         Columns `file`, `label`, `predicted` (class names) and `p_<class>` for each class.
 
     Raises:
-        ValueError: lengths that differ, or what `classification_metrics` refuses.
+        ValueError: lengths that differ, or as `classification_metrics`.
     """
     labels, probabilities = checked_classes(labels, probabilities, class_names)
     names = np.asarray(class_names, object)
-    columns = {
+    columns: dict[str, ArrayLike] = {
         "file": [str(file) for file in files],
         "label": names[labels],
         "predicted": names[probabilities.argmax(axis=1)],
@@ -116,18 +113,19 @@ def regression_predictions(
 
 
 def summary_table(metrics: Mapping[str, Any]) -> str:
-    """Return the scalar figures of `metrics`, one a line, with their 95 % intervals.
+    """Return the scalar values of `metrics`, one per line, with their 95 % intervals.
 
     Args:
         metrics: as `classification_metrics` or `regression_metrics` returns, with `split` and
-            `intervals_95` where known.
+            `intervals_95` if known.
 
     Returns:
         Plain text without a final newline.
     """
     intervals = metrics.get("intervals_95", {})
     rows = [
-        (printable(name), _figure(value, intervals.get(name))) for name, value in _scalars(metrics)
+        (printable(name), _with_interval(value, intervals.get(name)))
+        for name, value in _scalars(metrics)
     ]
     width = max((len(name) for name, _ in rows), default=0)
     head = f"{metrics.get('split', 'unnamed')} split, {metrics['n_test']} images"
@@ -135,7 +133,7 @@ def summary_table(metrics: Mapping[str, Any]) -> str:
 
 
 def _scalars(metrics: Mapping[str, Any]) -> list[tuple[str, float | None]]:
-    """Return the figures to print; those of a class under the name their interval has."""
+    """Return the values to print; those of a class have the name of their interval."""
     per_class = {"per_class_auc": metrics.get("per_class_auc", {})}
     report = metrics.get("classification_report", {})
     per_class |= {f"classification_report.{label}": row for label, row in report.items()}
@@ -145,7 +143,7 @@ def _scalars(metrics: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     return [(k, v) for k, v in flat.items() if v is None or isinstance(v, float)]
 
 
-def _figure(value: float | None, interval: Sequence[float] | None) -> str:
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     text = "undefined" if value is None else f"{value:.4f}"
     if interval and value is not None:
         text += f"  [{interval[0]:.4f}, {interval[1]:.4f}]"
@@ -163,11 +161,10 @@ def _write_contents(
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
     if predictions is not None:
         predictions.to_csv(
-            # A file's name need not be text.
             folder / "predictions.csv",
             index=False,
             lineterminator="\n",
-            errors="surrogateescape",
+            errors="surrogateescape",  # a file name need not be valid Unicode
         )
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / f"{_plain_name(name, 'figure')}.png")
@@ -176,13 +173,13 @@ def _write_contents(
 def _plain_name(name: object, what: str) -> str:
     if not isinstance(name, str) or not FOLDER_NAME.fullmatch(name):
         raise ValueError(
-            f"{what} must be a name of letters, digits, '_', '.' and '-'. Received: {name!r}"
+            f"{what} must consist of letters, digits, '_', '.' and '-'. Received: {name!r}"
         )
     return name
 
 
 def _json_value(value: Any) -> Any:
-    """Turn NumPy into plain Python, and what is not finite into None: JSON has no NaN."""
+    """Convert NumPy to plain Python, and values that are not finite to None: JSON has no NaN."""
     if isinstance(value, Mapping):
         return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

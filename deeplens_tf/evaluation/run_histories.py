@@ -1,4 +1,4 @@
-"""The training histories of several runs, read to be drawn over each other."""
+"""The training histories of several runs, to draw them in one figure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ def read_histories(folders: Sequence[Path]) -> dict[str, pd.DataFrame]:
     """Read `history.csv` of each run that has one.
 
     Args:
-        folders: of runs, which may come from strangers.
+        folders: of runs, which may be untrusted.
 
     Returns:
-        Name of the run, its path where two have one name -> table with a row for each epoch;
-        what is too large to be drawn is missing in it.
+        Name of the run, or its path if two runs share a name -> table with a row per epoch;
+        values too large to be drawn are NaN.
 
     Raises:
-        RequestError: a file that is no history.
+        RequestError: a file is not a history.
     """
     names = [folder.name for folder in folders]
     return {

@@ -1,6 +1,7 @@
-"""Figures of a test set's results: arrays in, a matplotlib Figure out."""
+"""Figures of a classifier's results on a test set."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,10 @@ from deeplens_tf.figures.style import (
     line_colours,
     name_axes,
 )
-from deeplens_tf.metrics.classification import checked_classes, expected_calibration_error
-from deeplens_tf.metrics.weighted import FloatArray, area_under_curve
+from deeplens_tf.metrics.classification import checked_classes
+from deeplens_tf.metrics.weighted import FloatArray, area_under_curve, unit_weights
+
+DIAGONAL: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.2}
 
 
 @in_house_style
@@ -34,15 +37,15 @@ def roc_curves(
         title: of the panel.
 
     Returns:
-        The figure; a class that is absent or alone is named in the legend without a curve.
+        The figure; a class that is absent or the only one is named in the legend without a curve.
 
     Raises:
-        ValueError: labels and probabilities that do not fit together.
+        ValueError: labels and probabilities that do not match.
     """
     labels, probabilities = checked_classes(labels, probabilities, class_names)
     figure = Figure(figsize=(5.6, 5.4))
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2, label="chance")
+    axes.plot([0, 1], [0, 1], label="chance", **DIAGONAL)
     for k, colour in enumerate(line_colours(len(class_names))):
         _draw_roc_curve(axes, labels == k, probabilities[:, k], class_names[k], colour)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -56,7 +59,7 @@ def roc_curves(
 def _draw_roc_curve(
     axes: Axes, is_class: NDArray[np.bool_], scores: FloatArray, name: str, colour: str
 ) -> None:
-    area = area_under_curve(is_class, scores, np.ones((1, len(scores))))[0]
+    area = area_under_curve(is_class, scores, unit_weights(len(scores)))[0]
     if np.isnan(area):
         axes.plot([], [], label=f"{name}: area undefined here", color=colour)
         return
@@ -68,7 +71,7 @@ def _draw_roc_curve(
 def confusion_matrix_figure(
     matrix: ArrayLike, class_names: Sequence[str], title: str = ""
 ) -> Figure:
-    """Draw a confusion matrix: counts, coloured by their share of the true class.
+    """Draw a confusion matrix: counts, coloured by their fraction of the true class.
 
     Args:
         matrix: shape (classes, classes), rows true, columns predicted.
@@ -79,30 +82,32 @@ def confusion_matrix_figure(
         The figure.
     """
     matrix = np.asarray(matrix)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)  # (classes, classes)
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)  # (classes, classes)
     size = 3.2 + 0.9 * len(matrix)
     figure = Figure(figsize=(size + 0.8, size))
     axes = figure.subplots()
-    cells = axes.imshow(shares, cmap=MATRIX_COLOURS, vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares):
-        text = f"{matrix[row, column]:,}\n{share:.1%}"
-        axes.text(
-            column, row, text, ha="center", va="center", color="black" if share > 0.5 else "white"
-        )
+    cells = axes.imshow(fractions, cmap=MATRIX_COLOURS, vmin=0, vmax=1)
+    for (row, column), fraction in np.ndenumerate(fractions):
+        text = f"{matrix[row, column]:,}\n{fraction:.1%}"
+        colour = "black" if fraction > 0.5 else "white"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
     axes.set_xticks(range(len(matrix)), class_names)
     axes.set_yticks(range(len(matrix)), class_names)
     axes.grid(False)
     name_axes(axes, title or "Confusion matrix", "predicted class", "true class")
-    figure.colorbar(cells, label="share of the true class", shrink=0.8)
+    figure.colorbar(cells, label="fraction of the true class", shrink=0.8)
     return figure
 
 
 @in_house_style
-def reliability_figure(reliability: Mapping[str, Sequence], title: str = "") -> Figure:
+def reliability_figure(
+    reliability: Mapping[str, Sequence], calibration_error: float, title: str = ""
+) -> Figure:
     """Draw accuracy against confidence, with the number of images of each bin below.
 
     Args:
-        reliability: the columns that `metrics.reliability_curve` returns.
+        reliability: the columns that `reliability_curve` returns.
+        calibration_error: the expected calibration error, named in the legend.
         title: of the upper panel.
 
     Returns:
@@ -112,18 +117,17 @@ def reliability_figure(reliability: Mapping[str, Sequence], title: str = "") -> 
     filled = curve[curve["count"] > 0].astype(float)
     figure = Figure(figsize=(5.6, 6.2))
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2, label="calibrated")
-    error = expected_calibration_error(dict(reliability))
+    upper.plot([0, 1], [0, 1], label="calibrated", **DIAGONAL)
     upper.plot(
         filled["confidence"],
         filled["accuracy"],
         "o-",
         color=PALETTE[0],
-        label=f"model, calibration error {error:.3f}",
+        label=f"model, calibration error {calibration_error:.3f}",
     )
     upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
     upper.legend(loc="upper left")
-    name_axes(upper, title or "Reliability", "", "accuracy (share correct)")
+    name_axes(upper, title or "Reliability", "", "accuracy (fraction correct)")
     widths = curve["high"] - curve["low"]
     lower.bar(
         curve["low"], curve["count"], widths, align="edge", color=PALETTE[0], edgecolor="white"

@@ -1,6 +1,6 @@
 """Grids of images, all in one colour map (`style.IMAGE_COLOURS`).
 
-The first row of an image is drawn at the bottom, as astronomers do: y points upwards.
+The first row of an image is drawn at the bottom, as is usual in astronomy: y points upwards.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,27 +21,27 @@ def image_grid(
     title: str = "",
     pixel_scale_arcsec: float | Sequence[float] | None = None,
 ) -> Figure:
-    """Show images side by side, each from its own faintest to its own brightest pixel.
+    """Show images side by side, each scaled from its faintest to its brightest pixel.
 
     Args:
-        images: n arrays of shape (H, W) or (H, W, bands); three bands that differ are shown as
-            red, green, blue, any other number as their mean.
+        images: n arrays of shape (H, W) or (H, W, bands). Three bands that differ are shown as
+            red, green and blue; any other number of bands is shown as their mean.
         titles: n titles.
         columns: images in a row.
         title: of the figure.
-        pixel_scale_arcsec: side of a pixel, drawn as a bar in the first image; of one pixel for
-            each image, as a bar in each; None where it isn't known.
+        pixel_scale_arcsec: side of a pixel. One number draws a bar of 1 arcsec in the first
+            image, a number for each image draws a bar in each; None draws no bar.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: no images, or another number of titles or of pixels' sides.
+        ValueError: no images, or the number of titles or pixel scales differs from theirs.
     """
     pictures = [_picture(image) for image in images]
     if not pictures or (titles is not None and len(titles) != len(pictures)):
         raise ValueError(
-            "image_grid needs at least one image, and one title for each where titles are given. "
+            "images must hold at least one image, and titles one for each. "
             f"Received: {len(pictures)} images, titles={titles}"
         )
     bars_arcsec = _bars(pixel_scale_arcsec, len(pictures))
@@ -69,7 +69,7 @@ def views_grid(
     names: Sequence[str] | None = None,
     pixel_scale_arcsec: float | None = None,
 ) -> Figure:
-    """Show each image in a row with its two augmented views, on the image's own scale.
+    """Show each image in a row with its two augmented views, on the scale of the image.
 
     Args:
         images: shape (n, H, W) or (n, H, W, bands), before augmentation.
@@ -77,13 +77,13 @@ def views_grid(
         view_2: the same shape.
         title: of the figure.
         names: n names, one for each row.
-        pixel_scale_arcsec: side of a pixel, drawn as a bar in the first image.
+        pixel_scale_arcsec: side of a pixel; draws a bar of 1 arcsec in the first image.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: no images, unequal shapes, or another number of names.
+        ValueError: no images, unequal shapes, or a number of names that differs from n.
     """
     columns = {"image": images, "view 1": view_1, "view 2": view_2}
     figure = _rows(columns, title or "Images and their augmented views", names)
@@ -95,12 +95,12 @@ def views_grid(
 def inpainting_grid(
     images: ArrayLike, masked: ArrayLike, inpainted: ArrayLike, title: str = ""
 ) -> Figure:
-    """Show each image in a row, what was left of it and what was made of that.
+    """Show each image in a row with its masked and its inpainted version.
 
     Args:
         images: shape (n, H, W) or (n, H, W, bands).
-        masked: the same shape; the dropped pixels are 0.
-        inpainted: the same shape; the dropped pixels are predicted.
+        masked: the same shape; the masked pixels are 0.
+        inpainted: the same shape; the masked pixels are predicted.
         title: of the figure.
 
     Returns:
@@ -121,10 +121,14 @@ def _rows(
     shapes = [stack.shape for stack in stacks]
     if len(set(shapes)) != 1 or not len(stacks[0]):
         names = ", ".join(name.replace(" ", "_") for name in columns)
-        raise ValueError(f"{names} must have one shape, of one image or more. Received: {shapes}")
+        raise ValueError(
+            f"{names} must have one shape, with at least one image. Received: {shapes}"
+        )
     examples = len(stacks[0])
     if row_names is not None and len(row_names) != examples:
-        raise ValueError(f"{examples} rows need as many names. Received: {list(row_names)}")
+        raise ValueError(
+            f"names must hold one for each of {examples} rows. Received: {list(row_names)}"
+        )
     figure = Figure(figsize=(len(columns) * 1.9 + 0.2, 1.95 * examples + 1.1))
     panels = figure.subplots(examples, len(columns), squeeze=False)
     for row in range(examples):
@@ -141,7 +145,7 @@ def _rows(
 
 
 def _picture(image: ArrayLike) -> NDArray[np.float64]:
-    """Return shape (H, W), or (H, W, 3) where three bands really are a colour image."""
+    """Return shape (H, W), or (H, W, 3) for three bands that are not all equal."""
     pixels = np.asarray(image, np.float64)
     if pixels.ndim == 2:
         return pixels
@@ -167,8 +171,8 @@ def _show(
 def _bars(
     pixel_scale_arcsec: float | Sequence[float] | None, images: int
 ) -> Sequence[float | None]:
-    """Return for each image the side of the pixels that its bar is drawn for, or None."""
-    if pixel_scale_arcsec is None or np.ndim(pixel_scale_arcsec) == 0:
+    """Return the pixel scale of each image's bar, None for images without one."""
+    if not isinstance(pixel_scale_arcsec, Sequence | np.ndarray):
         return [pixel_scale_arcsec, *[None] * (images - 1)]
     if len(pixel_scale_arcsec) != images:
         raise ValueError(
@@ -179,7 +183,7 @@ def _bars(
 
 
 def _draw_bar(axes: Axes, picture: NDArray[np.float64], pixel_scale_arcsec: float | None) -> None:
-    """Draw one arcsec into the lower left corner."""
+    """Draw a bar of 1 arcsec in the lower left corner."""
     if pixel_scale_arcsec is None:
         return
     height, width = picture.shape[:2]

@@ -1,4 +1,4 @@
-"""Predicted against true mass."""
+"""Figures of a regression's results on a test set."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +13,10 @@ from deeplens_tf.metrics.regression import checked_values
 from deeplens_tf.metrics.weighted import FloatArray
 
 MAX_POINTS_WITH_BARS = 300
-"""Up to here each point can carry its own error bar and still be seen."""
+"""With more points their error bars would hide each other."""
 
-
-IMAGES_PER_BIN = 20
-"""A bin of mass with fewer has no percentiles worth drawing."""
+MIN_IMAGES_PER_BIN = 20
+"""Percentiles of fewer images are too noisy to draw."""
 
 
 @in_house_style
@@ -29,14 +28,14 @@ def predicted_against_true(
     title: str = "",
     marks: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Draw each prediction over its own truth, and the residuals by mass below.
+    """Draw each prediction against its true value, and the residuals below.
 
     Args:
         true_log10: shape (n,), log10 of the true mass in eV.
         predicted_log10: shape (n,), in the same order.
-        std_dex: shape (n,), predicted standard deviations, where the model has them: drawn as
-            error bars for few points, and as their mean in each bin of mass below.
-        quantity: what the logarithm is of, with its unit.
+        std_dex: shape (n,), predicted standard deviations, if the model has them: drawn as
+            error bars of the points (if these are few) and as their mean per bin of mass.
+        quantity: the quantity whose logarithm is drawn, with its unit.
         title: of the upper panel.
         marks: name -> log10 of a true mass, drawn as a vertical line through both panels.
 
@@ -57,7 +56,8 @@ def predicted_against_true(
     name_axes(upper, title or "Predicted against true", "", f"predicted log10({quantity})")
     name_axes(lower, "", f"true log10({quantity})", "residual (dex)")
     legend = figure.legend(loc="outside lower center", ncols=2)
-    legend.legend_handles[0].set_alpha(1)  # one faint point would not be seen
+    if (points := legend.legend_handles[0]) is not None:
+        points.set_alpha(1)  # a single transparent point would be too faint
     return figure
 
 
@@ -79,8 +79,8 @@ def _draw_residuals(axes: Axes, true: FloatArray, residual: FloatArray) -> None:
 def _draw_bins_of_mass(
     axes: Axes, true: FloatArray, residual: FloatArray, std: FloatArray | None
 ) -> None:
-    """Draw the residuals' median and spread in bins of equally many images."""
-    count = min(10, len(true) // IMAGES_PER_BIN)
+    """Draw the median and the spread of the residuals, in bins of equal numbers of images."""
+    count = min(10, len(true) // MIN_IMAGES_PER_BIN)
     if count < 2:
         return
     bins = np.array_split(np.argsort(true, kind="stable"), count)
@@ -92,20 +92,20 @@ def _draw_bins_of_mass(
     axes.plot(middle, median, color=PALETTE[1], label="median residual")
     if std is not None:
         width = np.array([std[index].mean() for index in bins])
-        look = {"color": "black", "linestyle": ":", "linewidth": 1.4}
+        look: dict[str, Any] = {"color": "black", "linestyle": ":", "linewidth": 1.4}
         axes.plot(middle, width, label="± mean predicted std", **look)
         axes.plot(middle, -width, **look)
 
 
 def _draw_marks(panels: Sequence[Axes], marks: Mapping[str, float]) -> None:
-    colours = line_colours(2 + len(marks))[2:]  # the first two are the points' and the bins'
-    for colour, (name, place) in zip(colours, marks.items(), strict=True):
+    colours = line_colours(2 + len(marks))[2:]  # the points and the bins have the first two
+    for colour, (name, log10_mass) in zip(colours, marks.items(), strict=True):
         for axes in panels:
             label = name if axes is panels[0] else None
-            axes.axvline(place, color=colour, linestyle="-.", linewidth=1.4, label=label)
+            axes.axvline(log10_mass, color=colour, linestyle="-.", linewidth=1.4, label=label)
 
 
 def _point_look(points: int) -> dict[str, Any]:
-    """The more points, the more each lets through."""
+    """Return the style of the points: the more there are, the more transparent."""
     opacity = float(np.clip(10 / np.sqrt(points), 0.12, 0.8))
     return {"color": PALETTE[0], "alpha": opacity, "markersize": 4, "markeredgewidth": 0}

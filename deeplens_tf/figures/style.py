@@ -1,12 +1,12 @@
-"""The look that all figures share.
+"""The style that all figures share.
 
-Figures are made as `Figure` objects and never through pyplot: they need no display, belong to no
-global list, and are freed when the last reference to them goes.
+Figures are created as `Figure` objects, never through pyplot: they need no display, are in no
+global list, and are freed with their last reference.
 """
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -17,17 +17,26 @@ from matplotlib.figure import Figure
 Parameters = ParamSpec("Parameters")
 
 IMAGE_COLOURS = "inferno"
-"""Colour map of every single-band image: perceptually uniform, and the empty sky is black."""
+"""Colour map of single-band images: perceptually uniform, with black for the empty sky."""
 
 MATRIX_COLOURS = "cividis"
-"""Colour map of matrices: perceptually uniform and the same to colour-blind eyes."""
+"""Colour map of matrices: perceptually uniform, also with colour-blindness."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe & Ito's colours for all kinds of colour vision, darkest-on-white first; no yellow."""
+"""Okabe & Ito's colour-blind safe palette, strongest contrast on white first, without yellow."""
+
+QUANTITY_LABELS = {
+    "macro_auc": "macro AUC (one against the rest)",
+    "auc": "AUC",
+    "mae_dex": "mean absolute error / dex",
+    "r2": "R²",
+    "feature_std": "spread of the features\n(feature_std)",
+}
+"""Axis labels of the quantities that are not labelled by their own name."""
 
 GREY = "0.45"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
@@ -47,13 +56,13 @@ STYLE = {
     "grid.color": "0.9",
     "lines.linewidth": 1.8,
     "text.usetex": False,
-    "text.parse_math": False,  # a class may be called $x$
+    "text.parse_math": False,  # a class name may contain $
     "axes.unicode_minus": True,
 }
 
 
 def in_house_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """Run a drawing function under `STYLE` and put matplotlib's settings back afterwards."""
+    """Decorate a drawing function to run with `STYLE`; matplotlib's settings do not change."""
 
     @wraps(draw)
     def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
@@ -64,7 +73,7 @@ def in_house_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, F
 
 
 def line_colours(count: int) -> Sequence[str]:
-    """Return a colour per line: the palette while it lasts, else steps along a colour map."""
+    """Return a colour per line: from the palette if it has enough, else from a colour map."""
     if count <= len(PALETTE):
         return PALETTE[:count]
     steps = np.linspace(0, 0.9, count)  # the brightest end is too pale for a line on white
@@ -72,7 +81,7 @@ def line_colours(count: int) -> Sequence[str]:
 
 
 def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
-    """Give a panel its title and axis labels."""
+    """Set the title and the axis labels of a panel."""
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -1,1 +1,1 @@
-"""Scores of a test set, as pure NumPy, each formula once."""
+"""Metrics of a test set in pure NumPy, each formula once."""

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over test images: how far a figure would move with another test set."""
+"""Bootstrap intervals: how far a metric would vary between test sets of the same size."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,24 +7,24 @@ from numpy.typing import NDArray
 
 from deeplens_tf.metrics.weighted import FloatArray
 
-ScoreFunction = Callable[..., dict[str, FloatArray]]
+MetricFunction = Callable[..., dict[str, FloatArray]]
 Interval = list[float] | None
 
 VALUES_AT_ONCE = 2_000_000
-"""Counts held in memory at a time: 16 MB, however many images and resamples there are."""
+"""Counts held in memory at a time: 16 MB, for any number of images and resamples."""
 
 
 def bootstrap_intervals(
-    metric_function: ScoreFunction,
+    metric_function: MetricFunction,
     arrays: Sequence[NDArray],
     seed: int,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """95 % percentile intervals of every figure that a score function returns.
+    """95 % percentile intervals of every metric that a function returns.
 
-    Images are drawn with replacement as often as there are images (Efron & Tibshirani 1993,
-    chapter 13). Instead of copying them, each resample counts them; the score function takes the
-    counts of many resamples as its weights and answers for all of them together.
+    Each resample draws as many images as there are, with replacement (Efron & Tibshirani 1993,
+    chapter 13). Images are counted instead of copied: the function takes the counts of many
+    resamples as weights and returns the metrics of all of them.
 
     Args:
         metric_function: called as `metric_function(*arrays, weights)` with `weights` of shape
@@ -34,8 +34,8 @@ def bootstrap_intervals(
         resamples: number of resamples.
 
     Returns:
-        Name -> `[low, high]`, over the resamples in which the figure is defined; None when it is
-        defined in none.
+        Name -> `[low, high]` over the resamples in which the metric is defined; None if there are
+        no such resamples.
 
     Raises:
         ValueError: no arrays, no images, unequal lengths, or fewer than one resample.

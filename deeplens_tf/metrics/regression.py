@@ -1,11 +1,17 @@
-"""What `metrics.json` says about predictions of a log10 quantity."""
+"""The metrics of predictions of a log10 quantity that `metrics.json` holds."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from deeplens_tf.metrics.bootstrap import Interval, bootstrap_intervals
 from deeplens_tf.metrics.classification import Metrics
-from deeplens_tf.metrics.weighted import FloatArray, _first, coverage_scores, regression_scores
+from deeplens_tf.metrics.weighted import (
+    FloatArray,
+    coverage_scores,
+    first_row,
+    regression_scores,
+    unit_weights,
+)
 
 
 def regression_metrics(
@@ -16,17 +22,17 @@ def regression_metrics(
     Args:
         true_log10: shape (n,), log10 of the true value (a mass in eV).
         predicted_log10: shape (n,).
-        std_dex: shape (n,), predicted Gaussian standard deviations, where the model has them.
+        std_dex: shape (n,), predicted Gaussian standard deviations, if the model has them.
 
     Returns:
-        `mae_dex`, `rmse_dex`, `r2` (None when the truths do not spread), `n_test`, and with
+        `mae_dex`, `rmse_dex`, `r2` (None if the truths do not vary), `n_test`, and with
         `std_dex` also `coverage_68` and `coverage_95`.
 
     Raises:
         ValueError: unequal shapes, no values, values that are not finite, negative `std_dex`.
     """
     arrays = checked_values(true_log10, predicted_log10, std_dex)
-    scores = _first(_value_scores(*arrays, np.ones((1, len(arrays[0])))))
+    scores = first_row(_value_scores(*arrays, unit_weights(len(arrays[0]))))
     return {**scores, "n_test": len(arrays[0])}
 
 
@@ -38,7 +44,14 @@ def regression_intervals(
     seed: int,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """95 % bootstrap intervals of every figure of `regression_metrics`.
+    """95 % bootstrap intervals of every metric of `regression_metrics`.
+
+    Args:
+        true_log10: shape (n,), log10 of the true value (a mass in eV).
+        predicted_log10: shape (n,).
+        std_dex: shape (n,), predicted Gaussian standard deviations, if the model has them.
+        seed: of the draws.
+        resamples: number of resamples.
 
     Returns:
         Name -> `[low, high]` or None.
@@ -51,14 +64,14 @@ def regression_intervals(
 
 
 def _value_scores(*arrays: FloatArray) -> dict[str, FloatArray]:
-    """Take (true, predicted[, std], weights): the deviations only where there are any."""
-    *values, weights = arrays
-    scores = regression_scores(*values[:2], weights)
-    return scores | coverage_scores(*values, weights) if len(values) == 3 else scores
+    """Take (true, predicted[, std], weights): the deviations only if there are any."""
+    true, predicted, *std, weights = arrays
+    scores = regression_scores(true, predicted, weights)
+    return scores | coverage_scores(true, predicted, std[0], weights) if std else scores
 
 
 def checked_values(*arrays: ArrayLike | None) -> tuple[FloatArray, ...]:
-    """Return (true, predicted, std or None), those given, as float64 if they fit together.
+    """Return (true, predicted[, std]) as float64 if they match.
 
     Raises:
         ValueError: shapes that differ or are not (n,), values not finite, a negative std.

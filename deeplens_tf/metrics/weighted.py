@@ -1,13 +1,14 @@
-"""Scalar scores of a whole test set at once, for many weightings of its images.
+"""Scalar metrics of a test set, for many weightings of its images at once.
 
 Every function takes `weights` of shape (resamples, n), how often each image counts, and returns
-one figure per row. A row of ones is the plain score; a row of bootstrap counts is the score of
-that resample. One formula therefore serves both, and no resample is ever sorted again.
-A figure that is not defined for a row (a class absent, no spread) is NaN there.
+one value per row. A row of ones gives the plain metric; a row of bootstrap counts gives the metric
+of that resample. One formula therefore serves both, and resamples need no sorting of their own.
+A metric that is undefined for a row (a class is absent, the truths do not vary) is NaN there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 MIN_SPREAD_DEX = 1e-6
-"""Truths that spread less than this are constant: R² would divide rounding by rounding."""
+"""Truths that spread less than this count as constant: R² would divide rounding by rounding."""
 
 
 def area_under_curve(
@@ -52,8 +53,8 @@ def classification_scores(
 ) -> dict[str, FloatArray]:
     """Accuracy, one-vs-rest areas and their mean.
 
-    The mean runs over the classes that are present in the unweighted test set. A resample that
-    has lost one of them has no mean: averaging over fewer classes would be another figure.
+    The mean runs over the classes that are present in the unweighted test set. A resample without
+    one of them has no mean: an average over fewer classes would be a different metric.
 
     Args:
         labels: shape (n,), class indices.
@@ -116,31 +117,6 @@ def report_scores(
     }
 
 
-def calibration_error(
-    confidence: FloatArray, correct: NDArray[np.bool_], weights: FloatArray, bins: int
-) -> FloatArray:
-    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 3).
-
-    Args:
-        confidence: shape (n,), probability of the predicted class.
-        correct: shape (n,).
-        weights: shape (resamples, n).
-        bins: of equal width between 0 and 1, open below and closed above.
-
-    Returns:
-        Shape (resamples,).
-    """
-    gaps = np.zeros((len(confidence), bins))
-    gaps[np.arange(len(confidence)), bin_of(confidence, bins)] = confidence - correct
-    # The counts of a bin cancel: its share times the gap of its means is that of its sums.
-    return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
-
-
-def bin_of(confidence: FloatArray, bins: int) -> NDArray[np.intp]:
-    """Return which of `bins` equal parts of 0 to 1, open below and closed above, each is in."""
-    return np.digitize(confidence, np.linspace(0.0, 1.0, bins + 1)[1:-1], right=True)
-
-
 def regression_scores(
     true_log10: FloatArray, predicted_log10: FloatArray, weights: FloatArray
 ) -> dict[str, FloatArray]:
@@ -170,7 +146,7 @@ def regression_scores(
 def coverage_scores(
     true_log10: FloatArray, predicted_log10: FloatArray, std_dex: FloatArray, weights: FloatArray
 ) -> dict[str, FloatArray]:
-    """Share of truths inside the central 68 % and 95 % of the predicted Gaussians.
+    """Fraction of truths inside the central 68 % and 95 % of the predicted Gaussians.
 
     Args:
         true_log10: shape (n,).
@@ -180,7 +156,7 @@ def coverage_scores(
 
     Returns:
         `coverage_68` and `coverage_95`, each of shape (resamples,); .68 and .95 where the
-        predicted uncertainty is right, less where it is too confident.
+        predicted uncertainty is right, less where it is too small.
     """
     distance = np.abs(predicted_log10 - true_log10)
     total = weights.sum(axis=1)
@@ -191,15 +167,22 @@ def coverage_scores(
     return scores
 
 
-def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> FloatArray:
     """Divide, with NaN where the denominator is zero."""
     undefined = np.full(np.shape(numerator), np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
 
 
-def _first(scores: dict[str, FloatArray]) -> dict[str, float | None]:
-    return {name: _plain(values)[0] for name, values in scores.items()}
+def unit_weights(images: int) -> FloatArray:
+    """Return the weights of the plain metrics: one row in which each image counts once."""
+    return np.ones((1, images))
 
 
-def _plain(values: FloatArray) -> list[float | None]:
+def first_row(scores: Mapping[str, FloatArray]) -> dict[str, float | None]:
+    """Return the first row's metrics as plain numbers, None where undefined."""
+    return {name: plain_numbers(values)[0] for name, values in scores.items()}
+
+
+def plain_numbers(values: FloatArray) -> list[float | None]:
+    """Return values as plain numbers, None where they are not finite."""
     return [float(value) if np.isfinite(value) else None for value in values]

@@ -1,1 +1,1 @@
-"""Features of a frozen encoder, the probes fitted on them, and the untrained control."""
+"""Features of a frozen encoder, the probes fitted to them, and the untrained control."""

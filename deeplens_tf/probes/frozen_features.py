@@ -1,99 +1,108 @@
-"""Probing an encoder on a data set, always beside the control: the same network untrained."""
+"""Probes of an encoder on a data set, and the control: the same network before training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import PreparedData, image_batches
+from deeplens_tf.data.image_data import ImageData
 from deeplens_tf.data.label_selection import chosen_rows, has_mass
-from deeplens_tf.errors import RequestError
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models import build_encoder
-from deeplens_tf.probes.outputs import BATCH_SIZE, predict
+from deeplens_tf.probes.outputs import model_outputs
 from deeplens_tf.probes.sklearn_probes import probe_classification, probe_regression
 
 Head = Literal["classification", "regression"]
 Kind = Literal["linear", "knn"]
-KINDS = {
+PROBES: dict[Head, dict[Kind, str]] = {
     "classification": {"linear": "logistic", "knn": "knn"},
     "regression": {"linear": "ridge", "knn": "knn"},
 }
 
 
-def untrained(config: Config, data: PreparedData) -> keras.Model:
-    """Return the control: the configured encoder with the weights that its run began with."""
-    policy = keras.config.dtype_policy()
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.train.precision)
-    try:
-        return build_encoder(config.encoder.name, data.image_shape, **config.encoder.options())
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def probe(
-    encoder: keras.Model,
-    file: Path,
-    data: PreparedData,
-    split: str,
-    head: Head,
-    kind: Kind,
-    config: Config,
-) -> dict[str, Any]:
-    """Fit a probe on the configured share of the training split and score it on `split`.
-
-    Args:
-        encoder: image -> features.
-        file: that the encoder was read from.
-        data: the opened data.
-        split: what is scored.
-        head: what the probe predicts.
-        kind: of the probe.
-        config: of the run.
-
-    Raises:
-        RequestError: the data have no labels of that kind, or features are not finite.
-    """
-    train = targets_of(data, "train", head, config.finetune.fraction, config.seed)
-    test = targets_of(data, split, head)
-    for name, targets in (("train", train), (split, test)):
-        _require_targets(data, name, head, targets)
-    features = [
-        predict(encoder, image_batches(data, part, BATCH_SIZE, targets.rows), file)
-        for part, targets in (("train", train), (split, test))
-    ]
-    fitted = (features[0], train.values, features[1], test.values)
-    return fit_probe(fitted, head, kind, data.classes, config.seed)
+class MissingTargets(ValueError):
+    """A split has too few labels or masses to fit or to score a probe."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What is to be predicted of a split's images.
+    """What a probe predicts for the images of a split.
 
     Attributes:
         rows: True for each image that is used, shape (images,).
-        values: of those, class indices or log10 of the masses in eV.
+        values: of the used images, class indices or log10 of the masses in eV.
     """
 
     rows: NDArray[np.bool_]
-    values: NDArray
+    values: NDArray[Any]
 
     @property
     def differ(self) -> bool:
-        """Whether there is something to tell apart."""
+        """Whether there are at least two different values to distinguish."""
         return len(self.values) > 1 and bool(np.ptp(self.values) > MIN_SPREAD_DEX)
 
 
-def targets_of(
-    data: PreparedData, split: str, head: Head, fraction: float = 1.0, seed: int = 0
+class Examples(NamedTuple):
+    """Images as a probe takes them.
+
+    Attributes:
+        features: shape (images, dim).
+        targets: shape (images,).
+    """
+
+    features: NDArray[np.float32]
+    targets: NDArray[Any]
+
+
+def probe_encoder(
+    encoder: keras.Model,
+    data: ImageData,
+    split: str,
+    head: Head,
+    kind: Kind = "linear",
+    fraction: float = 1.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Fit a probe to features of the training split and score it on another split.
+
+    Args:
+        encoder: images -> features.
+        data: images in splits.
+        split: the split to score.
+        head: what the probe predicts.
+        kind: "linear" (logistic or ridge regression) or "knn".
+        fraction: fraction of the training labels to use; with the same seed, the same ones that
+            fine-tuning uses.
+        seed: of this choice and of the bootstrap.
+
+    Returns:
+        The metrics with their intervals, `probe` and `n_train`.
+
+    Raises:
+        MissingTargets: the data have too few labels of that kind.
+        NotFiniteOutputs: a feature is NaN or infinite.
+    """
+    targets = {
+        "train": split_targets(data, "train", head, fraction, seed),
+        split: split_targets(data, split, head),
+    }
+    for name, found in targets.items():
+        _require_targets(name, head, found)
+    train, test = (
+        Examples(model_outputs(encoder, data, name, found.rows), found.values)
+        for name, found in targets.items()
+    )
+    return fit_probe(train, test, head, kind, data.classes, seed)
+
+
+def split_targets(
+    data: ImageData, split: str, head: Head, fraction: float = 1.0, seed: int = 0
 ) -> Targets:
-    """Return the targets of a split, or of a share of each class as fine-tuning chooses it."""
+    """Return the targets of a split, or a fraction of each class as fine-tuning chooses it."""
     index = data.index(split)
     usable = (index["label"] >= 0).to_numpy() if head == "classification" else has_mass(index)
     rows = chosen_rows(index, usable, fraction, seed)
@@ -104,34 +113,49 @@ def targets_of(
 
 
 def fit_probe(
-    fitted: tuple[NDArray, NDArray, NDArray, NDArray],
+    train: Examples,
+    test: Examples,
     head: Head,
     kind: Kind,
-    classes: Sequence[str],
+    class_names: Sequence[str],
     seed: int,
     resamples: int = 1000,
 ) -> dict[str, Any]:
-    """Fit one of the `probes`.
+    """Fit one of the `PROBES` to the training examples and score it on the test examples.
 
     Args:
-        fitted: training features and targets, features and targets that are scored.
-        head: what is predicted.
+        train: examples to fit the probe to.
+        test: examples to score it on.
+        head: what the probe predicts.
         kind: of the probe.
-        classes: of a classification.
+        class_names: of a classification.
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
     if head == "classification":
-        return probe_classification(*fitted, classes, KINDS[head][kind], seed, resamples)
-    return probe_regression(*fitted, KINDS[head][kind], seed, resamples)
+        return probe_classification(
+            *train, *test, class_names, PROBES[head][kind], seed=seed, resamples=resamples
+        )
+    return probe_regression(*train, *test, PROBES[head][kind], seed=seed, resamples=resamples)
 
 
-def _require_targets(data: PreparedData, split: str, head: Head, targets: Targets) -> None:
-    to_learn = head == "classification" and split == "train"
-    if len(targets.values) > 1 and (targets.differ or not to_learn):
+def untrained_encoder(config: Config, data: ImageData) -> keras.Model:
+    """Return the control: the configured encoder with the initial weights of its run."""
+    policy = keras.config.dtype_policy()
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.train.precision)
+    try:
+        return build_encoder(config.encoder.name, data.image_shape, **config.encoder.options())
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _require_targets(split: str, head: Head, targets: Targets) -> None:
+    needs_classes = head == "classification" and split == "train"
+    if len(targets.values) > 1 and (targets.differ or not needs_classes):
         return
     needs = "two classes" if head == "classification" else "images with a mass"
-    raise RequestError(
-        f"{data.folder}: a {head} probe needs {needs} in the {split} split, and "
-        f"{len(targets.values)} of its images are of use"
+    raise MissingTargets(
+        f"a {head} probe needs {needs} in the {split} split, and only {len(targets.values)} of "
+        "its images can be used"
     )

@@ -1,51 +1,48 @@
-"""What a model makes of every image of a split."""
-
-from pathlib import Path
+"""The outputs of a model for every image of a split."""
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeplens_tf.data.batches import PreparedData
-from deeplens_tf.errors import RequestError
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.data.image_data import ImageData
 from deeplens_tf.terminal import bar_verbosity
 
 BATCH_SIZE = 256
 
 
-def predict(model: keras.Model, batches: tf.data.Dataset, file: Path) -> NDArray[np.float32]:
-    """Return what a model makes of every image, with a bar on a terminal.
+class NotFiniteOutputs(ValueError):
+    """A model returned NaN or infinity for some images."""
+
+
+def model_outputs(
+    model: keras.Model,
+    data: ImageData,
+    split: str,
+    rows: NDArray[np.bool_] | None = None,
+    show_progress: bool = True,
+) -> NDArray[np.float32]:
+    """Return the outputs of a model for the images of a split, in the order of its index.
 
     Args:
         model: images -> outputs.
-        batches: of images, (batch, height, width, bands).
-        file: that the model was read from.
+        data: images in splits.
+        split: the split.
+        rows: True for each image to use, shape (images,); None for all.
+        show_progress: show a progress bar on a terminal.
 
     Returns:
-        Shape (images, outputs).
+        Shape (used images, outputs).
 
     Raises:
-        RequestError: an output is not finite.
+        NotFiniteOutputs: an output is NaN or infinite.
     """
-    outputs = np.asarray(model.predict(batches, verbose=bar_verbosity()), np.float32)
-    broken = ~np.isfinite(outputs).all(axis=1)
-    if broken.any():
-        raise RequestError(
-            f"{file}: its outputs for {broken.sum()} of {len(broken)} images are not finite, its "
-            "training has diverged: train it again with a smaller optimizer.learning_rate"
+    batches = image_batches(data, split, BATCH_SIZE, rows)
+    verbose = bar_verbosity() if show_progress else 0
+    outputs = np.asarray(model.predict(batches, verbose=verbose), np.float32)
+    finite = np.isfinite(outputs).all(axis=1)
+    if not finite.all():
+        raise NotFiniteOutputs(
+            f"the outputs for {(~finite).sum()} of {len(outputs)} images are not finite"
         )
     return outputs
-
-
-def require_image_shape(model: keras.Model, data: PreparedData) -> None:
-    """Refuse data of another image size or number of bands than the model takes.
-
-    Raises:
-        RequestError: they differ.
-    """
-    if tuple(model.image_shape) != data.image_shape:
-        raise RequestError(
-            f"the model takes images of {tuple(model.image_shape)} (height, width, bands), "
-            f"and these are {data.image_shape}: set data.image_size and data.bands"
-        )

@@ -1,11 +1,10 @@
-"""Probes: simple models on frozen features, which measure what the features already hold.
+"""Probes: simple scikit-learn models that measure what frozen features contain.
 
-Features are standardised by the training split's mean and deviation, so that no probe sees the
-test split and no feature counts more for being large.
+Features are standardised by the mean and standard deviation of the training split, so that the
+test split does not influence a probe and the scale of a feature does not matter.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +34,7 @@ def probe_classification(
     test_features: ArrayLike,
     test_labels: ArrayLike,
     class_names: Sequence[str],
-    kind: Literal["logistic", "knn"] = "logistic",
+    kind: str = "logistic",
     seed: int = 0,
     resamples: int = 1000,
 ) -> Metrics:
@@ -46,22 +45,22 @@ def probe_classification(
         train_labels: shape (train,), class indices.
         test_features: shape (test, dim).
         test_labels: shape (test,).
-        class_names: of all classes; one without training labels gets probability 0.
-        kind: `logistic` (L2 penalty, C = 1) or `knn` (20 nearest by Euclidean distance).
-        seed: of the bootstrap; the probes themselves draw nothing at random.
+        class_names: of all classes; a class without training labels gets probability 0.
+        kind: `logistic` (L2 penalty, C = 1) or `knn` (the 20 nearest by Euclidean distance).
+        seed: of the bootstrap; fitting the probes involves no random numbers.
         resamples: of the bootstrap.
 
     Returns:
         `classification_metrics`, with `intervals_95`, `probe` and `n_train`.
 
     Raises:
-        ValueError: an unknown kind, shapes that do not fit, features that are not finite, fewer
-            than two classes among the training labels.
+        ValueError: an unknown kind, shapes that do not match, features that are not finite, or
+            fewer than two classes among the training labels.
     """
     train, test = _checked_features(train_features, test_features)
     labels = _checked_targets(train_labels, len(train), "train_labels").astype(np.int64)
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"train_labels must hold two classes. Received: {np.unique(labels)}")
+        raise ValueError(f"train_labels must contain two classes. Received: {np.unique(labels)}")
     probe = _pipeline(kind, _classifiers(len(train))).fit(train, labels)
     found = probe.classes_
     if found.min() < 0 or found.max() >= len(class_names):
@@ -84,7 +83,7 @@ def probe_regression(
     train_log10: ArrayLike,
     test_features: ArrayLike,
     test_log10: ArrayLike,
-    kind: Literal["ridge", "knn"] = "ridge",
+    kind: str = "ridge",
     seed: int = 0,
     resamples: int = 1000,
 ) -> Metrics:
@@ -95,16 +94,16 @@ def probe_regression(
         train_log10: shape (train,), log10 of the quantity (a mass in eV).
         test_features: shape (test, dim).
         test_log10: shape (test,).
-        kind: `ridge` (penalty by leave-one-out on the training split) or `knn` (mean of the 20
-            nearest by Euclidean distance).
-        seed: of the bootstrap; the probes themselves draw nothing at random.
+        kind: `ridge` (penalty chosen by leave-one-out on the training split) or `knn` (mean of
+            the 20 nearest by Euclidean distance).
+        seed: of the bootstrap; fitting the probes involves no random numbers.
         resamples: of the bootstrap.
 
     Returns:
         `regression_metrics`, with `intervals_95`, `probe` and `n_train`.
 
     Raises:
-        ValueError: an unknown kind, shapes that do not fit, values that are not finite.
+        ValueError: an unknown kind, shapes that do not match, or values that are not finite.
     """
     train, test = _checked_features(train_features, test_features)
     targets = _checked_targets(train_log10, len(train), "train_log10").astype(np.float64)

@@ -1,85 +1,93 @@
-"""What probes say of an encoder that is still being trained, on its own training's images."""
+"""Probes of an encoder during its training, on the images of that training."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import WHOLE, PreparedData, image_batches
-from deeplens_tf.probes.frozen_features import KINDS, Head, Kind, Targets, fit_probe, targets_of
-from deeplens_tf.probes.outputs import BATCH_SIZE
+from deeplens_tf.data.image_data import WHOLE
+from deeplens_tf.data.prepared_data import PreparedData
+from deeplens_tf.probes.frozen_features import (
+    PROBES,
+    Examples,
+    Head,
+    Kind,
+    Targets,
+    fit_probe,
+    split_targets,
+)
+from deeplens_tf.probes.outputs import NotFiniteOutputs, model_outputs
 
-SCORES = {"classification": "macro_auc", "regression": "r2"}
-SPLITS = ("train", "validation")
-
-Features = dict[str, NDArray[np.float32]]
+METRICS: dict[Head, str] = {"classification": "macro_auc", "regression": "r2"}
+PROBED_SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
 class ValidationProbes:
-    """Probes fitted on the training split, as `evaluate_probe` fits them, scored on validation.
+    """Probes fitted to the training split and scored on the validation split.
+
+    They use the training labels that `evaluate_probe` uses.
 
     Attributes:
         data: images and labels.
-        config: of the run.
-        heads: what the data have labels for.
+        targets: for each head that the data have labels for, those of the two `PROBED_SPLITS`.
+        seed: of the run.
     """
 
     data: PreparedData
-    config: Config
-    heads: tuple[Head, ...]
+    targets: Mapping[Head, tuple[Targets, Targets]]
+    seed: int
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads that the data have labels for."""
+        return tuple(self.targets)
 
     @property
     def names(self) -> list[str]:
-        """What the scores are called, such as `logistic_macro_auc`."""
-        return [_name(head, kind) for head in self.heads for kind in KINDS[head]]
+        """The names of the scores, such as `logistic_macro_auc`."""
+        return [_name(head, kind) for head in self.targets for kind in PROBES[head]]
 
     def scores(self, encoder: keras.Model) -> dict[str, float]:
-        """Return each probe's score by its name; NaN for all where a feature is not finite."""
-        features = {split: self._features(encoder, split) for split in SPLITS}
-        if not all(np.isfinite(values).all() for values in features.values()):
+        """Return the score of each probe by its name; NaN for all if a feature is not finite."""
+        try:
+            features = [
+                model_outputs(encoder, self.data, split, show_progress=False)
+                for split in PROBED_SPLITS
+            ]
+        except NotFiniteOutputs:
             return dict.fromkeys(self.names, math.nan)
-        return {
-            _name(head, kind): self._score(features, head, kind)
-            for head in self.heads
-            for kind in KINDS[head]
-        }
+        scores = {}
+        for head, targets in self.targets.items():
+            train, validation = (
+                Examples(rows[found.rows], found.values)
+                for rows, found in zip(features, targets, strict=True)
+            )
+            for kind in PROBES[head]:
+                scores[_name(head, kind)] = self._score(train, validation, head, kind)
+        return scores
 
-    def _features(self, encoder: keras.Model, split: str) -> NDArray[np.float32]:
-        batches = image_batches(self.data, split, BATCH_SIZE)
-        return np.asarray(encoder.predict(batches, verbose=0), np.float32)
-
-    def _score(self, features: Features, head: Head, kind: Kind) -> float:
-        train, validation = targets_for(self.data, self.config, head)
-        fitted = (
-            *(features["train"][train.rows], train.values),
-            *(features["validation"][validation.rows], validation.values),
-        )
-        scores = fit_probe(fitted, head, kind, self.data.classes, self.config.seed, resamples=1)
-        value = scores[SCORES[head]]
+    def _score(self, train: Examples, validation: Examples, head: Head, kind: Kind) -> float:
+        classes = self.data.classes
+        metrics = fit_probe(train, validation, head, kind, classes, self.seed, resamples=1)
+        value = metrics[METRICS[head]]
         return math.nan if value is None else value
 
 
-def validation_probes(data: PreparedData, config: Config) -> ValidationProbes:
-    """Return the probes for which a training's data have labels; it may be none."""
+def build_validation_probes(data: PreparedData, config: Config) -> ValidationProbes:
+    """Return the probes that the labels of a run's data allow, possibly none."""
     data = replace(data, share=WHOLE)
-    validated = data.count("validation") > 0
-    heads = (
-        head
-        for head in SCORES
-        if validated and all(targets.differ for targets in targets_for(data, config, head))
-    )
-    return ValidationProbes(data, config, tuple(heads))
-
-
-def targets_for(data: PreparedData, config: Config, head: Head) -> tuple[Targets, Targets]:
-    """Return the configured share of the training split's targets, and all of validation's."""
-    train = targets_of(data, "train", head, config.finetune.fraction, config.seed)
-    return train, targets_of(data, "validation", head)
+    targets: dict[Head, tuple[Targets, Targets]] = {}
+    if data.count("validation"):
+        for head in METRICS:
+            train = split_targets(data, "train", head, config.finetune.fraction, config.seed)
+            validation = split_targets(data, "validation", head)
+            if train.differ and validation.differ:
+                targets[head] = train, validation
+    return ValidationProbes(data, targets, config.seed)
 
 
 def _name(head: Head, kind: Kind) -> str:
-    return f"{KINDS[head][kind]}_{SCORES[head]}"
+    return f"{PROBES[head][kind]}_{METRICS[head]}"

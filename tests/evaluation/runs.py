@@ -1,9 +1,9 @@
-"""Run folders with networks that were never trained, to be evaluated."""
+"""Run folders of untrained networks, for tests of the evaluation."""
 
 import keras
 import numpy as np
 
-from deeplens_tf.data.batches import open_data
+from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.models import DownstreamModel
 from deeplens_tf.models.heads import MassHead, classification_head
 from deeplens_tf.runs.new_run import create_run
@@ -11,7 +11,7 @@ from tests.models.tiny import tiny_vit
 
 
 def finetuned(folder, config, weights_seed=1):
-    """A fine-tuning run whose network has random weights, on the images of the configuration."""
+    """A fine-tuning run on the images of the configuration, with random weights."""
     data = open_data(config)
     keras.utils.set_random_seed(weights_seed)
     encoder = tiny_vit(image_shape=data.image_shape)
@@ -26,7 +26,7 @@ def finetuned(folder, config, weights_seed=1):
 
 
 def break_weights(run):
-    """Put what is no number among the weights of the run's encoder."""
+    """Set weights of the run's encoder to NaN."""
     model = keras.saving.load_model(run.model)
     variable = model.encoder.trainable_variables[0]
     variable.assign(np.full(variable.shape, np.nan))

@@ -1,24 +1,21 @@
-"""Comparing runs: grouping, intervals, and what is refused. The run folders are written by hand."""
+"""Comparing runs: groups, intervals, and what is refused. The run folders are artificial."""
 
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from deeplens_tf.compare import main
 from deeplens_tf.config import load_config, save_config
 from deeplens_tf.errors import RequestError
-from deeplens_tf.evaluation.comparison import (
-    BASELINE,
-    CONTROL,
-    compare,
-    markdown_table,
-    missing_references,
-    read_entries,
-)
+from deeplens_tf.evaluation import compare_runs, comparison_figure, markdown_table
+from deeplens_tf.evaluation.comparison import compare, missing_references
+from deeplens_tf.evaluation.run_entries import BASELINE, CONTROL, read_entries
 from deeplens_tf.evaluation.run_histories import read_histories
-from deeplens_tf.figures.training_curves import training_curves
+from deeplens_tf.figures import training_curves
+from deeplens_tf.runs.run_folder import Run
 
 PRETRAINED = {
     "method": "contrastive",
@@ -32,7 +29,7 @@ PRETRAINED = {
 def write_run(
     folder,
     auc,
-    *words,
+    *overrides,
     origin=PRETRAINED,
     seed=0,
     labels=90,
@@ -40,9 +37,9 @@ def write_run(
     split="test",
     data="d" * 64,
 ):
-    """A fine-tuning run with its evaluation; `words` change its configuration."""
+    """A fine-tuning run with its evaluation; `overrides` change its configuration."""
     folder.mkdir()
-    save_config(load_config("defaults", [f"seed={seed}", *words]), folder / "config.yaml")
+    save_config(load_config("defaults", [f"seed={seed}", *overrides]), folder / "config.yaml")
     facts = {"stage": "finetune", "encoder": origin, "labels_used": labels}
     facts["dataset_fingerprint"] = data
     (folder / "environment.json").write_text(json.dumps(facts))
@@ -50,8 +47,8 @@ def write_run(
     return folder
 
 
-def write_baseline(folder, auc, *words, **changes):
-    return write_run(folder, auc, *words, origin={"method": None}, **changes)
+def write_baseline(folder, auc, *overrides, **changes):
+    return write_run(folder, auc, *overrides, origin={"method": None}, **changes)
 
 
 def scored(auc, head="classification"):
@@ -66,10 +63,10 @@ def write_metrics(folder, name, metrics):
     (report / "metrics.json").write_text(json.dumps(metrics))
 
 
-def write_probed_run(folder, auc, control_auc, *words, stage="pretrain", head="classification"):
-    """A run, of pretraining unless said otherwise, with a probe of its encoder."""
+def write_probed_run(folder, auc, control_auc, *overrides, stage="pretrain", head="classification"):
+    """A run, of pretraining by default, with a probe of its encoder."""
     folder.mkdir()
-    save_config(load_config("defaults", words), folder / "config.yaml")
+    save_config(load_config("defaults", overrides), folder / "config.yaml")
     facts = {"stage": stage, "encoder": {"method": None}, "dataset_fingerprint": "d" * 64}
     (folder / "environment.json").write_text(json.dumps(facts))
     write_probe(folder, auc, control_auc, head)
@@ -84,21 +81,29 @@ def write_probe(folder, auc, control_auc, head="classification"):
     write_metrics(folder, f"test-probe-{head}-linear", metrics)
 
 
-def compared(*runs):
-    return compare(read_entries(runs))
-
-
 def test_one_seed_keeps_the_interval_over_test_images(tmp_path):
-    table = compare(read_entries([write_run(tmp_path / "run", 0.9)]))
+    table = compare_runs([write_run(tmp_path / "run", 0.9)])
     row = table.iloc[0]
     assert (row["method"], row["pretext"], row["labels"]) == ("contrastive", "flip", 90)
     assert (row["macro_auc"], row["macro_auc_low"], row["macro_auc_high"]) == (0.9, 0.88, 0.93)
 
 
+def test_runs_may_be_given_as_folders_or_runs_and_all_quantities_are_drawn(tmp_path):
+    folder = write_run(tmp_path / "run", 0.9)
+    table = compare_runs([str(folder)])
+    pd.testing.assert_frame_equal(compare_runs([Run(folder)]), table)
+    figure = comparison_figure(table)
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "macro AUC (one against the rest)",
+        "accuracy",
+    ]
+    assert len(comparison_figure(table, ["accuracy"]).axes) == 1
+
+
 def test_seeds_are_averaged_with_students_interval(tmp_path):
     aucs = [0.90, 0.93, 0.91]
     runs = [write_run(tmp_path / str(i), auc, seed=i) for i, auc in enumerate(aucs)]
-    row = compare(read_entries(runs)).iloc[0]
+    row = compare_runs(runs).iloc[0]
     low, high = stats.t.interval(0.95, 2, np.mean(aucs), stats.sem(aucs))
     assert row["seeds"] == 3
     np.testing.assert_allclose(
@@ -111,11 +116,11 @@ def test_seeds_of_the_pretraining_are_averaged_too(tmp_path):
         write_run(tmp_path / str(seed), 0.9, origin={**PRETRAINED, "seed": seed})
         for seed in range(2)
     ]
-    assert list(compared(*runs)["seeds"]) == [2]
+    assert list(compare_runs(runs)["seeds"]) == [2]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("overrides", "differing"),
     [
         (["encoder.patch_size=4"], ["encoder.patch_size null", "encoder.patch_size 4"]),
         (
@@ -124,54 +129,58 @@ def test_seeds_of_the_pretraining_are_averaged_too(tmp_path):
         ),
     ],
 )
-def test_baselines_that_were_trained_differently_are_two_rows_that_say_so(tmp_path, words, told):
+def test_baselines_that_were_trained_differently_are_two_rows_that_name_the_settings(
+    tmp_path, overrides, differing
+):
     runs = [
         write_baseline(tmp_path / "first", 0.9),
-        write_baseline(tmp_path / "other", 0.8, *words),
+        write_baseline(tmp_path / "other", 0.8, *overrides),
     ]
-    table = compared(*runs)
+    table = compare_runs(runs)
     assert list(table["macro_auc"]) == [0.9, 0.8]
     assert list(table["seeds"]) == [1, 1]
-    assert list(table["differing"]) == told
-    text = markdown_table(table, "classification")
+    assert list(table["differing"]) == differing
+    text = markdown_table(table)
     assert "| labels | differing | seeds |" in text
-    assert all(words in text for words in told)
+    assert all(setting in text for setting in differing)
 
 
 def test_baselines_of_other_training_images_are_two_rows(tmp_path):
     runs = [write_baseline(tmp_path / name, 0.9, data=name * 64) for name in "ab"]
-    assert list(compared(*runs)["differing"]) == ["data aaaaaaaaaaaa", "data bbbbbbbbbbbb"]
+    assert list(compare_runs(runs)["differing"]) == ["data aaaaaaaaaaaa", "data bbbbbbbbbbbb"]
 
 
 def test_encoders_that_were_pretrained_differently_are_two_rows(tmp_path):
     longer = {**PRETRAINED, "settings": {**PRETRAINED["settings"], "train.epochs": 99}}
     runs = [write_run(tmp_path / "a", 0.9), write_run(tmp_path / "b", 0.8, origin=longer)]
-    told = ["encoder's train.epochs 20", "encoder's train.epochs 99"]
-    assert list(compared(*runs)["differing"]) == told
+    differing = ["encoder's train.epochs 20", "encoder's train.epochs 99"]
+    assert list(compare_runs(runs)["differing"]) == differing
 
 
-def test_encoders_of_unknown_origin_are_told_apart_by_their_content(tmp_path):
+def test_encoders_of_unknown_origin_are_distinguished_by_their_content(tmp_path):
     runs = [
         write_run(tmp_path / name, 0.9, origin={"method": "unknown", "sha256": name * 64})
         for name in "ab"
     ]
-    assert list(compared(*runs)["differing"]) == [f"encoder's sha256 {name * 12}" for name in "ab"]
+    assert list(compare_runs(runs)["differing"]) == [
+        f"encoder's sha256 {name * 12}" for name in "ab"
+    ]
 
 
-def test_where_a_run_lies_and_what_decides_nothing_makes_no_row(tmp_path):
+def test_paths_and_settings_without_effect_make_no_row(tmp_path):
     runs = [
         write_run(tmp_path / "a", 0.9, "data.path=here", "checkpoint.keep=1"),
         write_run(tmp_path / "b", 0.9, "data.path=there", "finetune.encoder=x", seed=1),
     ]
-    assert list(compared(*runs)["seeds"]) == [2]
+    assert list(compare_runs(runs)["seeds"]) == [2]
 
 
-def test_a_training_that_comes_twice_is_refused_by_name(tmp_path):
+def test_a_training_given_twice_is_refused(tmp_path):
     runs = [write_baseline(tmp_path / name, auc) for name, auc in (("a", 0.9), ("b", 0.8))]
     with pytest.raises(RequestError, match=r"a and .*b are the same training"):
-        compared(*runs)
+        compare_runs(runs)
     with pytest.raises(RequestError, match="are the same training"):
-        compared(runs[0], runs[0])
+        compare_runs([runs[0], runs[0]])
 
 
 def nested(depth):
@@ -196,7 +205,7 @@ def nested(depth):
         {**PRETRAINED, "before": {"method": "x", "settings": 5}},
     ],
 )
-def test_an_origin_that_is_none_is_refused(tmp_path, origin):
+def test_an_invalid_origin_is_refused(tmp_path, origin):
     run = write_run(tmp_path / "run", 0.9, origin=origin)
     with pytest.raises(RequestError, match="evaluated by another version or damaged"):
         read_entries([run])
@@ -207,9 +216,9 @@ def test_the_control_of_two_pretrainings_is_one_network(tmp_path):
         write_probed_run(tmp_path / method, auc, 0.94, f"pretrain.method={method}")
         for method, auc in (("byol", 0.7), ("simsiam", 0.8))
     ]
-    assert list(compared(*runs)["method"]) == [CONTROL, "simsiam", "byol"]
+    assert list(compare_runs(runs)["method"]) == [CONTROL, "simsiam", "byol"]
     other = write_probed_run(tmp_path / "patch", 0.6, 0.91, "encoder.patch_size=4")
-    table = compared(*runs, other)
+    table = compare_runs([*runs, other])
     assert list(table["differing"][table["method"] == CONTROL]) == [
         "encoder.patch_size null",
         "encoder.patch_size 4",
@@ -218,11 +227,11 @@ def test_the_control_of_two_pretrainings_is_one_network(tmp_path):
 
 def test_the_best_comes_first(tmp_path):
     baseline = write_baseline(tmp_path / "baseline", 0.97)
-    table = compared(write_run(tmp_path / "run", 0.9), baseline)
+    table = compare_runs([write_run(tmp_path / "run", 0.9), baseline])
     assert list(table["method"]) == [BASELINE, "contrastive"]
 
 
-def test_a_reference_counts_with_the_same_labels_and_network_alone(tmp_path):
+def test_a_reference_needs_the_same_labels_and_network(tmp_path):
     run = write_run(tmp_path / "run", 0.9, "encoder.patch_size=4")
     wanted = "with 90 labels (vit_nano, patch_size 4, 64 pixels)"
     both = [f"{BASELINE} {wanted}", f"{CONTROL} {wanted}"]
@@ -235,28 +244,31 @@ def test_a_reference_counts_with_the_same_labels_and_network_alone(tmp_path):
 
 
 def test_a_probe_brings_its_control(tmp_path):
-    table = compared(write_probed_run(tmp_path / "run", 0.7, 0.94))
+    table = compare_runs([write_probed_run(tmp_path / "run", 0.7, 0.94)])
     assert list(table["method"]) == [CONTROL, "contrastive"]
     assert list(table["macro_auc"]) == [0.94, 0.7]
     assert set(table["readout"]) == {"logistic probe"}
 
 
-def test_features_that_labels_had_a_part_in_are_called_so(tmp_path):
-    table = compared(write_probed_run(tmp_path / "run", 0.97, 0.94, stage="finetune"))
+def test_features_trained_with_labels_are_called_supervised(tmp_path):
+    table = compare_runs([write_probed_run(tmp_path / "run", 0.97, 0.94, stage="finetune")])
     assert list(table["method"]) == ["supervised", CONTROL]
     supervised = {**PRETRAINED, "method": None, "supervised": True}
     twice = write_run(tmp_path / "twice", 0.9, origin=supervised)
     after = write_run(tmp_path / "after", 0.8, origin={**PRETRAINED, "supervised": True})
-    assert list(compared(twice, after)["method"]) == ["supervised", "contrastive + supervised"]
+    assert list(compare_runs([twice, after])["method"]) == [
+        "supervised",
+        "contrastive + supervised",
+    ]
 
 
-def test_of_runs_with_one_head_in_common_that_head_is_compared(tmp_path):
+def test_runs_with_one_head_in_common_are_compared_by_that_head(tmp_path):
     both = write_probed_run(tmp_path / "both", 0.7, 0.9)
     write_probe(both, 0.5, 0.6, "regression")
     tuned = write_run(tmp_path / "tuned", 0.95)
-    assert list(compared(both, tuned)["macro_auc"]) == [0.95, 0.9, 0.7]
+    assert list(compare_runs([both, tuned])["macro_auc"]) == [0.95, 0.9, 0.7]
     with pytest.raises(RequestError, match="different quantities"):
-        compared(both)
+        compare_runs([both])
 
 
 def test_different_test_sets_are_refused(tmp_path):
@@ -266,7 +278,7 @@ def test_different_test_sets_are_refused(tmp_path):
         compare(entries)
 
 
-def test_what_is_no_evaluated_run_is_refused(tmp_path):
+def test_a_folder_that_is_not_an_evaluated_run_is_refused(tmp_path):
     run = write_run(tmp_path / "run", 0.9)
     report = run / "evaluation" / "test" / "metrics.json"
     report.write_text('{"split": "test"}')
@@ -284,10 +296,10 @@ def write_history(run, losses):
     (run / "history.csv").write_text("epoch,loss\n" + rows)
 
 
-def test_the_stage_writes_table_and_pictures(tmp_path, capsys, monkeypatch):
+def test_the_stage_writes_table_and_figures(tmp_path, capsys, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "deeplens_tf.figures.training_curves.training_curves",
+        "deeplens_tf.figures.history_figures.training_curves",
         lambda histories: drawn.update(histories) or training_curves(histories),
     )
     runs = [write_run(tmp_path / f"run{i}", 0.9 + i / 100, seed=i) for i in range(3)]
@@ -295,26 +307,28 @@ def test_the_stage_writes_table_and_pictures(tmp_path, capsys, monkeypatch):
         write_history(run, [2.0, 1.0])
     main([*map(str, runs), "--out", str(tmp_path / "out")])
     table = (tmp_path / "out" / "comparison.md").read_text()
-    assert table == markdown_table(compared(*runs), "classification")
+    assert table == markdown_table(compare_runs(runs))
     assert "| contrastive | flip | vit_nano | fine-tuned | 90 | 3 | 0.910 [" in table
-    for picture in ("comparison.png", "training_curves.png"):
-        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
+    for figure in ("comparison.png", "training_curves.png"):
+        assert (tmp_path / "out" / figure).read_bytes().startswith(b"\x89PNG")
     assert list(drawn) == ["run0", "run1"]
     assert list(drawn["run1"]["loss"]) == [2.0, 1.0]
     assert len((tmp_path / "out" / "comparison.csv").read_text().splitlines()) == 2
     assert f"not among these runs: the {BASELINE} with 90" in capsys.readouterr().out
 
 
-def test_a_file_in_the_place_of_the_results_is_refused(tmp_path):
+def test_a_file_with_the_name_of_the_results_is_refused(tmp_path):
     run = write_run(tmp_path / "run", 0.9)
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(RequestError, match=r"--out .*out: a file is there; name a folder"):
+    with pytest.raises(
+        RequestError, match=r"--out .*out: a file with this name exists; name a folder"
+    ):
         main([str(run), "--out", str(tmp_path / "out")])
     assert (tmp_path / "out").read_text() == "mine"
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n0,high\n", "a,b\n1,2\n", "\0"])
-def test_a_history_that_is_none_is_refused(tmp_path, text):
+def test_an_invalid_history_is_refused(tmp_path, text):
     run = write_run(tmp_path / "run", 0.9)
     (run / "history.csv").write_text(text)
     with pytest.raises(RequestError, match=r"history\.csv: not the history of a run"):

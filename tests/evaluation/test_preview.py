@@ -1,4 +1,4 @@
-"""The preview of the pretexts: a few images of each class, and the class beside them."""
+"""The preview of the augmentations: a few images of each class, named by their class."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from deeplens_tf.evaluation import preview
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Collects the figures that would be written."""
+    """The figures that would be written."""
     figures = []
     monkeypatch.setattr(preview, "save_figure", lambda figure, path: figures.append(figure))
     return figures
@@ -23,8 +23,8 @@ def write_images(folder, count):
 
 
 def config_for(data, tmp_path):
-    words = ["data.image_size=16", "encoder.patch_size=4", f"data.cache={tmp_path / 'cache'}"]
-    return load_config("contrastive", words, data=str(data))
+    overrides = ["data.image_size=16", "encoder.patch_size=4", f"data.cache={tmp_path / 'cache'}"]
+    return load_config("contrastive", overrides, data=str(data))
 
 
 def test_each_row_is_named_by_its_class(tmp_path, drawn):

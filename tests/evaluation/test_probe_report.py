@@ -1,4 +1,4 @@
-"""Probing the encoder of a run: whose labels, whose features, and its control."""
+"""The report on a probe: its labels, its features, and the control."""
 
 import json
 
@@ -6,13 +6,14 @@ import keras
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import image_batches, open_data
+from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.label_selection import label_subset
+from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.probe_report import evaluate_probe
 from deeplens_tf.models import build_encoder
 from deeplens_tf.models.vit import VARIANTS
-from deeplens_tf.probes.frozen_features import untrained
+from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.probes.sklearn_probes import probe_classification
 from tests.evaluation.runs import break_weights, finetuned
 from tests.models.tiny import SIZES
@@ -21,7 +22,7 @@ from tests.models.tiny import SIZES
 @pytest.fixture
 def configured(blobs_words, monkeypatch):
     monkeypatch.setitem(VARIANTS, "vit_nano", SIZES)
-    return lambda *words: load_config("finetune", [*blobs_words, *words])
+    return lambda *overrides: load_config("finetune", [*blobs_words, *overrides])
 
 
 def features(encoder, data, split):
@@ -55,7 +56,7 @@ def test_encoder_and_control_are_probed_with_the_labels_of_a_fine_tuning(
         )
         for key in ("macro_auc", "accuracy", "expected_calibration_error", "n_train", "n_test"):
             assert found[key] == pytest.approx(expected[key], abs=1e-4)
-    # Else the comparison would hold for any network.
+    # Otherwise the comparison would hold for any network.
     assert metrics["reliability"] != metrics["control"]["reliability"]
     few = "" if fraction == 1 else "-0.4"
     assert folder.name == f"test-probe-classification-{kind}{few}"
@@ -65,22 +66,22 @@ def test_encoder_and_control_are_probed_with_the_labels_of_a_fine_tuning(
     assert written["data"]["path"] == config.data.path
 
 
-def test_the_control_has_the_precision_of_the_run_and_leaves_the_process_its_own(configured):
+def test_the_control_has_the_precision_of_the_run_and_does_not_change_the_default(configured):
     config = configured("train.precision=mixed_bfloat16")
-    assert untrained(config, open_data(config)).dtype_policy.name == "mixed_bfloat16"
+    assert untrained_encoder(config, open_data(config)).dtype_policy.name == "mixed_bfloat16"
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_features_that_are_not_finite_are_refused_by_the_file(configured, tmp_path):
+def test_features_that_are_not_finite_are_refused_and_the_file_named(configured, tmp_path):
     config = configured()
     run = finetuned(tmp_path / "run", config)
     break_weights(run)
-    with pytest.raises(RequestError, match=r"run/model\.keras: its outputs .* are not finite"):
+    with pytest.raises(RequestError, match=r"run/model\.keras: the outputs .* are not finite"):
         evaluate_probe(run, config, "classification", "linear")
 
 
 def test_a_probe_of_masses_needs_masses(configured, tmp_path):
     config = configured()
     run = finetuned(tmp_path / "run", config)
-    with pytest.raises(RequestError, match="needs images with a mass in the train split, and 0"):
+    with pytest.raises(RequestError, match="needs images with a mass in the train split, and only"):
         evaluate_probe(run, config, "regression", "linear")

@@ -1,4 +1,4 @@
-"""Reports: complete or not there, valid JSON, tables that read back as they were."""
+"""Reports: complete or absent, valid JSON, tables that read back unchanged."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def write(folder, accuracy=0.5, figures=("roc",)):
     return write_report(folder, metrics, TABLE, {name: Figure() for name in figures})
 
 
-def test_a_report_is_laid_out_as_promised(tmp_path):
+def test_a_report_has_the_documented_layout(tmp_path):
     assert write(tmp_path) == tmp_path / "evaluation" / "test"
     assert set(tree(tmp_path)) == {
         "evaluation/test/metrics.json",
@@ -42,7 +42,7 @@ def test_a_report_is_laid_out_as_promised(tmp_path):
     }
 
 
-def test_a_repeat_replaces_the_whole_report_and_no_other_split(tmp_path):
+def test_a_repeat_replaces_the_complete_report_and_no_other_split(tmp_path):
     write_report(tmp_path, {"split": "validation"}, TABLE, {})
     write(tmp_path, figures=("roc", "confusion"))
     folder = write(tmp_path, accuracy=0.9)
@@ -58,9 +58,9 @@ def test_the_same_report_gives_the_same_bytes(tmp_path):
     assert tree(tmp_path) == first
 
 
-def test_a_report_that_fails_half_way_leaves_the_former_one(tmp_path, monkeypatch):
+def test_a_report_that_fails_half_way_leaves_the_earlier_one(tmp_path, monkeypatch):
     write(tmp_path)
-    former = tree(tmp_path)
+    earlier = tree(tmp_path)
 
     def fill_the_disk(figure, path):
         raise OSError(28, "No space left on device", str(path))
@@ -68,12 +68,12 @@ def test_a_report_that_fails_half_way_leaves_the_former_one(tmp_path, monkeypatc
     monkeypatch.setattr(report, "save_figure", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, accuracy=0.9)
-    assert tree(tmp_path) == former
+    assert tree(tmp_path) == earlier
 
 
-def test_a_swap_that_fails_puts_the_former_report_back(tmp_path, monkeypatch):
+def test_a_swap_that_fails_restores_the_earlier_report(tmp_path, monkeypatch):
     write(tmp_path)
-    former = tree(tmp_path)
+    earlier = tree(tmp_path)
     rename, calls = Path.rename, []
 
     def fail_the_second(path, target):
@@ -85,7 +85,7 @@ def test_a_swap_that_fails_puts_the_former_report_back(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rename", fail_the_second)
     with pytest.raises(PermissionError):
         write(tmp_path, accuracy=0.9)
-    assert tree(tmp_path) == former
+    assert tree(tmp_path) == earlier
 
 
 def test_a_first_report_that_fails_leaves_nothing(tmp_path):
@@ -95,7 +95,7 @@ def test_a_first_report_that_fails_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("split", [None, "", "../test", ".hidden", "a/b", 3])
-def test_a_split_that_is_no_plain_name_is_refused(tmp_path, split):
+def test_a_split_that_is_not_a_plain_name_is_refused(tmp_path, split):
     with pytest.raises(ValueError, match="split"):
         write_report(tmp_path, {"split": split}, TABLE, {})
     assert tree(tmp_path) == {}
@@ -128,7 +128,7 @@ def test_numpy_values_and_nan_become_valid_json(tmp_path):
     }
 
 
-def test_classification_predictions_read_back_as_they_were(tmp_path):
+def test_classification_predictions_read_back_unchanged(tmp_path):
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), size=4)
     files = [Path("axion/a.npy"), "cdm/b, c.npy", "d.npy", "e.npy"]
     table = classification_predictions(files, [0, 1, 2, 2], probabilities, ["axion", "cdm", "x"])
@@ -152,14 +152,14 @@ def test_regression_predictions_leave_unknown_deviations_empty(tmp_path):
     assert known["std_dex"].tolist() == [0.2]
 
 
-def test_tables_whose_lengths_differ_are_refused():
+def test_tables_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="length"):
         classification_predictions(["a.npy"], [0, 1], np.full((2, 2), 0.5), ["a", "b"])
     with pytest.raises(ValueError, match="length"):
         regression_predictions(["a.npy"], [-23.0, -22.0], [-23.0, -22.0], [0.1, 0.1])
 
 
-def test_the_summary_names_every_figure_with_its_interval():
+def test_the_summary_names_every_metric_with_its_interval():
     labels = np.array([0, 1, 0, 1])
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
     metrics = classification_metrics(labels, probabilities, ["axion", "cdm"])
@@ -167,22 +167,22 @@ def test_the_summary_names_every_figure_with_its_interval():
     metrics["intervals_95"] = classification_intervals(labels, probabilities, ["axion", "cdm"], 0)
     lines = summary_table(metrics).splitlines()
     assert lines[0] == "test split, 4 images"
-    words = {line.split()[0]: line.split()[1:] for line in lines[1:]}
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
     low, high = metrics["intervals_95"]["accuracy"]
-    assert words["accuracy"] == ["0.7500", f"[{low:.4f},", f"{high:.4f}]"]
-    assert words["per_class_auc.cdm"][0] == "0.7500"
-    assert words["classification_report.cdm.recall"][0] == "0.5000"
-    assert all(len(words) == 3 for words in words.values())  # an interval beside every figure
-    assert len({line.index(".", 30) for line in lines[1:]}) == 1  # the numbers stand in a column
+    assert rows["accuracy"] == ["0.7500", f"[{low:.4f},", f"{high:.4f}]"]
+    assert rows["per_class_auc.cdm"][0] == "0.7500"
+    assert rows["classification_report.cdm.recall"][0] == "0.5000"
+    assert all(len(row) == 3 for row in rows.values())  # every metric has an interval
+    assert len({line.index(".", 30) for line in lines[1:]}) == 1  # the numbers are aligned
 
 
-def test_the_summary_says_what_is_undefined():
+def test_the_summary_marks_undefined_metrics():
     text = summary_table(regression_metrics([-23.0], [-22.5]))
     assert "r2        undefined" in text
     assert "mae_dex   0.5000" in text
 
 
-def test_a_stray_folder_of_a_killed_run_does_not_get_in_the_way(tmp_path):
+def test_the_stray_folder_of_a_killed_run_is_no_obstacle(tmp_path):
     folder = write(tmp_path)
     shutil.copytree(folder, folder.with_name(".test-0badcafe"))
     write(tmp_path, accuracy=0.9)

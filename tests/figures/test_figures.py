@@ -1,4 +1,4 @@
-"""Figures of results: what they draw, and that they are written whole and the same."""
+"""Figures of results: their content, and that files are complete and reproducible."""
 
 import subprocess
 import sys
@@ -8,14 +8,15 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from deeplens_tf.figures.classifier_figures import (
+from deeplens_tf.figures import (
     confusion_matrix_figure,
+    predicted_against_true,
     reliability_figure,
     roc_curves,
+    save_figure,
 )
-from deeplens_tf.figures.mass_figures import predicted_against_true
-from deeplens_tf.figures.picture_files import save_figure
-from deeplens_tf.metrics.classification import classification_metrics, reliability_curve
+from deeplens_tf.metrics.calibration import reliability_curve
+from deeplens_tf.metrics.classification import classification_metrics
 
 NAMES = ["axion", "cdm", "no_sub"]
 
@@ -32,12 +33,12 @@ def masses(n=200):
 
 
 def drawn_points(axes):
-    """The x and y of the panel's unconnected points, as they are drawn."""
+    """The x and y of a panel's points, as they are drawn."""
     (points,) = [line for line in axes.lines if line.get_marker() == "o"]
     return points.get_xdata(), points.get_ydata()
 
 
-def legend_words(legend):
+def legend_texts(legend):
     return [text.get_text() for text in legend.get_texts()]
 
 
@@ -47,7 +48,7 @@ def every_figure():
     return {
         "roc": roc_curves(labels, probabilities, NAMES),
         "confusion": confusion_matrix_figure(np.arange(9).reshape(3, 3), NAMES),
-        "reliability": reliability_figure(reliability_curve(labels, probabilities)),
+        "reliability": reliability_figure(reliability_curve(labels, probabilities), 0.1),
         "masses": predicted_against_true(true, predicted, np.full(200, 0.3)),
     }
 
@@ -58,7 +59,8 @@ def test_predicted_and_true_masses_stay_paired():
     x, y = drawn_points(upper)
     assert set(zip(x, y, strict=True)) == set(zip(true, predicted, strict=True))
     assert np.std(y - x) == pytest.approx(np.std(predicted - true))
-    assert np.std(y - x) > 2 * np.std(np.sort(predicted) - np.sort(true))  # what sorting hides
+    # Sorting both would hide the spread.
+    assert np.std(y - x) > 2 * np.std(np.sort(predicted) - np.sort(true))
     residual_x, residual_y = drawn_points(lower)
     residuals = set(zip(true, predicted - true, strict=True))
     assert set(zip(residual_x, residual_y, strict=True)) == residuals
@@ -80,7 +82,7 @@ def test_residual_bins_hold_the_median_of_the_images_in_them():
 
 
 @pytest.mark.parametrize(("images", "bars"), [(50, 1), (400, 0)])
-def test_error_bars_are_drawn_while_they_can_be_seen(images, bars):
+def test_error_bars_are_drawn_only_for_few_points(images, bars):
     true, predicted = masses(n=images)
     figure = predicted_against_true(true, predicted, np.full(images, 0.2))
     assert len(figure.axes[0].collections) == bars
@@ -95,10 +97,10 @@ def test_very_few_masses_can_be_drawn(images, tmp_path):
 def test_marked_masses_are_lines_in_both_panels_and_one_entry_each_in_the_legend():
     figure = predicted_against_true(*masses(), marks={"the ring": -23.4, "a pixel": -22.2})
     for axes in figure.axes:
-        places = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "-."]
-        assert places == [-23.4, -22.2]
-    words = legend_words(figure.legends[0])
-    assert words.count("the ring") == words.count("a pixel") == 1
+        positions = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "-."]
+        assert positions == [-23.4, -22.2]
+    texts = legend_texts(figure.legends[0])
+    assert texts.count("the ring") == texts.count("a pixel") == 1
 
 
 def test_a_column_of_predictions_is_refused_and_not_broadcast():
@@ -120,30 +122,30 @@ def test_roc_curves_enclose_the_area_in_their_legend():
 def test_an_absent_class_is_named_without_a_curve(tmp_path):
     labels, probabilities = simulated()
     figure = roc_curves(labels[labels != 1], probabilities[labels != 1], NAMES)
-    assert "cdm: area undefined here" in legend_words(figure.axes[0].get_legend())
+    assert "cdm: area undefined here" in legend_texts(figure.axes[0].get_legend())
     save_figure(figure, tmp_path / "roc.png")
 
 
-def test_the_confusion_matrix_is_written_with_true_classes_down():
+def test_the_rows_of_the_confusion_matrix_are_true_classes():
     figure = confusion_matrix_figure([[5, 1200, 0], [0, 4, 0], [0, 0, 0]], NAMES)
     axes = figure.axes[0]
-    words = {text.get_position(): text.get_text() for text in axes.texts}
-    assert words[(1, 0)] == "1,200\n99.6%"  # x is the predicted class, y the true one
-    assert words[(0, 2)] == "0\n0.0%"  # a class without images
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts[(1, 0)] == "1,200\n99.6%"  # x is the predicted class, y the true one
+    assert texts[(0, 2)] == "0\n0.0%"  # a class without images
     assert axes.get_ylabel() == "true class"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == NAMES
 
 
-def test_reliability_is_drawn_from_what_metrics_says():
+def test_the_reliability_figure_shows_the_metrics():
     labels, probabilities = simulated()
     metrics = classification_metrics(labels, probabilities, NAMES)
-    upper, lower = reliability_figure(metrics["reliability"]).axes
+    error = metrics["expected_calibration_error"]
+    upper, lower = reliability_figure(metrics["reliability"], error).axes
     _, accuracy = drawn_points(upper)
     drawn = [value for value in metrics["reliability"]["accuracy"] if value is not None]
     assert list(accuracy) == drawn
     assert sum(bar.get_height() for bar in lower.patches) == 200
-    error = metrics["expected_calibration_error"]
-    assert f"model, calibration error {error:.3f}" in legend_words(upper.get_legend())
+    assert f"model, calibration error {error:.3f}" in legend_texts(upper.get_legend())
 
 
 def test_every_figure_has_a_title_and_names_its_axes():
@@ -158,19 +160,19 @@ def test_every_figure_has_a_title_and_names_its_axes():
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
-    for ending in ("png", "pdf"):
+    for extension in ("png", "pdf"):
         for turn in ("first", "second"):
             for name, figure in every_figure().items():
-                save_figure(figure, tmp_path / f"{turn}-{name}.{ending}")
-        for first in tmp_path.glob(f"first-*.{ending}"):
+                save_figure(figure, tmp_path / f"{turn}-{name}.{extension}")
+        for first in tmp_path.glob(f"first-*.{extension}"):
             second = first.with_name(first.name.replace("first", "second"))
             assert first.read_bytes() == second.read_bytes()
             assert len(first.read_bytes()) > 5_000
 
 
-def test_a_figure_that_cannot_be_drawn_leaves_the_former_file(tmp_path, monkeypatch):
+def test_a_figure_that_cannot_be_written_leaves_the_earlier_file(tmp_path, monkeypatch):
     path = tmp_path / "roc.png"
-    path.write_text("former")
+    path.write_text("earlier")
 
     def fill_the_disk(figure, target, **options):
         target.write_text("half")
@@ -179,22 +181,20 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_former_file(tmp_path, monkeypa
     monkeypatch.setattr(Figure, "savefig", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         save_figure(Figure(), path)
-    assert [file.read_text() for file in tmp_path.iterdir()] == ["former"]
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]
 
 
-def test_an_unknown_ending_is_refused(tmp_path):
+def test_an_unknown_extension_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"end in \.png or \.pdf"):
         save_figure(Figure(), tmp_path / "roc.gif")
 
 
-def test_neither_pyplot_nor_tensorflow_is_imported_and_settings_stay():
+def test_neither_pyplot_nor_tensorflow_is_imported_and_settings_do_not_change():
     program = """
 import sys, tempfile, matplotlib
 before = matplotlib.rcParams.copy()  # reading them one by one would import pyplot
 from deeplens_tf.evaluation import report_folder
-from deeplens_tf.figures import image_grids, mass_figures, training_curves
-from deeplens_tf.figures.classifier_figures import roc_curves
-from deeplens_tf.figures.picture_files import save_figure
+from deeplens_tf.figures import *
 from deeplens_tf.probes import sklearn_probes
 save_figure(roc_curves([0, 1], [[.6, .4], [.3, .7]], ["a", "b"]), tempfile.mkdtemp() + "/roc.png")
 assert matplotlib.rcParams.copy() == before

@@ -1,11 +1,9 @@
-"""Grids of images: every image once, on the scale that the caption promises."""
+"""Grids of images: every image once, on the scale that the caption names."""
 
 import numpy as np
 import pytest
 
-from deeplens_tf.figures.image_grids import image_grid, views_grid
-from deeplens_tf.figures.picture_files import save_figure
-from deeplens_tf.figures.style import IMAGE_COLOURS
+from deeplens_tf.figures import IMAGE_COLOURS, image_grid, save_figure, views_grid
 
 
 def shown(axes):
@@ -30,7 +28,7 @@ def test_each_image_is_shown_once_in_order_on_its_own_scale(tmp_path):
     ("shape", "expected"),
     [((8, 8), (8, 8)), ((8, 8, 1), (8, 8)), ((8, 8, 3), (8, 8, 3)), ((8, 8, 5), (8, 8))],
 )
-def test_three_differing_bands_are_a_colour_image_and_others_their_mean(shape, expected):
+def test_three_different_bands_are_a_colour_image_and_others_their_mean(shape, expected):
     image = np.random.default_rng(0).random(shape)
     assert shown(image_grid([image]).axes[0]).get_array().shape == expected
 
@@ -47,7 +45,7 @@ def test_sizes_may_differ_and_a_constant_image_is_black():
     assert "several sizes" in figure.get_supxlabel()
 
 
-def test_views_are_shown_beside_their_image_on_its_scale(tmp_path):
+def test_views_are_shown_next_to_their_image_on_its_scale(tmp_path):
     images = np.random.default_rng(0).random((2, 8, 8, 1))
     figure = views_grid(images, images * 0.5, images[:, ::-1])
     panels = np.array(figure.axes).reshape(2, 3)
@@ -74,7 +72,7 @@ def test_rows_of_views_can_be_named():
     panels = np.array(views_grid(images, images, images, names=["cdm", "no_sub"]).axes)
     labels = [axes.get_ylabel() for axes in panels]
     assert labels == ["cdm", "", "", "no_sub", "", ""]
-    with pytest.raises(ValueError, match="2 rows need as many names"):
+    with pytest.raises(ValueError, match="names must hold one for each of 2 rows"):
         views_grid(images, images, images, names=["cdm"])
 
 
@@ -93,13 +91,13 @@ def test_the_bar_is_one_arcsec_long():
     views = views_grid(images, images, images, pixel_scale_arcsec=0.05)
     assert [bar_pixels(axes) for axes in views.axes] == pytest.approx([20] + 8 * [0])
     assert not image_grid(images).axes[0].lines
-    for axes in each.axes:  # the bar has not moved the picture
+    for axes in each.axes:  # the bar does not move the picture
         assert axes.get_xlim() == (-0.5, 31.5)
     with pytest.raises(ValueError, match="Received: 2 for 3 images"):
         image_grid(images, pixel_scale_arcsec=[0.1, 0.2])
 
 
-def test_what_cannot_be_laid_out_is_refused():
+def test_wrong_numbers_of_images_are_refused():
     with pytest.raises(ValueError, match="at least one image"):
         image_grid([])
     with pytest.raises(ValueError, match="1 images"):

@@ -1,12 +1,12 @@
-"""The picture that an inpainting run leaves: three columns on the original's scale."""
+"""The figure of an inpainting run: three columns on the scale of the original."""
 
 import numpy as np
 import pytest
 
-from deeplens_tf.figures.image_grids import inpainting_grid
+from deeplens_tf.figures import inpainting_grid
 
 
-def test_original_masked_and_inpainted_stand_side_by_side_on_one_scale():
+def test_original_masked_and_inpainted_are_side_by_side_on_one_scale():
     images = np.random.default_rng(0).random((2, 8, 8, 1))
     masked, inpainted = images * (images > 0.5), images + 0.1
     figure = inpainting_grid(images, masked, inpainted)

@@ -9,14 +9,10 @@ from sklearn.metrics import precision_recall_fscore_support, r2_score, roc_auc_s
 
 from deeplens_tf.metrics import bootstrap
 from deeplens_tf.metrics.bootstrap import bootstrap_intervals
-from deeplens_tf.metrics.classification import (
-    classification_intervals,
-    expected_calibration_error,
-    reliability_curve,
-)
+from deeplens_tf.metrics.calibration import calibration_error, weighted_calibration_error
+from deeplens_tf.metrics.classification import classification_intervals
 from deeplens_tf.metrics.weighted import (
     area_under_curve,
-    calibration_error,
     classification_scores,
     regression_scores,
     report_scores,
@@ -28,12 +24,12 @@ def mean_score(values, weights):
 
 
 def drawn(n, resamples, seed):
-    """Resamples as indices, and the same ones as counts."""
+    """Resamples as indices, and the same resamples as counts."""
     indices = np.random.default_rng(seed).integers(n, size=(resamples, n))
     return indices, np.stack([np.bincount(row, minlength=n) for row in indices]).astype(float)
 
 
-def test_the_interval_of_a_mean_is_that_of_scipy_and_of_the_normal_law():
+def test_the_interval_of_a_mean_agrees_with_scipy_and_with_the_normal_distribution():
     values = np.random.default_rng(0).normal(size=2000)
     low, high = bootstrap_intervals(mean_score, (values,), seed=1, resamples=8000)["mean"]
     theirs = stats.bootstrap(
@@ -45,14 +41,14 @@ def test_the_interval_of_a_mean_is_that_of_scipy_and_of_the_normal_law():
     assert [low, high] == pytest.approx(expected.tolist(), abs=0.12 * standard_error)
 
 
-def test_the_seed_decides_and_the_size_of_a_part_does_not_change_the_spread(monkeypatch):
+def test_the_seed_determines_the_interval_and_chunks_do_not_change_its_width(monkeypatch):
     values = (np.random.default_rng(0).normal(size=300),)
     once = bootstrap_intervals(mean_score, values, seed=1)
     assert bootstrap_intervals(mean_score, values, seed=1) == once
     assert bootstrap_intervals(mean_score, values, seed=2) != once
     monkeypatch.setattr(bootstrap, "VALUES_AT_ONCE", 100)  # fewer than one resample
-    in_parts = bootstrap_intervals(mean_score, values, seed=1)
-    assert in_parts["mean"] == pytest.approx(once["mean"], abs=0.03)
+    in_chunks = bootstrap_intervals(mean_score, values, seed=1)
+    assert in_chunks["mean"] == pytest.approx(once["mean"], abs=0.03)
 
 
 def test_counts_of_a_resample_add_up_to_the_number_of_images():
@@ -105,12 +101,12 @@ def test_the_weighted_calibration_error_is_that_of_the_copied_resample():
     labels, probabilities = generator.integers(3, size=80), generator.dirichlet(np.ones(3), 80)
     indices, counts = drawn(80, 20, seed=1)
     correct = probabilities.argmax(axis=1) == labels
-    ours = calibration_error(probabilities.max(axis=1), correct, counts, bins=15)
-    copied = [reliability_curve(labels[row], probabilities[row]) for row in indices]
-    assert ours == pytest.approx([expected_calibration_error(curve) for curve in copied])
+    ours = weighted_calibration_error(probabilities.max(axis=1), correct, counts)
+    copied = [calibration_error(labels[row], probabilities[row]) for row in indices]
+    assert ours == pytest.approx(copied)
 
 
-def test_a_resample_that_lost_a_class_has_no_mean_area():
+def test_a_resample_without_a_class_has_no_mean_area():
     labels = np.array([0, 0, 1, 1, 2])
     probabilities = np.full((5, 3), 1 / 3)
     weights = np.array([[1, 1, 1, 1, 1], [2, 1, 1, 1, 0]], float)
@@ -119,7 +115,7 @@ def test_a_resample_that_lost_a_class_has_no_mean_area():
     assert np.isnan(scores["macro_auc"][1])
 
 
-def test_a_figure_that_is_never_defined_has_no_interval():
+def test_a_metric_that_is_never_defined_has_no_interval():
     intervals = classification_intervals([0, 0], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"], seed=0)
     assert intervals["macro_auc"] is None
     assert intervals["per_class_auc.a"] is None

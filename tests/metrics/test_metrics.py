@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and against loops written from the definitions."""
+"""Metrics against scikit-learn and against loops that follow the definitions."""
 
 import itertools
 import json
@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from deeplens_tf.metrics.classification import (
+from deeplens_tf.metrics.calibration import (
+    calibration_error,
     calibration_interval,
+    reliability_curve,
+)
+from deeplens_tf.metrics.classification import (
     classification_intervals,
     classification_metrics,
     confusion_matrix,
-    expected_calibration_error,
-    reliability_curve,
 )
 from deeplens_tf.metrics.regression import regression_intervals, regression_metrics
 
@@ -47,18 +49,18 @@ def area_by_pairs(is_positive, scores):
 def calibration_error_by_loops(labels, probabilities, bins=15):
     total = 0.0
     for k in range(bins):
-        sure, right = [], []
+        confidences, hits = [], []
         for label, row in zip(labels, probabilities, strict=True):
             if k / bins < max(row) <= (k + 1) / bins:
-                sure.append(max(row))
-                right.append(int(np.argmax(row)) == label)
-        if sure:
-            gap = abs(sum(right) / len(right) - sum(sure) / len(sure))
-            total += len(sure) / len(labels) * gap
+                confidences.append(max(row))
+                hits.append(int(np.argmax(row)) == label)
+        if hits:
+            gap = abs(sum(hits) / len(hits) - sum(confidences) / len(hits))
+            total += len(hits) / len(labels) * gap
     return total
 
 
-def test_areas_and_accuracy_are_those_of_scikit_learn():
+def test_areas_and_accuracy_agree_with_scikit_learn():
     labels, probabilities = simulated()
     ours = classification_metrics(labels, probabilities, NAMES)
     theirs = sklearn_metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average=None)
@@ -82,7 +84,7 @@ def test_constant_predictions_have_an_area_of_one_half():
     assert ours["per_class_auc"] == dict.fromkeys(NAMES, 0.5)
 
 
-def test_confusion_matrix_and_report_are_those_of_scikit_learn():
+def test_confusion_matrix_and_report_agree_with_scikit_learn():
     labels, probabilities = simulated()
     ours = classification_metrics(labels, probabilities, NAMES)
     predicted = probabilities.argmax(axis=1)
@@ -102,23 +104,25 @@ def test_rows_of_the_confusion_matrix_are_true_classes():
 
 
 @pytest.mark.parametrize("draw", [simulated, tied])
-def test_calibration_error_is_that_of_naive_loops(draw):
+def test_calibration_error_agrees_with_loops(draw):
     labels, probabilities = draw()
     ours = classification_metrics(labels, probabilities, NAMES)["expected_calibration_error"]
     assert ours == pytest.approx(calibration_error_by_loops(labels, probabilities))
-    assert ours > 0.01  # else the comparison would say nothing
+    assert ours > 0.01  # two zeros would agree trivially
 
 
 def test_reliability_bins_hold_every_image_once_and_are_closed_above():
     probabilities = np.array([[0.75, 0.25], [0.76, 0.24], [1.0, 0.0], [0.5, 0.5]])
-    curve = reliability_curve(np.array([0, 1, 0, 0]), probabilities, bins=4)
+    labels = np.array([0, 1, 0, 0])
+    curve = reliability_curve(labels, probabilities, bins=4)
     assert curve["count"] == [0, 1, 1, 2]
     assert curve["accuracy"] == [None, 1.0, 1.0, 0.5]
     assert curve["confidence"] == [None, 0.5, 0.75, 0.88]
-    assert expected_calibration_error(curve) == pytest.approx((0.5 + 0.25 + 2 * 0.38) / 4)
+    error = calibration_error(labels, probabilities, bins=4)
+    assert error == pytest.approx((0.5 + 0.25 + 2 * 0.38) / 4)
 
 
-def test_an_absent_class_has_no_area_and_the_mean_says_what_it_runs_over():
+def test_an_absent_class_has_no_area_and_the_classes_of_the_mean_are_listed():
     labels, probabilities = simulated()
     keep = labels != 1
     ours = classification_metrics(labels[keep], probabilities[keep], NAMES)
@@ -130,7 +134,7 @@ def test_an_absent_class_has_no_area_and_the_mean_says_what_it_runs_over():
     assert ours["classification_report"]["cdm"]["recall"] is None
 
 
-def test_one_single_class_has_no_mean_area():
+def test_a_single_class_has_no_mean_area():
     ours = classification_metrics([1, 1], [[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], NAMES)
     assert ours["macro_auc"] is None
     assert ours["macro_auc_over"] == []
@@ -138,7 +142,7 @@ def test_one_single_class_has_no_mean_area():
 
 
 @pytest.mark.parametrize("kept", [[0, 1, 2], [0, 2], [1]])
-def test_metrics_are_valid_json_whatever_classes_are_present(kept):
+def test_metrics_are_valid_json_for_any_set_of_present_classes(kept):
     labels, probabilities = simulated()
     keep = np.isin(labels, kept)
     ours = classification_metrics(labels[keep], probabilities[keep], NAMES)
@@ -149,7 +153,7 @@ def test_metrics_are_valid_json_whatever_classes_are_present(kept):
 
 
 @pytest.mark.parametrize(
-    ("labels", "probabilities", "words"),
+    ("labels", "probabilities", "message"),
     [
         ([0, 1], [[0.5, 0.5]], "shape"),
         ([], np.zeros((0, 2)), "shape"),
@@ -161,12 +165,12 @@ def test_metrics_are_valid_json_whatever_classes_are_present(kept):
         ([0, 1], [[3.0, 2.0], [0.5, 0.5]], "softmax"),
     ],
 )
-def test_predictions_that_cannot_be_scored_are_refused(labels, probabilities, words):
-    with pytest.raises(ValueError, match=words):
+def test_predictions_that_cannot_be_scored_are_refused(labels, probabilities, message):
+    with pytest.raises(ValueError, match=message):
         classification_metrics(labels, probabilities, ["a", "b"])
 
 
-def test_regression_figures_are_those_of_scikit_learn():
+def test_regression_metrics_agree_with_scikit_learn():
     generator = np.random.default_rng(0)
     true = generator.uniform(-24, -22, 300)
     predicted = true + generator.normal(0, 0.3, 300)
@@ -182,7 +186,7 @@ def test_regression_figures_are_those_of_scikit_learn():
     )
 
 
-def test_coverage_of_a_right_gaussian_is_nominal_and_of_a_narrow_one_too_small():
+def test_coverage_is_nominal_for_a_correct_gaussian_and_too_small_for_a_narrow_one():
     generator = np.random.default_rng(0)
     n = 40_000
     std = generator.uniform(0.1, 0.5, n)
@@ -196,14 +200,14 @@ def test_coverage_of_a_right_gaussian_is_nominal_and_of_a_narrow_one_too_small()
 
 
 @pytest.mark.parametrize("true", [[-23.0], [-23.1] * 7])
-def test_r2_of_truths_that_do_not_spread_is_undefined(true):
+def test_r2_of_constant_truths_is_undefined(true):
     ours = regression_metrics(true, np.linspace(-23, -22, len(true)), np.ones(len(true)))
     assert ours["r2"] is None
     json.dumps(ours, allow_nan=False)
 
 
 @pytest.mark.parametrize(
-    ("arrays", "words"),
+    ("arrays", "message"),
     [
         (([1.0, 2.0], [1.0]), "one shape"),
         (([[1.0], [2.0]], [[1.0], [2.0]]), "one shape"),
@@ -212,21 +216,21 @@ def test_r2_of_truths_that_do_not_spread_is_undefined(true):
         (([1.0, 2.0], [1.0, 2.0], [0.1, -0.1]), "negative"),
     ],
 )
-def test_values_that_cannot_be_scored_are_refused(arrays, words):
-    with pytest.raises(ValueError, match=words):
+def test_values_that_cannot_be_scored_are_refused(arrays, message):
+    with pytest.raises(ValueError, match=message):
         regression_metrics(*arrays)
 
 
-def test_every_classification_figure_has_an_interval_around_it():
+def test_every_classification_metric_has_an_interval_around_it():
     labels, probabilities = simulated(n=1000)
-    figures = classification_metrics(labels, probabilities, NAMES)
+    metrics = classification_metrics(labels, probabilities, NAMES)
     intervals = classification_intervals(labels, probabilities, NAMES, seed=0, resamples=300)
     names = ("macro_auc", "accuracy", "expected_calibration_error")
-    flat = {name: figures[name] for name in names}
-    flat |= {f"per_class_auc.{name}": area for name, area in figures["per_class_auc"].items()}
+    flat = {name: metrics[name] for name in names}
+    flat |= {f"per_class_auc.{name}": area for name, area in metrics["per_class_auc"].items()}
     flat |= {
         f"classification_report.{name}.{column}": row[column]
-        for name, row in figures["classification_report"].items()
+        for name, row in metrics["classification_report"].items()
         for column in ("precision", "recall", "f1")
     }
     assert intervals.keys() == flat.keys()
@@ -234,8 +238,8 @@ def test_every_classification_figure_has_an_interval_around_it():
         assert low < flat[name] < high, name
 
 
-def sure_predictions(generator, n, sharpening):
-    """Predictions of which the first class is right as often as it says, before sharpening."""
+def sharpened_predictions(generator, n, sharpening):
+    """Predictions that are perfectly calibrated before the sharpening."""
     logits = 2 * generator.normal(size=(n, 3))
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = (chances.cumsum(axis=1) > generator.random((n, 1))).argmax(axis=1)
@@ -244,25 +248,25 @@ def sure_predictions(generator, n, sharpening):
 
 
 @pytest.mark.parametrize("sharpening", [1.0, 1.5, 3.0])
-def test_the_interval_of_the_calibration_error_holds_the_error_of_endless_images(sharpening):
+def test_the_interval_of_the_calibration_error_contains_the_error_of_very_many_images(sharpening):
     generator = np.random.default_rng(0)
-    endless = sure_predictions(generator, 500_000, sharpening)
-    true = classification_metrics(*endless, NAMES)["expected_calibration_error"]
+    very_many = sharpened_predictions(generator, 500_000, sharpening)
+    true = classification_metrics(*very_many, NAMES)["expected_calibration_error"]
     intervals = [
-        calibration_interval(*sure_predictions(generator, 1000, sharpening), seed, resamples=200)
+        calibration_interval(*sharpened_predictions(generator, 1000, sharpening), seed, 200)
         for seed in range(150)
     ]
-    held = np.mean([low <= true <= high for low, high in intervals])
-    assert held >= 0.88  # 0.95, less the chance of 150 draws and what binning costs
+    contained = np.mean([low <= true <= high for low, high in intervals])
+    assert contained >= 0.88  # 0.95, less the noise of 150 draws and the error from binning
     assert np.mean([high - low for low, high in intervals]) < 0.07
 
 
-def test_every_regression_figure_has_an_interval_around_it():
+def test_every_regression_metric_has_an_interval_around_it():
     generator = np.random.default_rng(3)
     true = generator.uniform(-24, -22, 500)
     predicted = generator.normal(true, 0.3)
-    figures = regression_metrics(true, predicted, np.full(500, 0.3))
+    metrics = regression_metrics(true, predicted, np.full(500, 0.3))
     intervals = regression_intervals(true, predicted, np.full(500, 0.3), seed=0, resamples=300)
-    assert intervals.keys() == figures.keys() - {"n_test"}
+    assert intervals.keys() == metrics.keys() - {"n_test"}
     for name, (low, high) in intervals.items():
-        assert low < figures[name] < high
+        assert low < metrics[name] < high

@@ -1,4 +1,4 @@
-"""Probes: what they find, and that the test split teaches them nothing."""
+"""Probes: what they find, and that the test split does not influence them."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def linear(n, seed):
     return features, features @ np.arange(6) * 0.1 - 23 + generator.normal(0, 0.05, n)
 
 
-def test_the_logistic_probe_is_scikit_learns_on_features_standardised_by_hand():
+def test_the_logistic_probe_agrees_with_scikit_learn_on_features_standardised_by_hand():
     train, train_labels = separable(300, seed=0)
     test, test_labels = separable(300, seed=1)
     train, test = train * 50 + 7, test * 50 + 7
@@ -38,21 +38,21 @@ def test_the_logistic_probe_is_scikit_learns_on_features_standardised_by_hand():
 
 
 @pytest.mark.parametrize("kind", ["logistic", "knn"])
-def test_classifying_probes_find_what_is_there_and_nothing_in_noise(kind):
+def test_classifying_probes_find_classes_and_nothing_in_noise(kind):
     train, train_labels = separable(600, seed=0, shift=2.5)
     test, test_labels = separable(600, seed=1, shift=2.5)
     found = probe_classification(train, train_labels, test, test_labels, NAMES, kind, resamples=20)
     assert found["macro_auc"] > 0.9
     assert found["probe"] == kind
     noise = np.random.default_rng(5).normal(size=(1200, 8))
-    nothing = probe_classification(
+    of_noise = probe_classification(
         noise[:600], train_labels, noise[600:], test_labels, NAMES, kind, resamples=20
     )
-    assert nothing["macro_auc"] == pytest.approx(0.5, abs=0.06)
+    assert of_noise["macro_auc"] == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("kind", ["ridge", "knn"])
-def test_regressing_probes_find_a_linear_law(kind):
+def test_regressing_probes_find_a_linear_relation(kind):
     found = probe_regression(*linear(800, seed=0), *linear(200, seed=1), kind=kind, resamples=20)
     assert found["r2"] > {"ridge": 0.98, "knn": 0.6}[kind]
     low, high = found["intervals_95"]["r2"]
@@ -61,15 +61,15 @@ def test_regressing_probes_find_a_linear_law(kind):
 
 @pytest.mark.parametrize("kind", ["logistic", "knn"])
 def test_other_test_images_do_not_change_a_prediction(kind):
-    """A scaler that had seen the test split would be moved by one extreme image."""
+    """A scaler fitted to the test split too would be shifted by one extreme image."""
     train, train_labels = separable(200, seed=0)
     test, test_labels = separable(200, seed=1)
-    crowd = np.concatenate([test, np.full((1, 8), 1e6)])
-    alone = probe_classification(train, train_labels, test, test_labels, NAMES, kind, resamples=5)
-    beside = probe_classification(
-        train, train_labels, crowd, np.append(test_labels, 0), NAMES, kind, resamples=5
+    with_outlier = np.concatenate([test, np.full((1, 8), 1e6)])
+    without = probe_classification(train, train_labels, test, test_labels, NAMES, kind, resamples=5)
+    including = probe_classification(
+        train, train_labels, with_outlier, np.append(test_labels, 0), NAMES, kind, resamples=5
     )
-    hits = round(alone["accuracy"] * 200), round(beside["accuracy"] * 201)
+    hits = round(without["accuracy"] * 200), round(including["accuracy"] * 201)
     assert hits[1] - hits[0] in (0, 1)
 
 
@@ -98,7 +98,7 @@ def test_fewer_images_than_neighbours_are_enough():
     assert found["n_test"] == 9
 
 
-def test_requests_that_cannot_work_are_refused():
+def test_invalid_arguments_are_refused():
     features, labels = separable(20, seed=0)
     with pytest.raises(ValueError, match="logistic, knn"):
         probe_classification(features, labels, features, labels, NAMES, "forest")

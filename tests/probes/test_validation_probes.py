@@ -1,13 +1,14 @@
-"""Probes of a training: what the data have labels for, and what the scores are."""
+"""Probes during training: the heads that the labels allow, and the scores."""
 
 import keras
 import numpy as np
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import image_batches, open_data
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.probes.sklearn_probes import probe_classification, probe_regression
-from deeplens_tf.probes.validation_probes import validation_probes
+from deeplens_tf.probes.validation_probes import build_validation_probes
 from tests.conftest import write_blobs
 from tests.evaluation.runs import write_masses
 from tests.models.tiny import tiny_vit
@@ -22,29 +23,29 @@ def lenses(tmp_path):
     return folder
 
 
-def watching(folder, *words):
-    words = ["data.image_size=16", f"data.cache={folder}-cache", *words]
-    config = load_config("contrastive", ["data.validation_fraction=0.25", *words], str(folder))
-    return validation_probes(open_data(config), config)
+def probes_of(folder, *overrides):
+    overrides = ["data.image_size=16", f"data.cache={folder}-cache", *overrides]
+    config = load_config("contrastive", ["data.validation_fraction=0.25", *overrides], str(folder))
+    return build_validation_probes(open_data(config), config)
 
 
-def test_classes_and_masses_are_probed_where_there_are_any(lenses):
-    assert watching(lenses).names == ALL
+def test_classes_and_masses_are_probed_if_there_are_any(lenses):
+    assert probes_of(lenses).names == ALL
     (lenses / "axion" / "masses.csv").unlink()
-    assert watching(lenses).names == ALL[:2]
+    assert probes_of(lenses).names == ALL[:2]
 
 
 def test_images_without_labels_or_without_validation_have_no_probes(lenses, tmp_path):
-    assert watching(lenses, "data.validation_fraction=0").names == []
+    assert probes_of(lenses, "data.validation_fraction=0").names == []
     images = tmp_path / "mine"
     images.mkdir()
     for path in lenses.glob("*/*.npy"):
         np.save(images / path.name, np.load(path))
-    assert watching(images).names == []
+    assert probes_of(images).names == []
 
 
-def test_scores_are_those_of_the_probes_on_the_same_features(lenses):
-    probes = watching(lenses)
+def test_scores_equal_those_of_probes_of_the_same_features(lenses):
+    probes = probes_of(lenses)
     data = probes.data
     keras.utils.set_random_seed(0)
     encoder = tiny_vit(image_shape=data.image_shape)
@@ -71,7 +72,7 @@ def test_scores_are_those_of_the_probes_on_the_same_features(lenses):
 
 
 def test_features_that_are_not_finite_have_no_score(lenses):
-    probes = watching(lenses)
+    probes = probes_of(lenses)
     encoder = tiny_vit(image_shape=probes.data.image_shape)
     variable = encoder.trainable_variables[0]
     variable.assign(np.full(variable.shape, np.nan))

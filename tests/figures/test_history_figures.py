@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeplens_tf.figures.picture_files import save_figure
-from deeplens_tf.figures.style import line_colours
-from deeplens_tf.figures.training_curves import training_curves
+from deeplens_tf.figures import line_colours, save_figure, training_curves
 
 
 def history(epochs=5, **quantities):
@@ -39,7 +37,7 @@ def test_training_and_validation_share_a_colour_and_differ_in_style(tmp_path):
     save_figure(figure, tmp_path / "curves.png")
 
 
-def test_a_quantity_known_on_validation_only_gets_its_panel():
+def test_a_quantity_of_validation_alone_has_a_panel():
     (axes,) = training_curves({"run": history(val_auc=np.arange(5.0))}).axes
     assert axes.get_ylabel() == "AUC"
     assert axes.get_xlabel() == "epoch"
@@ -49,7 +47,7 @@ def epochs_drawn(table):
     return list(training_curves({"run": table}).axes[0].lines[0].get_xdata())
 
 
-def test_the_first_epoch_is_one_with_and_without_a_column_of_epochs():
+def test_epochs_are_numbered_from_one_with_and_without_a_column_of_epochs():
     table = history(loss=np.ones(5))
     assert epochs_drawn(table) == [1, 2, 3, 4, 5]
     assert epochs_drawn(table.drop(columns="epoch")) == [1, 2, 3, 4, 5]
@@ -65,7 +63,7 @@ def test_the_legend_names_only_line_styles_that_are_drawn():
         assert [text.get_text() for text in legend.get_texts()] == words
 
 
-def test_quantities_are_named_in_words():
+def test_some_quantities_have_longer_names():
     table = history(mae_dex=np.ones(5), feature_std=np.ones(5), probe_loss=np.ones(5))
     labels = [axes.get_ylabel() for axes in training_curves({"run": table}).axes]
     assert labels == [
@@ -75,12 +73,12 @@ def test_quantities_are_named_in_words():
     ]
 
 
-def test_a_single_epoch_can_be_seen():
+def test_a_single_epoch_is_visible():
     (axes,) = training_curves({"run": history(1, loss=[0.3])}).axes
     assert axes.lines[0].get_marker() == "o"
 
 
-def test_every_run_has_its_own_colour_however_many_there_are():
+def test_every_run_has_its_own_colour():
     for count in (1, 7, 12):
         assert len(set(line_colours(count))) == count
 
@@ -102,7 +100,7 @@ def test_histories_without_a_quantity_are_refused(histories):
         training_curves(histories)
 
 
-def test_what_is_measured_every_other_epoch_is_one_line():
+def test_a_quantity_measured_every_other_epoch_is_one_line():
     nothing = float("nan")
     history = pd.DataFrame({"epoch": [0, 1, 2, 3], "val_knn": [nothing, 0.5, nothing, 0.7]})
     (line,) = training_curves({"run": history}).axes[0].lines

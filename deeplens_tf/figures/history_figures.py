@@ -1,4 +1,4 @@
-"""Training histories of several runs in one figure."""
+"""Figures of training histories."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,36 +8,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deeplens_tf.figures.style import GREY, in_house_style, line_colours, name_axes
-
-QUANTITIES = {
-    "auc": "AUC",
-    "mae_dex": "mean absolute error / dex",
-    "feature_std": "spread of the features\n(feature_std)",
-}
-"""What a column of a history is called in a picture, where that isn't its own name."""
+from deeplens_tf.figures.style import GREY, QUANTITY_LABELS, in_house_style, line_colours, name_axes
 
 
 @in_house_style
 def training_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Lay the histories of several runs over each other, one panel per quantity.
+    """Draw the histories of several runs in one figure, one panel per quantity.
 
     Args:
-        histories: run name -> table with one row per epoch: `epoch`, counted from 0 as
-            `history.csv` does (without it, rows are counted), quantities, and the same
-            quantities on validation under `val_<quantity>`.
+        histories: run name -> table with one row per epoch: `epoch`, counted from 0 as in
+            `history.csv` (without it, rows are counted), quantities, and the same quantities
+            on validation under `val_<quantity>`.
         title: of the figure.
 
     Returns:
-        The figure: one colour per run, solid for training and dashed for validation; a point is
-        what was measured by the end of that epoch, the first of which is 1.
+        The figure: one colour per run, solid lines for training and dashed ones for validation.
+        Epochs are numbered from 1; each point is the value at the end of its epoch.
 
     Raises:
         ValueError: no history, or none with a quantity.
     """
     quantities = _quantities(histories.values())
     if not quantities:
-        raise ValueError(f"histories must hold a quantity to draw. Received: {list(histories)}")
+        raise ValueError(f"histories must contain a quantity to draw. Received: {list(histories)}")
     columns = 2 if len(quantities) in (2, 4) else min(3, len(quantities))
     rows, keys = -(-len(quantities) // columns), _curve_keys(histories)
     width = max(4.2 * columns, 5.0)
@@ -54,7 +47,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
 
 
 def _quantities(histories: Iterable[pd.DataFrame]) -> list[str]:
-    """Return the quantities of all runs in the order in which they first appear."""
+    """Return the quantities of all runs in order of first appearance."""
     names = (str(column).removeprefix("val_") for table in histories for column in table.columns)
     return [name for name in dict.fromkeys(names) if name != "epoch"]
 
@@ -63,14 +56,16 @@ def _draw_quantity(axes: Axes, quantity: str, histories: Mapping[str, pd.DataFra
     for colour, history in zip(line_colours(len(histories)), histories.values(), strict=True):
         for column, style in ((quantity, "-"), (f"val_{quantity}", "--")):
             if column in history:
-                # What is measured every few epochs alone has no value in the others.
+                # A quantity measured only every few epochs is NaN in between.
                 measured = history[column].notna().to_numpy()
                 epochs = history["epoch"] if "epoch" in history else np.arange(len(history))
-                marker = "o" if measured.sum() < 3 else None  # a line of one point cannot be seen
+                marker = (
+                    "o" if measured.sum() < 3 else None
+                )  # a line through one point is invisible
                 across, up = 1 + np.asarray(epochs)[measured], history[column][measured]
                 axes.plot(across, up, color=colour, linestyle=style, marker=marker)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    name_axes(axes, "", "epoch", QUANTITIES.get(quantity, quantity.replace("_", " ")))
+    axes.locator_params(axis="x", integer=True)
+    name_axes(axes, "", "epoch", QUANTITY_LABELS.get(quantity, quantity.replace("_", " ")))
 
 
 def _curve_keys(histories: Mapping[str, pd.DataFrame]) -> list[Line2D]:
@@ -81,15 +76,14 @@ def _curve_keys(histories: Mapping[str, pd.DataFrame]) -> list[Line2D]:
     ]
     columns = {str(column) for table in histories.values() for column in table} - {"epoch"}
     on_validation = {column for column in columns if column.startswith("val_")}
-    styles = {"-": ("training", columns - on_validation), "--": ("validation", on_validation)}
-    return keys + [
-        Line2D([], [], color=GREY, linestyle=style, label=name)
-        for style, (name, drawn) in styles.items()
-        if drawn
-    ]
+    if columns - on_validation:
+        keys.append(Line2D([], [], color=GREY, linestyle="-", label="training"))
+    if on_validation:
+        keys.append(Line2D([], [], color=GREY, linestyle="--", label="validation"))
+    return keys
 
 
 def _keys_across(keys: Sequence[Line2D], width_inches: float) -> int:
     longest = max(len(str(key.get_label())) for key in keys)
-    inches = 0.09 * longest + 0.6  # of a key: its letters, its line and the gap to the next
+    inches = 0.09 * longest + 0.6  # of a key: its text, its line and the gap to the next
     return min(max(1, int(width_inches / inches)), len(keys))

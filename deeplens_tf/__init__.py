@@ -1,18 +1,29 @@
 """Self-supervised learning for strong gravitational lensing, in Keras 3 on TensorFlow.
 
-Importing the package imports nothing heavy: `load_encoder` and the subpackages do so when used.
+    import deeplens_tf as dl
+
+Nothing heavy is imported before it is used: the modules below and their names load on first access.
 """
 
-from typing import Any
+from deeplens_tf.lazy import lazy_names
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_encoder"]
 
-
-def __getattr__(name: str) -> Any:
-    """Find `load_encoder` on first use, so that `--help` need not wait for TensorFlow."""
-    if name == "load_encoder":
-        from deeplens_tf.saving.keras_files import load_encoder
-
-        return load_encoder
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "augment": "augment",
+        "data": "data",
+        "evaluation": "evaluation",
+        "figures": "figures",
+        "losses": "losses",
+        "models": "models",
+        "simulation": "simulation",
+        "training": "training",
+        "import_tensorflow": "startup",
+        "load_config": "config",
+        "load_encoder": "saving.keras_files",
+        "load_model": "saving.keras_files",
+        "save_encoder": "saving.keras_files",
+    },
+)

@@ -1,6 +1,6 @@
-"""What every stage's command line shares: options, exit codes, a quiet TensorFlow.
+"""The command line of all stages: shared options, exit codes, output.
 
-Nothing here imports TensorFlow, so that `--help` and a wrong request answer at once.
+Nothing here imports TensorFlow, so `--help` and wrong requests are answered at once.
 """
 
 import argparse
@@ -12,37 +12,39 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import ClassVar, NoReturn, TextIO
 
 from deeplens_tf.errors import DeeplensError, RequestError
 from deeplens_tf.terminal import print_lines, shortened
 
-REFUSING_ERRNOS = {
+RESOURCE_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EIO, errno.ESTALE),  # a disk or a file server that fails
+    *(errno.EIO, errno.ESTALE),  # a failing disk or file server
 }
-IMPOSSIBLE_PATH_ERRNOS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}  # a path that cannot be
+INVALID_PATH_ERRNOS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
 
 MULTIWORKER = "multiworker"
 STRATEGIES = ("auto", "none", "mirrored", MULTIWORKER)
 
 
 class StageParser(argparse.ArgumentParser):
-    """An argument parser whose errors are a `RequestError`, so one line on stderr."""
+    """An argument parser that raises a `RequestError`, which becomes one line on stderr."""
+
+    command: ClassVar[str] = "python -m deeplens_tf."  # in front of the stage, in usage lines
 
     def error(self, message: str) -> NoReturn:
-        """Turn argparse's complaint into the package's own error.
+        """Raise argparse's error as the package's own.
 
         Raises:
-            RequestError: always, with argparse's message and where help is.
+            RequestError: always, with argparse's message and how to get help.
         """
         raise RequestError(f"{message} (see {self.prog} --help)")
 
 
 def stage_parser(stage: str, description: str) -> StageParser:
-    """Return a parser for `python -m deeplens_tf.<stage>` with the option all stages have."""
+    """Return a parser for a stage with the option that all stages have."""
     parser = StageParser(
-        prog=f"python -m deeplens_tf.{stage}",
+        prog=f"{StageParser.command}{stage}",
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
@@ -52,27 +54,27 @@ def stage_parser(stage: str, description: str) -> StageParser:
 
 
 def add_run_options(parser: argparse.ArgumentParser, config: str) -> None:
-    """Add the options of the stages that start a run: a configuration, data, the run's folder."""
+    """Add the options of the stages that train: configuration, data, run folder, devices."""
     parser.add_argument("--config", default=config, metavar="NAME|PATH", help="configuration")
     add_set_option(parser)
     parser.add_argument("--data", metavar="PATH", help="folder of images or of prepared shards")
     parser.add_argument(
         "--run-dir",
         metavar="PATH",
-        help="folder of this run; one that was broken off in it goes on",
+        help="folder of this run; an interrupted run in it is resumed",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in --run-dir, or else with the newest unfinished one, by its own "
-        "configuration; train.epochs may be raised and checkpoint.* changed",
+        help="resume the run in --run-dir, or without it the newest unfinished run, with that "
+        "run's configuration; train.epochs may be raised and checkpoint.* changed",
     )
     parser.add_argument(
         "--strategy",
         choices=STRATEGIES,
         default="auto",
         help="where to compute: none, one device; mirrored, all GPUs of this machine; "
-        "multiworker, the machines that TF_CONFIG or SLURM names; auto, mirrored where there is "
+        "multiworker, the machines in TF_CONFIG or in the SLURM job; auto, mirrored if there is "
         "more than one GPU",
     )
 
@@ -90,45 +92,29 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 
 
 def run_stage(main: Callable[[Sequence[str]], None]) -> NoReturn:
-    """Run a stage on the command line's words and leave with its exit code.
+    """Run a stage with the arguments of the command line and exit with its exit code.
 
     Args:
-        main: takes the words after the module's name; returns when the work is done.
+        main: takes the arguments after the program's name; returns when the work is done.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    words = sys.argv[1:]
+    argv = sys.argv[1:]
     try:
-        code = _exit_code(main, words, debug="--debug" in words)
+        code = _exit_code(main, argv, debug="--debug" in argv)
     except BrokenPipeError:
-        if not (_is_unread(sys.stdout) or _is_unread(sys.stderr)):  # a pipe of the stage's own
+        if not (_has_lost_reader(sys.stdout) or _has_lost_reader(sys.stderr)):  # another pipe
             raise
-        code = 128 + signal.SIGPIPE  # the usual, quiet end, as in front of `head`
-    _turn_away_unwritable()
+        code = 128 + signal.SIGPIPE  # exit silently, as programs in front of `head` do
+    _redirect_unwritable_outputs()
     sys.exit(code)
 
 
-def _turn_away_unwritable() -> None:
-    """Let go of what cannot be written: Python would try it again at its end, and complain."""
-    for output in filter(None, (sys.stdout, sys.stderr)):
-        try:
-            output.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
-
-
-def _is_unread(output: TextIO) -> bool:
-    """Tell whether an output goes to a pipe that nobody reads any more."""
-    poll = select.poll()
-    poll.register(output, 0)  # told of errors alone
-    return bool(poll.poll(0))
-
-
 def _exit_code(
-    main: Callable[[Sequence[str]], None], words: Sequence[str], debug: bool = False
+    main: Callable[[Sequence[str]], None], argv: Sequence[str], debug: bool = False
 ) -> int:
     try:
-        _require_text(words)
-        _run_to_the_last_line(main, words)
+        _require_utf8(argv)
+        _run_and_flush(main, argv)
     except DeeplensError as error:
         return _report(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
@@ -136,29 +122,30 @@ def _exit_code(
     except MemoryError as error:
         return _report(f"out of memory: {error}".rstrip(": "), 4, debug)
     except OSError as error:
-        if error.errno not in REFUSING_ERRNOS | IMPOSSIBLE_PATH_ERRNOS:
+        if error.errno not in RESOURCE_ERRNOS | INVALID_PATH_ERRNOS:
             raise
         line = f"{error.strerror}: {error.filename or 'unknown file'}"
-        return _report(line, 4 if error.errno in REFUSING_ERRNOS else 2, debug)
+        return _report(line, 4 if error.errno in RESOURCE_ERRNOS else 2, debug)
     return 0
 
 
-def _run_to_the_last_line(main: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
-    """Run a stage, and write what was held back of its output: that may fail as well."""
+def _require_utf8(argv: Sequence[str]) -> None:
+    """Refuse a name that is not valid Unicode: TensorFlow cannot open a file of that name."""
+    for argument in argv:
+        if not argument.isascii() and argument.encode(errors="ignore").decode() != argument:
+            raise RequestError(
+                f"{argument}: not a name in UTF-8: rename it, or if it is one, set LC_ALL=C.UTF-8"
+            )
+
+
+def _run_and_flush(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
+    """Run a stage and write its buffered output, which may fail as well."""
     try:
-        main(words)
+        main(argv)
     except SystemExit:  # after --help
         print(end="", flush=True)
         raise
     print(end="", flush=True)
-
-
-def _require_text(words: Sequence[str]) -> None:
-    """Refuse a name that is no Unicode: TensorFlow can neither read nor write such a file."""
-    for word in words:
-        if not word.isascii() and word.encode(errors="ignore").decode() != word:
-            advice = "rename it, or where it is one, set LC_ALL=C.UTF-8"
-            raise RequestError(f"{word}: not a name in UTF-8: {advice}")
 
 
 def _report(message: str, exit_code: int, debug: bool) -> int:
@@ -171,3 +158,19 @@ def _report(message: str, exit_code: int, debug: bool) -> int:
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     print("deeplens_tf: stopped by SIGTERM", file=sys.stderr)
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def _has_lost_reader(output: TextIO) -> bool:
+    """Return whether an output is a pipe whose reading end is closed."""
+    poll = select.poll()
+    poll.register(output, 0)  # without events, poll reports errors only
+    return bool(poll.poll(0))
+
+
+def _redirect_unwritable_outputs() -> None:
+    """Redirect broken outputs to /dev/null: Python would report an error when flushing at exit."""
+    for output in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            output.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())

@@ -1,6 +1,6 @@
-"""The configuration of a run: YAML and `--set key=value` to typed, frozen dataclasses.
+"""The configuration of a run: YAML and `--set key=value`, parsed to typed, frozen dataclasses.
 
-Defaults live in `configs/defaults.yaml` alone; every other file lists what it changes and why.
+All defaults are in `configs/defaults.yaml`; each other file lists what it changes and why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.files.plain_yaml import parse_yaml
 
 CONFIGS = Path(__file__).parent / "configs"
-MAX_FILE_BYTES = 100_000
-FROM_SCRATCH = "none"  # as `finetune.encoder`: random weights, the supervised baseline
+MAX_CONFIG_BYTES = 100_000
+FROM_SCRATCH = "none"  # value of `finetune.encoder` for random weights: the supervised baseline
 
-Pretext = Literal["flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"]
+Augmentation = Literal["flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"]
 Count = Annotated[int, Bounds(low=1, high=2**31 - 1)]
 Fraction = Annotated[float, Bounds(low=0, high=1)]
-NotNegative = Annotated[float, Bounds(low=0)]
+NonNegative = Annotated[float, Bounds(low=0)]
 Positive = Annotated[float, Bounds(above=0)]
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the images are and how they are brought to one form."""
+    """Where the images are and how they are converted to one size, range and number of bands."""
 
     path: str
     image_size: Annotated[int, Bounds(low=8, high=4096)]
@@ -48,9 +48,9 @@ class RotationConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Gaussian noise of a standard deviation in units of the image's range."""
+    """Gaussian noise; the standard deviation is in units of the image's range."""
 
-    stddev: NotNegative
+    stddev: NonNegative
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FlipConfig:
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Random resized crop: the smallest share of the image's area that is kept."""
+    """Random resized crop: the minimum fraction of the image's area that is kept."""
 
     minimum_area: Annotated[float, Bounds(above=0, high=1)]
 
@@ -77,9 +77,9 @@ class BrightnessConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """The pretexts that make a view, in order, and the settings of each."""
+    """The augmentations that make a view, in their order, and the settings of each."""
 
-    views: tuple[Pretext, ...]
+    views: tuple[Augmentation, ...]
     rotation: RotationConfig
     gaussian_noise: NoiseConfig
     flip: FlipConfig
@@ -89,7 +89,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The encoder's name and what differs from that name's own options (null: its own)."""
+    """The encoder's name and its options (null: the default of that encoder)."""
 
     name: str
     patch_size: Count | None
@@ -100,7 +100,7 @@ class EncoderConfig:
     plain_top: bool | None
 
     def options(self) -> dict[str, Any]:
-        """Return the options that are set, as `build_encoder` takes them."""
+        """Return the options that are set, as keyword arguments of `build_encoder`."""
         return {
             key: value for key, value in vars(self).items() if key != "name" and value is not None
         }
@@ -108,7 +108,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class ByolConfig:
-    """BYOL's heads and the pace of its target network."""
+    """BYOL's heads and the momentum of its target network."""
 
     hidden_width: Count
     beta: Fraction
@@ -117,21 +117,21 @@ class ByolConfig:
 
 @dataclass(frozen=True)
 class TwinConfig:
-    """The weight of the redundancy between dimensions."""
+    """The weight of the redundancy term, off the diagonal of the cross-correlation matrix."""
 
-    off_diagonal_weight: NotNegative
+    off_diagonal_weight: NonNegative
 
 
 @dataclass(frozen=True)
 class SimsiamConfig:
-    """The narrow middle of the predictor."""
+    """The predictor's bottleneck."""
 
     predictor_width: Count
 
 
 @dataclass(frozen=True)
 class InpaintingConfig:
-    """How much is masked, and the decoder that restores it."""
+    """The fraction of patches that is masked, and the decoder that reconstructs them."""
 
     mask_ratio: Annotated[float, Bounds(above=0, high=0.99)]
     decoder_width: Count
@@ -141,7 +141,7 @@ class InpaintingConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The self-supervised method, what the methods share and the settings of each."""
+    """The self-supervised method, the settings that methods share, and those of each method."""
 
     method: Literal["contrastive", "byol", "twin", "simsiam", "inpainting"]
     temperature: Positive
@@ -156,7 +156,7 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """The head, the encoder under it and the share of labels used."""
+    """The head, the encoder below it and the fraction of the labels to use."""
 
     head: Literal["classification", "regression"]
     likelihood: Literal["mse", "gaussian"]
@@ -168,20 +168,20 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimiser and the course of its learning rate."""
+    """The optimiser and its learning rate schedule."""
 
     name: Literal["adamw", "adam", "sgd"]
     learning_rate: Positive
-    weight_decay: NotNegative
+    weight_decay: NonNegative
     schedule: Literal["cosine", "constant"]
     schedule_epochs: Count | None
-    warmup_epochs: NotNegative
+    warmup_epochs: NonNegative
     clip_norm: Positive | None
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long, in what batches, and how it is computed."""
+    """Number of epochs, batch size and how a step is computed."""
 
     epochs: Count
     batch_size: Count
@@ -191,9 +191,9 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When everything is saved that a run needs to go on from there; none of it changes a result.
+    """How often checkpoints are saved and how many are kept; this changes no result.
 
-    A time of null, like a number of steps of null, is no reason to save.
+    Null for `every_steps` or `every_minutes` turns that trigger off.
     """
 
     every_steps: Count | None
@@ -203,7 +203,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a run's result."""
+    """The complete configuration of a run."""
 
     seed: Annotated[int, Bounds(low=0, high=2**31 - 1)]
     data: DataConfig
@@ -217,7 +217,7 @@ class Config:
 
     @property
     def schedule_epochs(self) -> int:
-        """Epochs over which rates and momenta take their course."""
+        """Length in epochs of the schedules of the learning rate and of BYOL's momentum."""
         return self.optimizer.schedule_epochs or self.train.epochs
 
 
@@ -227,15 +227,15 @@ def load_config(
     data: str | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Read a configuration, apply the command line's changes and check the whole.
+    """Read a configuration, apply the changes of the command line and check the result.
 
     Args:
-        name: a name in the package's `configs/`, or the path of a YAML file. What the file
-            does not say is taken from `defaults.yaml`.
-        overrides: words `key=value` as given to `--set`; values are YAML.
-        data: the folder given by `--data`, which wins over `data.path`.
-        base: sections that an earlier stage settled; they win over the package's own
-            configurations, and give way to a file of the user's and to `overrides`.
+        name: a name in the package's `configs/`, or the path of a YAML file. Keys that the file
+            does not contain are taken from `defaults.yaml`.
+        overrides: the arguments of `--set`, each `key=value` with a value in YAML.
+        data: the folder given by `--data`; it overrides `data.path`.
+        base: sections that an earlier stage determined. They override the package's own
+            configurations; the user's file and `overrides` override them.
 
     Raises:
         RequestError: no such configuration, not a mapping, an unknown key or a wrong value.
@@ -245,24 +245,24 @@ def load_config(
     values: Mapping[str, Any] = _read_yaml(CONFIGS / "defaults.yaml")
     for layer in layers if path.parent == CONFIGS else reversed(layers):
         values = _merge(values, layer)
-    for word in overrides:
-        values = _merge(values, _parse_override(word))
+    for override in overrides:
+        values = _merge(values, _parse_override(override))
     config = parse_dataclass(Config, values)
     return replace(config, data=replace(config.data, path=data)) if data else config
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write the complete configuration; `load_config(path)` gives the same one back."""
+    """Write the complete configuration; `load_config(path)` returns an equal one."""
     header = "# The complete configuration of this run: pass this file to --config to repeat it.\n"
     content = (header + yaml.safe_dump(to_plain(config), sort_keys=False)).encode()
     write_whole(path, lambda file: file.write(content), durable=True)
 
 
 def find_config(name: str) -> Path:
-    """Return the file that `name`, a path or a name of the package's own, stands for.
+    """Return the file that `name` refers to: a configuration of the package, or a path.
 
     Raises:
-        RequestError: there is none.
+        RequestError: there is no such file.
     """
     shipped = CONFIGS / f"{name}.yaml"
     if "/" not in name and shipped.is_file():
@@ -274,8 +274,10 @@ def find_config(name: str) -> Path:
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise RequestError(f"{path}: larger than {MAX_FILE_BYTES} bytes; no configuration")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise RequestError(
+            f"{path}: larger than {MAX_CONFIG_BYTES} bytes, the limit for a configuration"
+        )
     values = _parse_yaml(path.read_bytes(), str(path))
     if values is not None and not isinstance(values, Mapping):
         raise RequestError(f"{path}: a configuration is a mapping of keys, not {values!r:.80}")
@@ -289,14 +291,14 @@ def _parse_yaml(text: str | bytes, where: str) -> Any:
         raise RequestError(f"{where}: not YAML: {error}") from error
 
 
-def _parse_override(word: str) -> Mapping[str, Any]:
-    key, equals, text = word.partition("=")
+def _parse_override(override: str) -> Mapping[str, Any]:
+    key, equals, text = override.partition("=")
     if not equals:
-        raise RequestError(f"--set {word}: write it as key=value")
-    # Checked here, since a wrong section would be refused under a name the user did not write.
+        raise RequestError(f"--set {override}: write it as key=value")
+    # Checked here: the merged mapping would be refused under a name that the user did not write.
     if key not in all_keys(Config):
         raise RequestError(unknown_key(key, all_keys(Config)))
-    value = _parse_yaml(text, f"--set {word:.80}")
+    value = _parse_yaml(text, f"--set {override:.80}")
     for part in reversed(key.split(".")):
         value = {part: value}
     return value

@@ -1,6 +1,6 @@
-"""From plain mappings, as YAML gives them, to typed and frozen dataclasses, and back.
+"""Parsing plain mappings, as read from YAML, into typed, frozen dataclasses, and back.
 
-Knows no key of the configuration: `config.py` holds the keys, this module holds the rules.
+This module contains the rules; the keys of the configuration are in `config.py`.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """The interval a number must lie in; attached to a field by `typing.Annotated`.
+    """The interval in which a number must lie; attached to a field with `typing.Annotated`.
 
     Args:
-        low: smallest value allowed, or None.
-        high: largest value allowed, or None.
-        above: the value must be larger than this, or None.
+        low: the minimum, or None.
+        high: the maximum, or None.
+        above: an exclusive lower limit, or None.
     """
 
     low: float | None = None
@@ -32,7 +32,7 @@ class Bounds:
     above: float | None = None
 
     def admits(self, value: float) -> bool:
-        """Say whether `value` is in the interval (never for NaN)."""
+        """Return whether `value` is in the interval; NaN never is."""
         return (
             value == value
             and (self.low is None or value >= self.low)
@@ -50,15 +50,15 @@ class Bounds:
 
 
 def parse_dataclass(kind: type[Settings], values: Any, where: str = "") -> Settings:
-    """Build the dataclass `kind` from a mapping, checking every key and every type.
+    """Build the dataclass `kind` from a mapping, checking every key and type.
 
     Args:
         kind: a dataclass whose fields are scalars, tuples, Literals or dataclasses.
-        values: the mapping; it must hold each field and nothing else.
+        values: a mapping with exactly the fields of `kind` as keys.
         where: dotted name of the mapping in the configuration, for messages.
 
     Raises:
-        RequestError: for an unknown or missing key, a wrong type or a value out of bounds.
+        RequestError: an unknown or missing key, a wrong type or a value out of bounds.
     """
     if not isinstance(values, Mapping):
         raise RequestError(f"{where or 'the configuration'} must be a mapping, not {values!r}")
@@ -75,7 +75,7 @@ def parse_dataclass(kind: type[Settings], values: Any, where: str = "") -> Setti
 
 
 def to_plain(settings: Any) -> Any:
-    """Return a dataclass as a plain mapping for YAML: the inverse of `parse_dataclass`."""
+    """Return a dataclass as a plain mapping: the inverse of `parse_dataclass`."""
     if dataclasses.is_dataclass(settings):
         return {
             field.name: to_plain(getattr(settings, field.name))
@@ -85,18 +85,18 @@ def to_plain(settings: Any) -> Any:
 
 
 def all_keys(kind: type, where: str = "") -> list[str]:
-    """Return the dotted name of every key of `kind`, sections before what they hold."""
+    """Return the dotted names of all keys of `kind`, each section before its own keys."""
     names = []
     for key, hint in typing.get_type_hints(kind).items():
         names.append(_dotted(where, key))
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             names += all_keys(hint, _dotted(where, key))
     return names
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """Return the message for a key that does not exist, naming the nearest one that does."""
-    if key in known:  # a dot leads into a section on the command line, and in a file it does not
+    """Return the message for an unknown key, which names the most similar known one."""
+    if key in known:  # dotted names are for the command line; a file nests them
         nested = key.replace(".", ": {") + ": ..." + "}" * key.count(".")
         return f"unknown configuration key '{key}': in a file it is written {nested}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -122,7 +122,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _one_of(typing.get_args(hint), value, where)
     if origin is tuple:
         return _items(typing.get_args(hint)[0], value, where)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse_dataclass(hint, value, where)
     return _scalar(hint, value, where)
 
@@ -133,27 +133,27 @@ def _within(bounds: Bounds, value: Any, where: str) -> Any:
     return value
 
 
-def _one_of(choices: tuple, value: Any, where: str) -> Any:
+def _one_of(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     if value not in choices or isinstance(value, bool) != (value in (True, False)):
         listed = ", ".join(str(choice) for choice in choices)
         raise RequestError(f"{where} must be one of {listed}, not {value!r}")
     return value
 
 
-def _items(hint: Any, value: Any, where: str) -> tuple:
+def _items(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise RequestError(f"{where} must be a list such as [a, b], not {value!r}")
     items = tuple(_convert(hint, item, f"{where}[{i}]") for i, item in enumerate(value))
     twice = [item for i, item in enumerate(items) if item in items[:i]]
     if twice:
-        raise RequestError(f"{where} names {twice[0]} twice")
+        raise RequestError(f"{where} contains {twice[0]} twice")
     return items
 
 
 def _scalar(kind: type, value: Any, where: str) -> Any:
     if kind is float:
         return _number(value, where)
-    # A bool is an int to Python, and never what a count was meant to be.
+    # In Python a bool is an int, but it is never a meaningful count.
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         names = {int: "a whole number", str: "text", bool: "true or false"}
         raise RequestError(f"{where} must be {names[kind]}, not {value!r}")
@@ -161,7 +161,7 @@ def _scalar(kind: type, value: Any, where: str) -> Any:
 
 
 def _number(value: Any, where: str) -> float:
-    # YAML 1.1 reads 1e-3, without a point, as text.
+    # YAML 1.1 reads a number without a decimal point, such as 1e-3, as text.
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):
             if math.isfinite(number := float(value)):

@@ -1,7 +1,11 @@
-"""The errors that are the user's to mend, each with the exit code it ends a stage with.
+"""The errors that a user can fix, each with the exit code of a stage that it ends.
 
-Everything else that escapes a stage is a fault of this package (exit code 1).
+Any other exception that leaves a stage is a bug of this package (exit code 1).
 """
+
+import signal
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # end a training with `Stopped`
 
 
 class DeeplensError(Exception):
@@ -17,22 +21,22 @@ class RequestError(DeeplensError, ValueError):
 
 
 class DataError(DeeplensError, ValueError):
-    """The data cannot be used: nothing readable in it, or classes that do not fit together."""
+    """The data cannot be used: nothing is readable, or the classes do not match."""
 
     exit_code = 3
 
 
 class ResourceError(DeeplensError, OSError):
-    """The surroundings refuse: disk full, folder locked or read-only."""
+    """The environment refuses: the disk is full, the folder locked or read-only."""
 
     exit_code = 4
 
 
 class Stopped(DeeplensError):
-    """A signal asked a training to stop, and it did, after saving.
+    """A training stopped on request of a signal, after saving a checkpoint.
 
     Args:
-        message: what was saved where.
+        message: what was saved and where.
         exit_code: 128 + the signal's number.
     """
 

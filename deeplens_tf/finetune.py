@@ -12,65 +12,65 @@ from deeplens_tf.config import FROM_SCRATCH, Config, load_config
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.dataclass_parsing import to_plain
 from deeplens_tf.files.products import ENCODER
-from deeplens_tf.runs.resuming import continued, is_finished, point_to_run
+from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.runs.run_folder import newest_run, run_of
 from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
-CONFIG = "finetune"
+FINETUNE_CONFIG = "finetune"
 
 
-def parser() -> StageParser:
-    """Return the stage's command line."""
-    words = stage_parser("finetune", "Train an encoder with a head on labelled images.")
-    add_run_options(words, config=CONFIG)
-    words.add_argument("--head", choices=["classification", "regression"], help="what to predict")
-    words.add_argument(
+def build_parser() -> StageParser:
+    """Return the parser of the stage's command line."""
+    parser = stage_parser("finetune", "Train an encoder with a head on labelled images.")
+    add_run_options(parser, config=FINETUNE_CONFIG)
+    parser.add_argument("--head", choices=["classification", "regression"], help="what to predict")
+    parser.add_argument(
         "--encoder",
         metavar="RUN|FILE|none",
-        help="where the encoder comes from; none: random weights, the supervised baseline "
+        help="the encoder to start from; none: random weights, the supervised baseline "
         "(without it: the newest pretraining run)",
     )
-    words.add_argument("--freeze", action="store_true", help="train the head alone")
-    words.add_argument("--fraction", metavar="F", help="share of the training labels to use")
-    return words
+    parser.add_argument("--freeze", action="store_true", help="train the head only")
+    parser.add_argument("--fraction", metavar="F", help="fraction of the training labels to use")
+    return parser
 
 
-def main(words: Sequence[str]) -> None:
-    """Run the stage on the command line's words."""
-    arguments = parser().parse_args(words)
-    point_to_run(arguments, "finetune", CONFIG)
+def main(argv: Sequence[str]) -> None:
+    """Run the stage with the arguments of the command line."""
+    arguments = build_parser().parse_args(argv)
+    point_to_run(arguments, "finetune", FINETUNE_CONFIG)
     config = resolve_config(arguments)
-    # Of several workers the chief asks this, when all are there.
-    if arguments.strategy != MULTIWORKER:
-        config = continued("finetune", config, arguments.run_dir)
-        if is_finished(config, arguments.run_dir):
+    opened = None
+    if arguments.strategy != MULTIWORKER:  # of several workers, the chief opens the run
+        opened = open_run("finetune", config, arguments.run_dir)
+        if opened.finished:
             return
     require_folder(Path(config.data.path))
     import_tensorflow()
     from deeplens_tf.training.finetuning import finetune
 
-    run = finetune(config, arguments.config, arguments.run_dir, arguments.strategy)
-    if not run.folder.is_dir():  # another worker's, who is the chief
+    run = finetune(config, arguments.config, arguments.run_dir, arguments.strategy, opened)
+    if not run.folder.is_dir():  # this worker is not the chief
         return
     print_lines(f"model: {run.model}")
     print_lines(f"next: python -m deeplens_tf.evaluate --run {run.folder}")
 
 
 def resolve_config(arguments: Namespace) -> Config:
-    """Return the configuration with the encoder named, on the data it was pretrained on."""
+    """Return the configuration, with the encoder filled in and the data it was pretrained on."""
     overrides = [*arguments.overrides, *_as_overrides(arguments)]
     encoder = load_config(arguments.config, overrides).finetune.encoder or _newest_encoder()
-    settled = _settled_by(encoder)
-    config = load_config(arguments.config, overrides, arguments.data, settled)
+    base = _sections_of_run(encoder)
+    config = load_config(arguments.config, overrides, arguments.data, base)
     return replace(config, finetune=replace(config.finetune, encoder=encoder))
 
 
 def _as_overrides(arguments: Namespace) -> list[str]:
     given = {key: getattr(arguments, key) for key in ("head", "encoder", "fraction")}
-    # As JSON, so as YAML: a path is text even where YAML would read a date or a comment in it.
-    words = [f"finetune.{k}={json.dumps(v)}" for k, v in given.items() if v is not None]
-    return words + (["finetune.freeze=true"] if arguments.freeze else [])
+    # JSON is YAML, and its quotes keep a path text even if it looks like a date or a comment.
+    overrides = [f"finetune.{k}={json.dumps(v)}" for k, v in given.items() if v is not None]
+    return overrides + (["finetune.freeze=true"] if arguments.freeze else [])
 
 
 def _newest_encoder() -> str:
@@ -82,8 +82,8 @@ def _newest_encoder() -> str:
     return str(run.folder)
 
 
-def _settled_by(encoder: str) -> dict[str, Any]:
-    """Return the data and encoder sections that the encoder's own run settled, if it has one."""
+def _sections_of_run(encoder: str) -> dict[str, Any]:
+    """Return the sections `data` and `encoder` of the run that an encoder comes from, if any."""
     run = run_of(Path(encoder))
     if run is None:
         return {}

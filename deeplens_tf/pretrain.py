@@ -6,36 +6,36 @@ from pathlib import Path
 from deeplens_tf.cli import MULTIWORKER, StageParser, add_run_options, run_stage, stage_parser
 from deeplens_tf.config import load_config
 from deeplens_tf.data.folders import require_folder
-from deeplens_tf.runs.resuming import continued, is_finished, point_to_run
+from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.startup import import_tensorflow
 from deeplens_tf.terminal import print_lines
 
-CONFIG = "contrastive"
+PRETRAIN_CONFIG = "contrastive"
 
 
-def parser() -> StageParser:
-    """Return the stage's command line."""
-    words = stage_parser("pretrain", "Pretrain an encoder on lens images, without their labels.")
-    add_run_options(words, config=CONFIG)
-    return words
+def build_parser() -> StageParser:
+    """Return the parser of the stage's command line."""
+    parser = stage_parser("pretrain", "Pretrain an encoder on lens images, without their labels.")
+    add_run_options(parser, config=PRETRAIN_CONFIG)
+    return parser
 
 
-def main(words: Sequence[str]) -> None:
-    """Run the stage on the command line's words."""
-    arguments = parser().parse_args(words)
-    point_to_run(arguments, "pretrain", CONFIG)
+def main(argv: Sequence[str]) -> None:
+    """Run the stage with the arguments of the command line."""
+    arguments = build_parser().parse_args(argv)
+    point_to_run(arguments, "pretrain", PRETRAIN_CONFIG)
     config = load_config(arguments.config, arguments.overrides, arguments.data)
-    # Of several workers the chief asks this, when all are there.
-    if arguments.strategy != MULTIWORKER:
-        config = continued("pretrain", config, arguments.run_dir)
-        if is_finished(config, arguments.run_dir):
+    opened = None
+    if arguments.strategy != MULTIWORKER:  # of several workers, the chief opens the run
+        opened = open_run("pretrain", config, arguments.run_dir)
+        if opened.finished:
             return
     require_folder(Path(config.data.path))
     import_tensorflow()
     from deeplens_tf.training.pretraining import pretrain
 
-    run = pretrain(config, arguments.config, arguments.run_dir, arguments.strategy)
-    if not run.folder.is_dir():  # another worker's, who is the chief
+    run = pretrain(config, arguments.config, arguments.run_dir, arguments.strategy, opened)
+    if not run.folder.is_dir():  # this worker is not the chief
         return
     print_lines(f"encoder: {run.encoder}")
     print_lines(

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras without their start-up chatter.
+    """Import TensorFlow and Keras without their start-up messages.
 
-    The C++ library writes some of it before any of its settings can be made, so the file
-    descriptor itself is turned away meanwhile; if the import fails, what was held back is shown.
+    The C++ library writes some of them before any of its settings takes effect. Therefore the file
+    descriptor of stderr is redirected during the import; if the import fails, what was written to
+    it is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -26,15 +27,15 @@ def import_tensorflow() -> None:
 @contextlib.contextmanager
 def _stderr_held_back() -> Iterator[None]:
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(kept, held.read())
+            buffer.seek(0)
+            os.write(stderr, buffer.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,4 +1,4 @@
-"""How a stage ends: exit codes, one line on stderr, and nothing heavy before it must be."""
+"""Exit codes, one line on stderr, and no import of TensorFlow before it is needed."""
 
 import contextlib
 import os
@@ -9,18 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from deeplens_tf.__main__ import STAGES
 from deeplens_tf.cli import add_run_options, stage_parser
 from deeplens_tf.errors import RequestError
 from tests.conftest import REPOSITORY
 
-STAGES = sorted(
-    path.stem
-    for path in (REPOSITORY / "deeplens_tf").glob("*.py")
-    if "run_stage(main)" in path.read_text()
-)
-CONFIGURED = sorted({"pretrain", "finetune"} & set(STAGES))
+CONFIGURED = ("pretrain", "finetune")
 
-# Runs a stage as `-m` does and says at the end what it imported.
+# Runs a stage as `-m` does and prints at the end what was imported.
 SPY = """
 import runpy, sys
 stage, sys.argv[1:] = sys.argv[1], sys.argv[2:]
@@ -35,7 +31,7 @@ STAGE = """
 import errno
 from deeplens_tf.cli import run_stage
 from deeplens_tf.errors import *
-def main(words):
+def main(argv):
     {}
 run_stage(main)
 """
@@ -43,18 +39,18 @@ run_stage(main)
 
 @pytest.fixture
 def end_by(run_python):
-    """Run a stage whose main does what it is told; return how the process ended."""
+    """Run a stage whose `main` is one statement; return the ended process."""
 
-    def end(statement, *words):
-        return run_python("-c", STAGE.format(statement), *words)
+    def end(statement, *argv):
+        return run_python("-c", STAGE.format(statement), *argv)
 
     return end
 
 
 @pytest.fixture
 def spy_on(run_python):
-    def spy(stage, *words):
-        return run_python("-c", SPY, stage, *words)
+    def spy(stage, *argv):
+        return run_python("-c", SPY, stage, *argv)
 
     return spy
 
@@ -76,7 +72,7 @@ def spy_on(run_python):
         ("raise PermissionError(errno.EACCES, 'Denied')", 4, "deeplens_tf: Denied: unknown file\n"),
         ("raise MemoryError", 4, "deeplens_tf: out of memory\n"),
         ("raise MemoryError('8 GiB')", 4, "deeplens_tf: out of memory: 8 GiB\n"),
-        ("raise BrokenPipeError(errno.EPIPE, 'Broken pipe')", 1, None),  # not of the output
+        ("raise BrokenPipeError(errno.EPIPE, 'Broken pipe')", 1, None),  # not an output's
         ("raise KeyboardInterrupt", 130, "deeplens_tf: stopped by SIGINT\n"),
         ("1 / 0", 1, None),
         ("raise ValueError('ours')", 1, None),
@@ -86,38 +82,38 @@ def test_an_end_has_its_exit_code_and_at_most_one_line(end_by, statement, code, 
     ended = end_by(statement)
     assert ended.returncode == code
     assert ended.stdout == ""
-    if line is None:  # a fault of ours shows where it happened
+    if line is None:  # a bug shows where it happened
         assert ended.stderr.startswith("Traceback")
     else:
         assert ended.stderr == line
 
 
-@pytest.fixture(params=["", "1"], ids=["held back", "at once"])
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
 def buffering(request, monkeypatch):
-    """Python holds its output back, and fails at its end, or writes at once, and fails there."""
+    """Whether writing fails when Python flushes its output at exit, or at once."""
     monkeypatch.setenv("PYTHONUNBUFFERED", request.param)
 
 
 @pytest.mark.usefixtures("buffering")
 @pytest.mark.parametrize(
-    "statement", ["print('x' * 100_000)", "print('held back')", "print('help'); raise SystemExit"]
+    "statement", ["print('x' * 100_000)", "print('buffered')", "print('help'); raise SystemExit"]
 )
-def test_an_output_that_nobody_reads_ends_it_quietly(statement):
+def test_a_closed_output_ends_the_stage_silently(statement):
     with unread_pipe() as pipe:
         ended = end_into(statement, pipe, subprocess.PIPE)
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
 @pytest.mark.usefixtures("buffering")
-def test_an_error_that_nobody_reads_ends_it_quietly():
+def test_a_closed_stderr_ends_the_stage_silently():
     with unread_pipe() as pipe:
         assert end_into("raise RequestError('wrong')", pipe, pipe).returncode == 141
 
 
 @pytest.mark.usefixtures("buffering")
-def test_an_output_on_a_full_disk_is_the_surroundings_fault():
+def test_an_output_on_a_full_disk_has_exit_code_4():
     with Path("/dev/full").open("w") as full:
-        ended = end_into("print(words)", full, subprocess.PIPE)
+        ended = end_into("print(argv)", full, subprocess.PIPE)
     assert ended.returncode == 4
     assert ended.stderr == "deeplens_tf: No space left on device: unknown file\n"
 
@@ -131,7 +127,7 @@ def unread_pipe():
 
 
 def end_into(statement, out, err):
-    """Run a stage whose main does what it is told, with outputs of the test's own."""
+    """Run a stage whose `main` is one statement, with the given outputs."""
     return subprocess.run(
         [sys.executable, "-c", STAGE.format(statement)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -151,8 +147,8 @@ def test_debug_shows_the_traceback_before_the_line(end_by):
     assert ended.stderr.endswith("\ndeeplens_tf: wrong\n")
 
 
-def test_a_stage_is_given_the_words_after_its_name(end_by):
-    assert end_by("print(words)", "--set", "a=b").stdout == "['--set', 'a=b']\n"
+def test_a_stage_gets_the_arguments_after_the_program_name(end_by):
+    assert end_by("print(argv)", "--set", "a=b").stdout == "['--set', 'a=b']\n"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +158,7 @@ def test_a_signal_unwinds_the_stage_and_has_its_exit_code(number, code, name):
     script = (
         "import time\n"
         "from deeplens_tf.cli import run_stage\n"
-        "def main(words):\n"
+        "def main(argv):\n"
         "    try:\n"
         "        print('ready', flush=True)\n"
         "        time.sleep(60)\n"
@@ -186,8 +182,10 @@ def test_a_signal_unwinds_the_stage_and_has_its_exit_code(number, code, name):
     assert err == f"deeplens_tf: stopped by {name}\n"
 
 
-def test_there_are_stages():
-    assert {"pretrain", "finetune", "evaluate", "simulate", "prepare"} <= set(STAGES)
+def test_every_stage_has_a_module_and_every_module_is_listed():
+    modules = (REPOSITORY / "deeplens_tf").glob("*.py")
+    stages = {path.stem for path in modules if "run_stage(main)" in path.read_text()}
+    assert stages == set(STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -211,34 +209,34 @@ def test_an_unknown_option_does_not_wait_for_tensorflow(spy_on, stage):
 
 @pytest.mark.parametrize("stage", CONFIGURED)
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("argv", "line"),
     [
         (("--set", "trian.epochs=3"), "did you mean train.epochs?"),
         (("--config", "nonsense"), "no configuration 'nonsense'"),
         (("--data", "no/such/folder"), "no/such/folder: no such folder; "),
     ],
 )
-def test_a_wrong_request_does_not_wait_for_tensorflow(spy_on, stage, words, line):
-    ended = spy_on(stage, *words)
+def test_a_wrong_request_does_not_wait_for_tensorflow(spy_on, stage, argv, line):
+    ended = spy_on(stage, *argv)
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert line in ended.stderr
     assert ended.stdout.endswith("IMPORTED []\n")
 
 
-@pytest.mark.parametrize("words", [(), ("--run", "no/such/run")])
-def test_evaluating_what_is_not_there_does_not_wait_for_tensorflow(spy_on, words):
-    ended = spy_on("evaluate", *words)
+@pytest.mark.parametrize("argv", [(), ("--run", "no/such/run")])
+def test_evaluating_a_missing_run_does_not_wait_for_tensorflow(spy_on, argv):
+    ended = spy_on("evaluate", *argv)
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stdout.endswith("IMPORTED []\n")
 
 
 @pytest.mark.slow
-def test_importing_tensorflow_says_nothing_and_leaves_stderr_as_it_was(run_python):
+def test_importing_tensorflow_prints_nothing_and_restores_stderr(run_python):
     script = (
         "import sys\n"
-        "from deeplens_tf.cli import import_tensorflow\n"
+        "from deeplens_tf.startup import import_tensorflow\n"
         "import_tensorflow()\n"
         "import keras\n"
         "keras.ops.matmul(keras.ops.ones((4, 4)), keras.ops.ones((4, 4)))\n"
@@ -250,14 +248,14 @@ def test_importing_tensorflow_says_nothing_and_leaves_stderr_as_it_was(run_pytho
     assert ended.stderr == "after tensorflow\n"
 
 
-def test_what_a_failing_import_says_is_shown(run_python, tmp_path):
+def test_the_output_of_a_failing_import_is_shown(run_python, tmp_path):
     (tmp_path / "tensorflow.py").write_text(
         "import os\nos.write(2, b'no AVX\\n')\nraise ImportError('broken')\n"
     )
     (tmp_path / "keras.py").touch()
     script = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from deeplens_tf.cli import import_tensorflow; import_tensorflow()"
+        "from deeplens_tf.startup import import_tensorflow; import_tensorflow()"
     )
     ended = run_python("-c", script)
     assert ended.returncode == 1

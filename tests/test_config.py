@@ -1,4 +1,4 @@
-"""Configurations: layers, round trips, and one line for what is wrong."""
+"""Configurations: layers, round trips, and one line for each error."""
 
 import dataclasses
 import typing
@@ -9,7 +9,7 @@ import yaml
 
 from deeplens_tf.config import (
     CONFIGS,
-    MAX_FILE_BYTES,
+    MAX_CONFIG_BYTES,
     Config,
     EncoderConfig,
     find_config,
@@ -39,7 +39,7 @@ def write_yaml(tmp_path):
 
 
 def sections(kind):
-    """The dataclass `kind` and all dataclasses in it."""
+    """Return the dataclass `kind` and all dataclasses in it."""
     found = [kind]
     for hint in typing.get_type_hints(kind).values():
         found += sections(hint) if is_dataclass(hint) else []
@@ -52,16 +52,16 @@ def test_every_shipped_configuration_loads(name):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_configuration_changes_what_it_lists(name):
+def test_a_shipped_configuration_sets_the_keys_that_it_lists(name):
     listed = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()) or {}
     loaded = to_plain(load_config(name))
 
-    def assert_within(part, whole):
+    def assert_within(part, complete):
         for key, value in part.items():
             if isinstance(value, dict):
-                assert_within(value, whole[key])
+                assert_within(value, complete[key])
             else:
-                assert whole[key] == value
+                assert complete[key] == value
 
     assert_within(listed, loaded)
 
@@ -79,14 +79,14 @@ def test_defaults_yaml_is_complete():
 
 
 @pytest.mark.parametrize("kind", sections(Config), ids=lambda kind: kind.__name__)
-def test_no_dataclass_holds_a_default(kind):
+def test_no_dataclass_has_a_default(kind):
     for field in fields(kind):
         assert field.default is dataclasses.MISSING, field.name
         assert field.default_factory is dataclasses.MISSING, field.name
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_saved_configuration_reads_back_the_same(name, tmp_path):
+def test_a_saved_configuration_loads_unchanged(name, tmp_path):
     config = load_config(name, ["seed=7", "data.path='true'", "optimizer.learning_rate=1e-05"])
     save_config(config, tmp_path / "config.yaml")
     assert load_config(str(tmp_path / "config.yaml")) == config
@@ -117,7 +117,7 @@ def test_later_layers_win(write_yaml):
     assert config.data.fit == "resize"  # defaults under all
     assert load_config(file, ["data.path=set"], "given", base).data.path == "given"
     shipped = load_config("original_baseline", ["encoder.top_width=8"], base=base)
-    assert shipped.data.image_size == 32  # base over what the package ships
+    assert shipped.data.image_size == 32  # base over the package's own file
     assert (shipped.encoder.name, shipped.encoder.top_width) == ("resnet50", 8)
 
 
@@ -126,12 +126,12 @@ def test_the_last_of_two_equal_overrides_wins():
 
 
 @pytest.mark.parametrize("data", [None, ""])
-def test_no_data_folder_given_leaves_the_configurations(data):
+def test_without_a_data_folder_that_of_the_configuration_is_used(data):
     assert load_config("defaults", ["data.path=here"], data).data.path == "here"
 
 
 @pytest.mark.parametrize(
-    ("word", "read", "value"),
+    ("override", "read", "value"),
     [
         ("optimizer.learning_rate=1e-3", lambda c: c.optimizer.learning_rate, 0.001),
         ("optimizer.learning_rate=1", lambda c: c.optimizer.learning_rate, 1.0),
@@ -146,12 +146,12 @@ def test_no_data_folder_given_leaves_the_configurations(data):
         ("finetune.encoder=none", lambda c: c.finetune.encoder, "none"),
     ],
 )
-def test_set_takes_yaml_values(word, read, value):
-    assert read(load_config("defaults", [word])) == value
+def test_set_takes_yaml_values(override, read, value):
+    assert read(load_config("defaults", [override])) == value
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("override", "message"),
     [
         ("epochs", "--set epochs: write it as key=value"),
         ("epochs=3", "unknown configuration key epochs: did you mean train.epochs?"),
@@ -180,7 +180,7 @@ def test_set_takes_yaml_values(word, read, value):
         ("encoder.patch_size=8.5", "encoder.patch_size must be a whole number, not 8.5"),
         ("augment.views=flip", "augment.views must be a list such as [a, b], not 'flip'"),
         ("augment.views=[flop]", "augment.views[0] must be one of flip, rot90, rotation"),
-        ("augment.views=[flip, flip]", "augment.views names flip twice"),
+        ("augment.views=[flip, flip]", "augment.views contains flip twice"),
         ("augment.flip.vertical=1", "augment.flip.vertical must be true or false, not 1"),
         ("data.path=2024-01-01", "data.path must be text, not datetime.date(2024, 1, 1)"),
         ("data.path=[", "--set data.path=[: not YAML: "),
@@ -191,10 +191,10 @@ def test_set_takes_yaml_values(word, read, value):
     ],
     ids=lambda text: text[:40],
 )
-def test_a_wrong_override_is_refused_by_name(word, message):
-    said = refusal(word)
-    assert said.startswith(message)
-    assert len(said) < 500
+def test_a_wrong_override_is_refused_by_name(override, message):
+    refused = refusal(override)
+    assert refused.startswith(message)
+    assert len(refused) < 500
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,10 @@ def test_a_wrong_file_is_refused_by_its_key(write_yaml, text, message):
         (b"a: \xff\xfe", "not YAML: "),
         (b"\x00\x01\x02", "not YAML: "),
         ("seed: !!python/object/apply:os.getpid []", "not YAML: "),
-        ("#" * (MAX_FILE_BYTES + 1), "larger than 100000 bytes; no configuration"),
+        ("#" * (MAX_CONFIG_BYTES + 1), "larger than 100000 bytes, the limit for a configuration"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_named(write_yaml, text, message):
+def test_a_file_that_is_not_a_configuration_is_named(write_yaml, text, message):
     path = write_yaml(text)
     assert refusal(name=path).startswith(f"{path}: {message}")
 
@@ -232,10 +232,10 @@ def test_an_empty_file_changes_nothing(write_yaml):
 
 
 @pytest.mark.parametrize("name", ["contrastiv", "no/such.yaml", "../configs/defaults"])
-def test_an_unknown_configuration_lists_the_known(name):
-    said = refusal(name=name)
-    assert said.startswith(f"no configuration {name!r}: ")
-    assert ", ".join(SHIPPED) in said
+def test_an_unknown_configuration_lists_the_known_ones(name):
+    refused = refusal(name=name)
+    assert refused.startswith(f"no configuration {name!r}: ")
+    assert ", ".join(SHIPPED) in refused
 
 
 def test_a_shipped_name_wins_over_a_file_and_a_path_over_both(tmp_path, monkeypatch):
@@ -245,7 +245,7 @@ def test_a_shipped_name_wins_over_a_file_and_a_path_over_both(tmp_path, monkeypa
     assert load_config("./contrastive").seed == 99
 
 
-def test_the_encoders_options_are_those_that_are_set():
+def test_the_options_of_an_encoder_are_those_that_are_set():
     encoder = load_config("defaults", ["encoder.patch_size=4", "encoder.dropout=0"]).encoder
     assert isinstance(encoder, EncoderConfig)
     assert encoder.options() == {"patch_size": 4, "dropout": 0.0}

@@ -1,4 +1,4 @@
-"""Typed settings from plain mappings: what is taken, and how what is wrong is named."""
+"""Typed settings from plain mappings: accepted values, and messages for wrong ones."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def test_settings_are_frozen():
         ({"colour": ["red"]}, "colour must be one of red, blue, not ['red']"),
         ({"fuels": "sun"}, "fuels must be a list such as [a, b], not 'sun'"),
         ({"fuels": ["sun", "coal"]}, "fuels[1] must be one of sun, wind, not 'coal'"),
-        ({"fuels": ["sun", "sun"]}, "fuels names sun twice"),
+        ({"fuels": ["sun", "sun"]}, "fuels contains sun twice"),
         ({"wheel": None}, "wheel must be a mapping, not None"),
         ({"wheel": [1]}, "wheel must be a mapping, not [1]"),
         ({"wheel": {"radius": "big", "spokes": 1}}, "wheel.radius must be a number, not 'big'"),
@@ -76,21 +76,21 @@ def test_settings_are_frozen():
         ({"wheel": {"radius": 1, "spokes": 1.5}}, "wheel.spokes must be a whole number, not 1.5"),
     ],
 )
-def test_a_wrong_type_is_named_with_its_place(changes, message):
+def test_a_wrong_type_is_reported_with_its_key(changes, message):
     assert refusal(**changes) == message
 
 
 @pytest.mark.parametrize(
     ("value", "number"), [(1, 1.0), (0.25, 0.25), ("1e-3", 0.001), ("1.5E0", 1.5), (2, 2.0)]
 )
-def test_numbers_are_taken_as_yaml_may_give_them(value, number):
+def test_numbers_are_accepted_in_every_form_that_yaml_yields(value, number):
     radius = parse_dataclass(Wheel, {"radius": value, "spokes": 1}).radius
     assert radius == number
     assert type(radius) is float
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "inf", "nan", 10**400])
-def test_what_is_no_finite_number_is_refused(value):
+def test_anything_but_a_finite_number_is_refused(value):
     with pytest.raises(RequestError, match=r"^radius must be a number"):
         parse_dataclass(Wheel, {"radius": value, "spokes": 1})
 
@@ -103,7 +103,7 @@ def test_what_is_no_finite_number_is_refused(value):
         ({"radius": 1, "spokes": 0}, "wheel.spokes must be at least 1, not 0"),
     ],
 )
-def test_a_value_out_of_bounds_is_told_the_bounds(wheel, message):
+def test_a_value_out_of_bounds_is_refused_with_the_bounds(wheel, message):
     assert refusal(wheel=wheel) == message
 
 
@@ -117,7 +117,7 @@ def test_a_value_out_of_bounds_is_told_the_bounds(wheel, message):
         (Bounds(), [0, -1e9], [float("nan")]),
     ],
 )
-def test_bounds_include_low_and_high_and_leave_out_above(bounds, inside, outside):
+def test_bounds_include_low_and_high_but_not_above(bounds, inside, outside):
     assert all(bounds.admits(value) for value in inside)
     assert not any(bounds.admits(value) for value in outside)
 
@@ -127,12 +127,12 @@ def test_a_missing_key_is_named():
         parse_dataclass(Car, GOOD | {"wheel": {"radius": 1}})
 
 
-def test_what_is_no_mapping_is_refused():
+def test_anything_but_a_mapping_is_refused():
     with pytest.raises(RequestError, match=r"^the configuration must be a mapping, not \[\]$"):
         parse_dataclass(Car, [])
 
 
-def test_all_keys_lists_sections_before_what_they_hold():
+def test_all_keys_lists_sections_before_their_keys():
     keys = all_keys(Car)
     assert keys == [*GOOD, "wheel.radius", "wheel.spokes"]
     assert all_keys(Wheel, "wheel") == keys[-2:]
@@ -142,18 +142,18 @@ def test_all_keys_lists_sections_before_what_they_hold():
     ("key", "guess"),
     [("nam", "name"), ("wheel.radus", "wheel.radius"), ("spokes", "wheel.spokes")],
 )
-def test_an_unknown_key_names_the_nearest(key, guess):
+def test_the_message_for_an_unknown_key_names_the_nearest(key, guess):
     message = unknown_key(key, all_keys(Car))
     assert message == f"unknown configuration key {key}: did you mean {guess}?"
 
 
-def test_a_dotted_key_in_a_file_is_told_how_it_is_written():
+def test_the_message_for_a_dotted_key_in_a_file_shows_how_to_write_it():
     with pytest.raises(
         RequestError, match=r"'wheel.radius': in a file .* wheel: \{radius: \.\.\.}$"
     ):
         parse_dataclass(Car, {**GOOD, "wheel.radius": 1.0})
 
 
-def test_an_unknown_key_like_none_lists_what_there_is():
+def test_the_message_for_a_key_unlike_any_other_lists_the_known_keys():
     message = unknown_key("zzzzzz", all_keys(Wheel))
     assert message == "unknown configuration key zzzzzz: known keys: radius, spokes"

@@ -1,4 +1,4 @@
-"""The stages end to end on tiny images that a small network can tell apart."""
+"""The stages end to end on tiny images that a small network can classify."""
 
 import json
 
@@ -9,19 +9,20 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from deeplens_tf import evaluate, finetune, pretrain
 from deeplens_tf.config import load_config, save_config
-from deeplens_tf.data.batches import image_batches, open_data
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import RequestError
 from deeplens_tf.runs.new_run import create_run
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.saving.keras_files import load_downstream, load_encoder
+from deeplens_tf.saving.keras_files import load_encoder, load_model
 from tests.conftest import CLASSES
 from tests.models.tiny import values_of
 
 QUICK = ("train.epochs=2", "train.batch_size=15", "train.jit_compile=false")
 
 
-def as_set(words):
-    return [part for word in words for part in ("--set", word)]
+def as_set(overrides):
+    return [argument for override in overrides for argument in ("--set", override)]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,10 @@ def pretrained(common, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finetuned(pretrained, tmp_path_factory):
-    """A finished fine-tuning run, on the encoder's own data, for it is told of no other."""
+    """A finished fine-tuning run, on the encoder's own data, since no other is given."""
     folder = tmp_path_factory.mktemp("runs") / "finetuned"
-    words = [*QUICK, "train.epochs=12", "optimizer.learning_rate=0.003"]
-    finetune.main([*as_set(words), "--encoder", str(pretrained.folder), "--run-dir", str(folder)])
+    overrides = as_set([*QUICK, "train.epochs=12", "optimizer.learning_rate=0.003"])
+    finetune.main([*overrides, "--encoder", str(pretrained.folder), "--run-dir", str(folder)])
     return Run(folder)
 
 
@@ -51,7 +52,7 @@ def numbers(run):
 
 
 @pytest.mark.slow
-def test_pretraining_leaves_a_complete_run(pretrained, blobs_words):
+def test_pretraining_writes_a_complete_run(pretrained, blobs_words):
     names = {path.name for path in pretrained.folder.iterdir()}
     assert names == {
         "config.yaml",
@@ -92,7 +93,7 @@ def test_the_command_repeats_the_result_and_writes_nothing_to_stderr(
 def test_fine_tuning_keeps_the_epoch_best_on_validation(finetuned):
     history = numbers(finetuned)
     data = open_data(finetuned.load_config())
-    probabilities = load_downstream(finetuned.model).predict(
+    probabilities = load_model(finetuned.model).predict(
         image_batches(data, "validation", 15), verbose=0
     )
     labels = data.index("validation")["label"].to_numpy()
@@ -103,7 +104,9 @@ def test_fine_tuning_keeps_the_epoch_best_on_validation(finetuned):
 
 @pytest.mark.slow
 def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys, monkeypatch):
-    monkeypatch.setattr("deeplens_tf.probes.outputs.BATCH_SIZE", 4)  # 21 images: 5 and a bit
+    monkeypatch.setattr(
+        "deeplens_tf.probes.outputs.BATCH_SIZE", 4
+    )  # 21 images: five batches and one image
     evaluate.main(["--run", str(finetuned.folder)])
     folder = finetuned.folder / "evaluation" / "test"
     assert f"report: {folder}" in capsys.readouterr().out
@@ -123,14 +126,14 @@ def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys,
     assert metrics["macro_auc"] == pytest.approx(expected, abs=1e-6)
     accuracy = accuracy_score(predictions["label"], predictions["predicted"])
     assert metrics["accuracy"] == pytest.approx(accuracy)
-    # Three bright spots in three places: labels, images and classes stayed together.
+    # The spot's position depends on the class: labels, images and classes stayed aligned.
     assert metrics["macro_auc"] > 0.95
 
 
 @pytest.mark.slow
-def test_a_frozen_encoder_comes_out_as_it_went_in(pretrained, tmp_path):
-    words = ["--encoder", str(pretrained.encoder), "--freeze", "--fraction", "0.5"]
-    finetune.main([*as_set(QUICK), *words, "--run-dir", str(tmp_path / "frozen")])
+def test_a_frozen_encoder_is_unchanged(pretrained, tmp_path):
+    argv = ["--encoder", str(pretrained.encoder), "--freeze", "--fraction", "0.5"]
+    finetune.main([*as_set(QUICK), *argv, "--run-dir", str(tmp_path / "frozen")])
     before, after = (values_of(load_encoder(f)) for f in (pretrained.folder, tmp_path / "frozen"))
     for path, value in before.items():
         np.testing.assert_array_equal(after[path], value, err_msg=path)
@@ -140,13 +143,13 @@ def test_a_frozen_encoder_comes_out_as_it_went_in(pretrained, tmp_path):
 
 
 @pytest.mark.slow
-def test_fine_tuning_without_pretexts_and_without_a_test_split(
+def test_fine_tuning_without_augmentations_and_without_a_test_split(
     common, blobs_folder, tmp_path, capsys
 ):
     data = tmp_path / "data"
     data.symlink_to(blobs_folder)
-    words = ["--set", "augment.views=[]", "--encoder", "none", "--data", str(data)]
-    finetune.main([*common, *words, "--run-dir", str(tmp_path / "scratch")])
+    argv = ["--set", "augment.views=[]", "--encoder", "none", "--data", str(data)]
+    finetune.main([*common, *argv, "--run-dir", str(tmp_path / "scratch")])
     evaluate.main(["--run", str(tmp_path / "scratch")])
     assert "scoring the validation split" in capsys.readouterr().out
     report = tmp_path / "scratch" / "evaluation" / "validation" / "metrics.json"
@@ -155,7 +158,7 @@ def test_fine_tuning_without_pretexts_and_without_a_test_split(
 
 
 @pytest.mark.slow
-def test_unlabelled_images_are_good_for_pretraining_alone(blobs_folder, common, tmp_path):
+def test_unlabelled_images_are_for_pretraining_only(blobs_folder, common, tmp_path):
     data = tmp_path / "mine"
     data.mkdir()
     for i, path in enumerate(sorted(blobs_folder.rglob("*.npy"))[::2]):
@@ -169,48 +172,48 @@ def test_unlabelled_images_are_good_for_pretraining_alone(blobs_folder, common, 
 
 
 @pytest.mark.slow
-def test_an_encoder_of_another_architecture_is_refused_by_its_differences(pretrained, tmp_path):
-    words = ["--encoder", str(pretrained.encoder), "--set", "encoder.patch_size=4"]
+def test_an_encoder_of_another_architecture_is_refused_with_the_differences(pretrained, tmp_path):
+    argv = ["--encoder", str(pretrained.encoder), "--set", "encoder.patch_size=4"]
     with pytest.raises(RequestError, match=r"another architecture: patch_size 8 instead of 4$"):
-        finetune.main([*as_set(QUICK), *words, "--run-dir", str(tmp_path / "x")])
+        finetune.main([*as_set(QUICK), *argv, "--run-dir", str(tmp_path / "x")])
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow
-def test_a_batch_larger_than_the_data_is_refused_before_a_folder_is_made(common, tmp_path):
-    words = [*common, "--set", "train.batch_size=46", "--run-dir", str(tmp_path / "x")]
+def test_a_batch_larger_than_the_data_is_refused_before_a_folder_is_created(common, tmp_path):
+    argv = [*common, "--set", "train.batch_size=46", "--run-dir", str(tmp_path / "x")]
     with pytest.raises(RequestError, match="larger than the 45 training images"):
-        pretrain.main(words)
+        pretrain.main(argv)
     assert not (tmp_path / "x").exists()
 
 
-def resolved(*words):
-    return finetune.resolve_config(finetune.parser().parse_args(list(words)))
+def resolved(*argv):
+    return finetune.resolve_config(finetune.build_parser().parse_args(list(argv)))
 
 
 @pytest.fixture
 def encoders_run(tmp_path, monkeypatch):
-    """A pretraining run's folder that knows its data; its encoder is a mere file."""
+    """A pretraining run with a configuration of its own; its encoder is an empty file."""
     monkeypatch.chdir(tmp_path)
-    words = ["data.path=theirs", "data.image_size=32", "encoder.patch_size=16", "seed=9"]
+    overrides = ["data.path=theirs", "data.image_size=32", "encoder.patch_size=16", "seed=9"]
     run = Run(tmp_path / "runs" / "it")
     run.folder.mkdir(parents=True)
-    save_config(load_config("contrastive", words), run.config)
+    save_config(load_config("contrastive", overrides), run.config)
     run.encoder.touch()
     return run
 
 
-def test_data_and_encoder_are_those_of_the_encoders_run(encoders_run):
-    for words in ([], ["--encoder", "runs/it"], ["--encoder", "runs/it/encoder.keras"]):
-        config = resolved(*words)
+def test_data_and_encoder_sections_are_those_of_the_encoders_run(encoders_run):
+    for argv in ([], ["--encoder", "runs/it"], ["--encoder", "runs/it/encoder.keras"]):
+        config = resolved(*argv)
         assert (config.data.path, config.data.image_size) == ("theirs", 32)
         assert config.encoder.patch_size == 16
-        assert config.seed == 0  # a run has a seed of its own
+        assert config.seed == 0  # the seed is not taken from the encoder's run
     assert resolved().finetune.encoder == "runs/it"
 
 
-def test_the_originals_settings_take_the_encoder_as_it_is(tmp_path, monkeypatch):
-    """Each of its pretrainings goes on to both of its downstream tasks."""
+def test_the_original_projects_configurations_keep_the_encoder(tmp_path, monkeypatch):
+    """Each of its pretrainings is followed by both of its downstream tasks."""
     monkeypatch.chdir(tmp_path)
     for pretraining, top_width in (("original_contrastive_rotation", 256), ("original_byol", 128)):
         run = Run(tmp_path / pretraining)
@@ -223,23 +226,23 @@ def test_the_originals_settings_take_the_encoder_as_it_is(tmp_path, monkeypatch)
             assert config.data.bands == 3
             assert config.optimizer.name == "adam"
             assert config.finetune.head == load_config(task).finetune.head
-    with_their_top = resolved("--config", "original_regression", "--encoder", "none").encoder
-    assert (with_their_top.top_width, with_their_top.plain_top) == (128, True)
+    supervised = resolved("--config", "original_regression", "--encoder", "none").encoder
+    assert (supervised.top_width, supervised.plain_top) == (128, True)
 
 
-def test_what_the_user_says_wins_over_the_encoders_run(encoders_run):
+def test_options_override_the_encoders_run(encoders_run):
     config = resolved("--set", "data.image_size=48", "--data", "mine")
     assert (config.data.path, config.data.image_size) == ("mine", 48)
 
 
-def test_from_scratch_and_without_any_run_there_are_the_defaults(encoders_run):
+def test_without_a_pretraining_run_the_defaults_are_used(encoders_run):
     assert resolved("--encoder", "none").data.path == "data/model_ii"
     encoders_run.encoder.unlink()
     assert resolved().finetune.encoder == "none"
 
 
 @pytest.mark.parametrize("path", ["2024-01-01", "runs/a #2", "no", "1e3", "a: b", 'say "x"'])
-def test_a_path_is_taken_as_it_is_written(tmp_path, monkeypatch, path):
+def test_the_path_of_an_encoder_is_used_as_written(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     assert resolved("--encoder", path).finetune.encoder == path
 
@@ -255,11 +258,11 @@ def test_the_options_of_fine_tuning_reach_the_configuration(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("finished", "told"),
-    [({"epochs": 1}, ""), (None, ", not finished: as far as it has come")],
+    ("finished", "note"),
+    [({"epochs": 1}, ""), (None, ", unfinished: its latest state is used")],
 )
-def test_the_newest_model_is_named_and_whether_it_is_finished(
-    tmp_path, monkeypatch, capsys, finished, told
+def test_the_newest_model_is_reported_and_whether_it_is_finished(
+    tmp_path, monkeypatch, capsys, finished, note
 ):
     monkeypatch.chdir(tmp_path)
     config = load_config("finetune", ["data.path=nowhere"])
@@ -267,10 +270,10 @@ def test_the_newest_model_is_named_and_whether_it_is_finished(
     run.model.write_bytes(b"")
     with pytest.raises(RequestError, match="nowhere"):
         evaluate.main([])
-    assert capsys.readouterr().out == f"run: runs/it, the newest fine-tuning run{told}\n"
+    assert capsys.readouterr().out == f"run: runs/it, the newest fine-tuning run{note}\n"
 
 
-def test_evaluating_a_run_without_a_model_says_so(tmp_path):
+def test_evaluating_a_run_without_a_model_is_refused(tmp_path):
     run = create_run("pretrain", "c", load_config("contrastive"), str(tmp_path / "run"), {})
     with pytest.raises(RequestError, match=r"no model\.keras in it; only a fine-tuned run has"):
         evaluate.main(["--run", str(run.folder)])

@@ -1,4 +1,4 @@
-"""The machines that train together, as the environment names them."""
+"""The machines that train together, from environment variables."""
 
 import json
 import os
@@ -11,28 +11,29 @@ import tensorflow as tf
 from deeplens_tf.errors import RequestError
 
 VARIABLE = "TF_CONFIG"
-TRAINING_JOBS = ("chief", "worker")  # in the order in which they count
+TRAINING_JOBS = ("chief", "worker")  # in the order of their numbers
+FIRST_PORT, PORTS = 12000, 20000  # below the range of ports that Linux assigns
 EXAMPLE = '{"cluster": {"worker": ["a:8888", "b:8888"]}, "task": {"type": "worker", "index": 0}}'
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The processes of one training, a worker each.
+    """The processes of one training, each of them a worker.
 
     Attributes:
-        addresses: host:port of every worker; the first is the chief, which writes.
-        index: which of them this process is.
+        addresses: host:port of every worker; the first one is the chief, which writes files.
+        index: number of this process among them.
     """
 
     addresses: tuple[str, ...]
     index: int
 
 
-def cluster_of(environment: Mapping[str, str] = os.environ) -> Cluster:
+def read_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     """Read TF_CONFIG, which Kubernetes' training operator, Vertex AI and others set.
 
     Raises:
-        RequestError: it is not there, not JSON, or does not say who trains and who this is.
+        RequestError: it is missing, not JSON, or does not name the workers and this process.
     """
     try:
         values = json.loads(environment[VARIABLE])
@@ -41,33 +42,33 @@ def cluster_of(environment: Mapping[str, str] = os.environ) -> Cluster:
         return _cluster(addresses, str(task["type"]), int(task["index"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(
-            f"{VARIABLE} names no cluster ({type(error).__name__}: {error}): it should be like "
+            f"{VARIABLE} describes no cluster ({type(error).__name__}: {error}): it should be like "
             f"{EXAMPLE}"
         ) from error
 
 
 def _addresses(values: Any) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r:.80} is no list of addresses")
+        raise TypeError(f"{values!r:.80} is not a list of addresses")
     return values
 
 
 def _cluster(jobs: Mapping[str, list[str]], job: str, index: int) -> Cluster:
     if job not in jobs or not 0 <= index < len(jobs[job]):
-        raise ValueError(f"task {job} {index} is none of its {' and '.join(TRAINING_JOBS)} tasks")
+        raise ValueError(f"task {job} {index} is not among its {' and '.join(TRAINING_JOBS)} tasks")
     before = sum(len(jobs[other]) for other in list(jobs)[: list(jobs).index(job)])
     return Cluster(tuple(address for tasks in jobs.values() for address in tasks), before + index)
 
 
-FIRST_PORT, PORTS = 12000, 20000  # below the range from which Linux gives out ports
-
-
-def _slurm_cluster() -> Cluster:
+def slurm_cluster() -> Cluster:
     """Read the variables of a SLURM job step.
 
-    The resolver is asked for the addresses alone. Left to itself it sets CUDA_VISIBLE_DEVICES
-    over what SLURM has set, needs GPUs, and takes the order of its sorted hosts for the order of
-    the tasks, which node9 and node10 break.
+    Only the addresses come from TensorFlow's resolver. By default it overwrites
+    CUDA_VISIBLE_DEVICES, needs GPUs, and assumes that the sorted hosts are in the order of the
+    tasks, which is wrong for node9 and node10.
+
+    Raises:
+        RequestError: no such variables.
     """
     try:
         port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS  # two jobs may share a node
@@ -83,5 +84,5 @@ def _slurm_cluster() -> Cluster:
     except (KeyError, ValueError, RuntimeError) as error:
         raise RequestError(
             f"--strategy multiworker finds no cluster, neither in {VARIABLE} nor in SLURM's "
-            f"variables ({type(error).__name__}: {error}): start it by srun, or set {VARIABLE}"
+            f"variables ({type(error).__name__}: {error}): start it with srun, or set {VARIABLE}"
         ) from error

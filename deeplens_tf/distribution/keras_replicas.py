@@ -1,4 +1,4 @@
-"""Changes to Keras objects that let replicas compute what one device would."""
+"""Changes to Keras objects, with which replicas compute the same as one device."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,37 +11,38 @@ from deeplens_tf.models.replicas import Replicas
 
 
 class StrategyReplicas(Replicas):
-    """The replicas of a TensorFlow strategy, as a loss sees them."""
+    """The replicas of a TensorFlow strategy."""
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
         self.count = strategy.num_replicas_in_sync
 
     def gather(self, rows: KerasTensor) -> KerasTensor:
-        """Return the rows of all replicas; TensorFlow adds up what flows back to them."""
+        """Return the rows of all replicas; TensorFlow sums their gradients."""
         context = tf.distribute.get_replica_context()
         if context is None:
             return rows
-        # As float32, for TensorFlow gathers no bfloat16; every value of 16 bits is one of its own.
+        # As float32, since TensorFlow does not gather bfloat16; the conversion is exact.
         gathered = tf.cast(context.all_gather(tf.cast(rows, tf.float32), axis=0), rows.dtype)
-        # Gathering forgets the shape, of which only the number of rows is in doubt.
+        # Gathering loses the static shape, of which only the number of rows is unknown.
         return tf.ensure_shape(gathered, (None, *rows.shape[1:]))
 
     def first_row(self, rows: KerasTensor) -> KerasTensor | int:
-        """Return at which of the gathered rows this replica's own begin."""
+        """Return the index at which this replica's rows begin among the gathered ones."""
         context = tf.distribute.get_replica_context()
         return 0 if context is None else context.replica_id_in_sync_group * tf.shape(rows)[0]
 
     def mean(self, value: KerasTensor) -> KerasTensor:
-        """Return the mean over the replicas of a value that each has its own of."""
+        """Return the mean of a value over the replicas."""
         return _mean_over_replicas(value)
 
 
-def _batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
+def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
+    """Yield every BatchNorm of a model, also within nested models."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             yield layer
         elif isinstance(layer, keras.Model):
-            yield from _batch_norms(layer)
+            yield from batch_norms(layer)
 
 
 def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
@@ -49,11 +50,11 @@ def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
     return value if context is None else context.all_reduce("MEAN", value)
 
 
-def _synchronise(layer: keras.layers.BatchNormalization) -> None:
-    """Let a BatchNorm take mean and variance over all replicas, and its file say nothing of it.
+def synchronise(layer: keras.layers.BatchNormalization) -> None:
+    """Compute mean and variance of a BatchNorm over all replicas, without changing its file.
 
-    Its own `synchronized=True` is an option that other backends of Keras refuse to load, and it
-    takes the variance as a difference of two means, which may be all rounding.
+    Keras's own `synchronized=True` is an option that its other backends refuse to load, and it
+    computes the variance as a difference of two means, which is inaccurate.
     """
 
     def moments(inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -67,28 +68,28 @@ def _synchronise(layer: keras.layers.BatchNormalization) -> None:
     layer._moments = moments
 
 
-def _optimise_by_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
-    """Let what an optimiser does with a gradient, beside adding it up, be of the whole batch's.
+def clip_the_summed_gradient(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    """Make an optimiser clip, and check for overflow, the gradient of the whole batch.
 
-    Keras clips each replica's own gradient, and asks the first replica's alone whether it has
-    overflowed in float16.
+    Keras clips the gradient of each replica, and checks only that of the first one for overflow
+    in float16.
     """
     clipped = [each for each in _optimizers(optimizer) if each.global_clipnorm is not None]
     for each in clipped:
         each.global_clipnorm /= replicas
     if clipped or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        _share_the_sum(optimizer, replicas)
+        _apply_equal_parts(optimizer, replicas)
 
 
 def _optimizers(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
-    """Return an optimiser's own, where it is a wrapper of others."""
+    """Return the optimisers within a wrapper, or the optimiser itself."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return _optimizers(optimizer.inner_optimizer)
     return getattr(optimizer, "optimizers", [optimizer])
 
 
-def _share_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
-    """Give each replica an equal part of the whole gradient, which Keras then adds up again."""
+def _apply_equal_parts(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    """Give each replica an equal part of the summed gradient; Keras sums the parts again."""
     apply = optimizer.apply
 
     def apply_shared(gradients: list[tf.Tensor | None], variables: Any = None) -> None:
@@ -100,10 +101,10 @@ def _share_the_sum(optimizer: keras.optimizers.Optimizer, replicas: int) -> None
     optimizer.apply = apply_shared
 
 
-def _with_leading_axis(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Give each metric of a step an axis: over several workers Keras takes the mean along one.
+def with_leading_axis(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Add an axis to each metric of a step: on several workers Keras averages along one.
 
-    It does so even for scalars, which have none (keras-team/keras issue 20585).
+    It does so even for scalars (keras-team/keras issue 20585).
     """
 
     def stepped(data: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Training on several devices or machines: the one place that knows `tf.distribute`.
+"""Training on several devices or machines by `tf.distribute`.
 
-Every replica of the model holds all weights and sees an equal part of each batch; losses and
-statistics over a batch are those of the whole. A run on any number of replicas therefore makes
-the steps that one device would make, up to rounding.
+Every replica has all weights and an equal part of each batch; losses and statistics over a batch
+are those of the whole batch. A run on any number of replicas therefore makes the same steps as one
+device, up to rounding.
 """
 
 import contextlib
@@ -15,20 +15,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplens_tf.data.batches import Share
-from deeplens_tf.distribution.cluster import VARIABLE, _slurm_cluster, cluster_of
+from deeplens_tf.data.image_data import Share
+from deeplens_tf.distribution.cluster import VARIABLE, read_cluster, slurm_cluster
 from deeplens_tf.distribution.keras_replicas import (
     StrategyReplicas,
-    _batch_norms,
-    _optimise_by_the_sum,
-    _synchronise,
-    _with_leading_axis,
+    batch_norms,
+    clip_the_summed_gradient,
+    synchronise,
+    with_leading_axis,
 )
 from deeplens_tf.errors import RequestError, ResourceError
 
 Prepared = TypeVar("Prepared")
 
-PIECE_BYTES = 2**22
+BROADCAST_BYTES = 2**22
 LOST = (
     *(tf.errors.UnavailableError, tf.errors.DeadlineExceededError),
     *(tf.errors.AbortedError, tf.errors.CancelledError),
@@ -37,12 +37,12 @@ LOST = (
 
 @dataclass(frozen=True)
 class Distribution:
-    """Where a model computes.
+    """The devices that a model uses.
 
     Attributes:
-        strategy: TensorFlow's; None for a single device.
-        worker: which of the processes that train together this one is.
-        workers: how many there are.
+        strategy: of TensorFlow; None for a single device.
+        worker: number of this process among those that train together.
+        workers: number of processes that train together.
     """
 
     strategy: tf.distribute.Strategy | None = None
@@ -51,67 +51,69 @@ class Distribution:
 
     @property
     def replicas(self) -> int:
-        """How many copies of the model share a batch, on all machines together."""
+        """Number of copies of the model that share a batch, on all machines."""
         return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this is the process that writes files."""
         return self.worker == 0
 
     @property
     def can_compile(self) -> bool:
-        """Whether XLA may compile a step, which it cannot where replicas talk to each other."""
+        """Whether XLA can compile a step; it cannot if replicas communicate."""
         return self.strategy is None
 
     @property
-    def ask_every(self) -> int:
-        """Steps between two questions to all workers, for asking takes its time."""
+    def agree_every(self) -> int:
+        """Steps between two agreements of all workers, since communication takes time."""
         return 1 if self.workers == 1 else 10
 
     @property
     def share(self) -> Share:
-        """Which part of every batch this process makes ready."""
+        """Part of every batch that this process provides."""
         return Share(self.worker, self.workers)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which the model and its optimiser must be made."""
+        """Return the context in which the model and its optimiser must be created."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Return which of the flags some worker has set; all of them must ask together."""
+        """Return which flags are set on any worker; all workers must call this together."""
         if self.workers == 1:
             return flags
         return tuple(bool(count) for count in self._sum(np.array(flags, "float32")))
 
     def wait_for_all(self) -> None:
-        """Return when every worker has come here."""
+        """Wait until every worker calls this."""
         self.any(True)
 
     def chief_first(self, prepare: Callable[[], Prepared]) -> Prepared:
-        """Call a function on the chief, and then, when what it leaves is there, on the others."""
+        """Call a function on the chief and then, when the chief has finished, on the others."""
         if self.is_chief:
             prepared = prepare()
         self.wait_for_all()
         return prepared if self.is_chief else prepare()
 
     def from_chief(self, content: bytes) -> bytes:
-        """Return what the chief calls this with, on every worker."""
+        """Return on every worker the content that the chief passes."""
         if self.workers == 1:
             return content
         content = content if self.is_chief else b""
-        length = int.from_bytes(self._sum_of_bytes(len(content).to_bytes(8)))
+        length = int.from_bytes(self._summed_bytes(len(content).to_bytes(8)))
         content = content.ljust(length, b"\0")
-        pieces = (content[i : i + PIECE_BYTES] for i in range(0, length, PIECE_BYTES))
-        return b"".join(map(self._sum_of_bytes, pieces))
+        pieces = (content[i : i + BROADCAST_BYTES] for i in range(0, length, BROADCAST_BYTES))
+        return b"".join(map(self._summed_bytes, pieces))
 
-    def _sum_of_bytes(self, content: bytes) -> bytes:
-        # As float32, the one type that every kind of device adds up; a byte is exact in it.
+    def _summed_bytes(self, content: bytes) -> bytes:
+        # As float32, the only type that all devices can sum; it represents a byte exactly.
         values = np.frombuffer(content, "uint8").astype("float32") * self.is_chief
         return self._sum(values).astype("uint8").tobytes()
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
-        """Add up what the workers have, each counted once however many replicas it holds."""
+        """Sum the values of the workers, each counted once for any number of its replicas."""
+        if self.strategy is None:
+            return values
         local = self.replicas // self.workers
 
         def once(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
@@ -123,10 +125,10 @@ class Distribution:
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
-        """Say which machine is gone when TensorFlow could not go on without it.
+        """Report the loss of another worker.
 
         Raises:
-            ResourceError: another worker has ended, or cannot be reached.
+            ResourceError: another worker has ended or cannot be reached.
         """
         try:
             yield
@@ -134,39 +136,39 @@ class Distribution:
             if self.workers == 1:
                 raise
             raise ResourceError(
-                f"worker {self.worker} of {self.workers} ends, for another has ended or cannot be "
-                "reached: what that one says last tells why; the same command with --run-dir, or "
-                "--resume, goes on from the last checkpoint"
+                f"worker {self.worker} of {self.workers} ends because another worker has ended or "
+                "cannot be reached; see that worker's last message; the same command with "
+                "--run-dir, or --resume, continues from the last checkpoint"
             ) from error
 
     def require_divisible(self, batch_size: int) -> None:
-        """Refuse a batch that the replicas cannot share equally.
+        """Refuse a batch that cannot be divided equally among the replicas.
 
         Raises:
-            RequestError: `batch_size` is no multiple of their number.
+            RequestError: `batch_size` is not a multiple of their number.
         """
         if batch_size % self.replicas:
             below = max(self.divisible(batch_size), self.replicas)
             raise RequestError(
-                f"train.batch_size {batch_size} cannot be shared equally by {self.replicas} "
+                f"train.batch_size {batch_size} cannot be divided equally among {self.replicas} "
                 f"replicas: set it to a multiple of {self.replicas}, such as {below}"
             )
 
     def divisible(self, batch_size: int) -> int:
-        """Return the largest batch, no larger than this one, that all replicas share equally."""
+        """Return the largest batch up to `batch_size` that divides equally among the replicas."""
         return batch_size - batch_size % self.replicas
 
     def spread(self, batches: tf.data.Dataset | None) -> Any:
-        """Hand each of this process's replicas its part of the batches, over and over.
+        """Give each replica of this process its part of the batches, repeated without end.
 
-        Without an end TensorFlow need not ask all replicas at each step whether there is one;
-        `steps` says where it is.
+        With an endless stream TensorFlow need not check all replicas for its end at each step;
+        `steps` returns the length of a pass.
 
         Args:
             batches: this process's share of each batch, or None.
 
         Returns:
-            What `fit` and `evaluate` take. The parts of a smaller last batch may be empty.
+            A dataset for `fit` and `evaluate`. The parts of a smaller last batch may be empty.
         """
         if batches is None or self.strategy is None:
             return batches
@@ -174,34 +176,33 @@ class Distribution:
         return self.strategy.distribute_datasets_from_function(lambda context: parts)
 
     def steps(self, batches: tf.data.Dataset | None) -> int | None:
-        """Return how many batches make one pass; None where the stream itself ends there."""
+        """Return the number of batches in one pass; None if the stream ends there by itself."""
         return None if batches is None or self.strategy is None else len(batches)
 
     def prepare(self, model: keras.Model, batch_spec: Any) -> None:
-        """Let a compiled model compute on all replicas what it would on one device.
+        """Make a compiled model compute on all replicas what it would compute on one device.
 
         Args:
-            model: made, with its optimiser, in `scope`.
-            batch_spec: `element_spec` of the batches it will be trained on.
+            model: created in `scope` with its optimiser.
+            batch_spec: `element_spec` of the training batches.
         """
         if self.strategy is None:
             allocate(model, batch_spec)
             return
         if hasattr(model, "replicas"):
             model.replicas = StrategyReplicas(self.strategy)
-        for layer in _batch_norms(model):
-            _synchronise(layer)
-        _optimise_by_the_sum(model.optimizer, self.replicas)
+        for layer in batch_norms(model):
+            synchronise(layer)
+        clip_the_summed_gradient(model.optimizer, self.replicas)
         self._build(model, batch_spec)
         if self.workers > 1:
-            model.train_step = _with_leading_axis(model.train_step)
-            model.test_step = _with_leading_axis(model.test_step)
+            model.train_step = with_leading_axis(model.train_step)
+            model.test_step = with_leading_axis(model.test_step)
 
     def _build(self, model: keras.Model, batch_spec: Any) -> None:
-        """Make the variables of optimiser and metrics now.
+        """Create the variables of optimiser and metrics.
 
-        `fit` would take a batch to do so, and it cannot where the batch is a dict and the
-        machines are several.
+        `fit` uses a batch for that, which fails for a batch that is a dict on several machines.
         """
         with self.scope():
             model._symbolic_build(data_batch=batch_spec)
@@ -212,17 +213,21 @@ ALONE = Distribution()
 
 
 def open_distribution(name: str) -> Distribution:
-    """Return where to compute. Must come before anything else that asks for a device.
+    """Return the devices to use. Must be called before anything else uses a device.
 
     Args:
         name: "none", one device; "mirrored", all GPUs of this machine; "multiworker", those of
             all machines of a cluster; "auto", mirrored where there is more than one GPU.
 
     Raises:
-        RequestError: an unknown name, or no cluster to be found.
+        RequestError: an unknown name, or no cluster found.
     """
-    openers = {"none": lambda: ALONE, "auto": _auto, "mirrored": _mirrored}
-    openers["multiworker"] = _multiworker
+    openers: dict[str, Callable[[], Distribution]] = {
+        "none": lambda: ALONE,
+        "auto": _auto,
+        "mirrored": _mirrored,
+        "multiworker": _multiworker,
+    }
     if name not in openers:
         raise RequestError(f"--strategy {name}: one of {', '.join(openers)}")
     return openers[name]()
@@ -238,7 +243,7 @@ def _mirrored() -> Distribution:
 
 
 def _multiworker() -> Distribution:
-    cluster = cluster_of() if VARIABLE in os.environ else _slurm_cluster()
+    cluster = read_cluster() if VARIABLE in os.environ else slurm_cluster()
     gpus = len(tf.config.list_physical_devices("GPU"))
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
@@ -252,7 +257,7 @@ def _multiworker() -> Distribution:
 
 
 def _split(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
-    """Cut each batch into `parts` in the rows' order, equal ones where it is whole."""
+    """Split each batch into `parts` in the order of its rows, equal ones for a full batch."""
     if parts == 1:
         return batches
 
@@ -271,15 +276,17 @@ def _split(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
 
 
 def allocate(model: keras.Model, batch_spec: Any) -> None:
-    """Make the variables that Keras makes in the first step only: the optimiser's, the metrics'.
+    """Create the variables of optimiser and metrics, which Keras creates in the first step.
 
     Args:
         model: built and compiled.
-        batch_spec: `element_spec` of the batches it will be trained on.
+        batch_spec: `element_spec` of the training batches.
     """
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    if isinstance(batch_spec, tuple):  # (images, targets); other batches have no compiled metrics
+    if isinstance(
+        batch_spec, tuple
+    ):  # (images, targets); models with other batches have no compiled metrics
         images, targets = (tf.zeros((1, *spec.shape[1:]), spec.dtype) for spec in batch_spec)
         model.compute_metrics(images, targets, model(images, training=False))
         model.reset_metrics()

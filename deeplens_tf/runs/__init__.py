@@ -1,1 +1,1 @@
-"""A run as a folder: where it is, who holds it, what it is, and its checkpoints."""
+"""A run as a folder: its paths, lock, identity, provenance and checkpoints, and resuming it."""

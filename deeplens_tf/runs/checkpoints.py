@@ -1,12 +1,12 @@
-"""Checkpoints on disk: each a folder that is sealed by a manifest and moved into place whole.
+"""Checkpoints on disk: folders with checksums, each complete or absent.
 
-    checkpoints/step-000000120/arrays.npz      every variable
-                               state.json      where the training is, and what its callbacks know
-                               model.keras     the product so far, where there is one
-                               manifest.json   the size and the SHA-256 of the others
+    checkpoints/step-000000120/arrays.npz      all variables
+                               state.json      the position in the training, state of callbacks
+                               model.keras     the product so far, if there is one
+                               manifest.json   size and SHA-256 of the other files
 
-Knows nothing of Keras. Keras's own `BackupAndRestore` keeps neither the batch nor random state and
-writes in place; `tf.train.Checkpoint` seals nothing.
+This module is independent of Keras. Keras's `BackupAndRestore` saves neither the batch nor the
+random state and overwrites its file in place; `tf.train.Checkpoint` has no checksums.
 """
 
 import contextlib
@@ -31,16 +31,16 @@ from deeplens_tf.terminal import print_lines
 ARRAYS = "arrays.npz"
 STATE = "state.json"
 MANIFEST = "manifest.json"
-NAME = re.compile(r"step-(\d{9,})(?:-(\d+))?")
-FORMAT = 1  # of what is in a checkpoint; environment.json records it for the whole run
-MAX_STATE_BYTES = 1 << 30  # the manifest has vouched for it by then
+CHECKPOINT_NAME = re.compile(r"step-(\d{9,})(?:-(\d+))?")
+CHECKPOINT_FORMAT = 1  # of a checkpoint's content; environment.json records it for the run
+MAX_STATE_BYTES = 1 << 30  # its checksum is verified before it is read
 
 Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was saved: the variables by key, and the rest as plain data."""
+    """The content of a checkpoint: the variables by key, and other state as plain data."""
 
     folder: Path
     arrays: Arrays
@@ -51,8 +51,8 @@ class CheckpointStore:
     """The checkpoints of one run.
 
     Args:
-        folder: made when it is needed.
-        keep: how many of the newest stay.
+        folder: created by the first `save`.
+        keep: how many of the newest checkpoints to keep.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -63,16 +63,16 @@ class CheckpointStore:
     def save(
         self, step: int, arrays: Arrays, state: Mapping[str, Any], products: Sequence[Path] = ()
     ) -> Path:
-        """Write a checkpoint; the earlier ones stay until it is whole and on the disk.
+        """Write a checkpoint; earlier ones are removed only when it is complete on the disk.
 
         Args:
-            step: optimiser steps done, which it is named for.
+            step: number of optimiser steps done; the checkpoint is named after it.
             arrays: the variables by key.
             state: plain data.
-            products: files that belong to it; those that exist are kept with it.
+            products: files that belong to the checkpoint; those that exist are copied into it.
 
         Raises:
-            ResourceError: it cannot be written; the earlier ones are untouched.
+            ResourceError: it cannot be written; earlier ones are unchanged.
         """
         final = self._free_name(step)
         with writing(final), draft_folder(final) as draft:
@@ -83,48 +83,48 @@ class CheckpointStore:
         return final
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole; say which ones are not, on stderr.
+        """Return the newest intact checkpoint, or None; report damaged ones on stderr.
 
-        Only the process that holds the run's lock may call this: it clears away what a killed
-        one left half-written.
+        Only the process that holds the run's lock may call this: it removes incomplete
+        checkpoints, which killed processes left.
 
         Raises:
-            ResourceError: one cannot be read, which says nothing against what is in it.
-            RequestError: one is of another format than this program writes.
+            ResourceError: one cannot be read at the moment, so its content may be intact.
+            RequestError: one has another format than this version reads.
         """
         newest = None
         for path in self._content():
             if path.name.startswith("."):
                 shutil.rmtree(path, ignore_errors=True)
-        # The older ones too: a damaged one must not count among those that are kept.
+        # Older ones are verified too: a damaged one must not count among those to keep.
         for folder in self._folders():
             try:
                 verified = _verified(folder)
                 newest = newest or _read(verified)
             except UnusableFile as error:
                 self._damaged.add(folder)
-                instead = "the newer one is taken" if newest else "an earlier one is tried"
+                instead = "using the newer one" if newest else "trying an earlier one"
                 print_lines(f"{folder}: damaged, {error}; {instead}", stream=sys.stderr)
         return newest
 
     def _folders(self) -> list[Path]:
-        """Return the folder of every checkpoint, damaged ones too, the newest first."""
-        folders = [path for path in self._content() if NAME.fullmatch(path.name)]
+        """Return the folders of all checkpoints, including damaged ones, the newest first."""
+        folders = [path for path in self._content() if CHECKPOINT_NAME.fullmatch(path.name)]
         return sorted(folders, key=_order, reverse=True)
 
     def _content(self) -> list[Path]:
-        # Not by `glob`, to which a folder that cannot be read is an empty one.
+        # Not with `glob`, which treats an unreadable folder as an empty one.
         with _reading(self.folder):
             return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def _free_name(self, step: int) -> Path:
-        # Nothing is ever replaced: an epoch's last step is saved before its validation, too, and
-        # a damaged one may be in the way.
+        # A checkpoint is never replaced. A step may have several: the last step of an epoch is
+        # saved before and after validation, and a damaged checkpoint may have taken the name.
         same = [_order(path)[1] for path in self._folders() if _order(path)[0] == step]
         return self.folder / (f"step-{step:09d}" + (f"-{max(same) + 1}" if same else ""))
 
     def _prune(self) -> None:
-        # What is damaged must not take the place of a good one among those that stay.
+        # A damaged checkpoint must not count among those to keep.
         good = [folder for folder in self._folders() if folder not in self._damaged]
         for folder in [*good[self.keep :], *self._damaged]:
             shutil.rmtree(folder, ignore_errors=True)
@@ -132,8 +132,9 @@ class CheckpointStore:
 
 
 def _order(folder: Path) -> tuple[int, int]:
-    step, attempt = NAME.fullmatch(folder.name).groups(default="0")
-    return int(step), int(attempt)
+    """Return the step of a checkpoint and its number among those of the same step."""
+    step, _, number = folder.name.removeprefix("step-").partition("-")
+    return int(step), int(number or 0)
 
 
 def _write(
@@ -147,7 +148,7 @@ def _write(
         if product.exists():
             _link_or_copy(product, folder / product.name)
     files = {path.name: _describe(path) for path in sorted(folder.iterdir())}
-    _write_json(folder / MANIFEST, {"format": FORMAT, "files": files})
+    _write_json(folder / MANIFEST, {"format": CHECKPOINT_FORMAT, "files": files})
     flush_folder(folder)
 
 
@@ -158,7 +159,7 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    # A product is replaced as a whole, never written to in place, so a link keeps this version.
+    # A product is never written to in place, only replaced, so a link keeps this version.
     try:
         target.hardlink_to(source)
     except OSError:
@@ -172,16 +173,16 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _verified(folder: Path) -> Path:
-    """Return a checkpoint's folder if its files are those that its manifest seals.
+    """Return a checkpoint's folder if its files match its manifest.
 
     Raises:
-        UnusableFile: they are not.
+        UnusableFile: they do not.
         ResourceError, RequestError: see `CheckpointStore.newest`.
     """
     with _reading(folder):
         for name, described in _manifest(folder).items():
             if described != _describe(folder / name):
-                raise UnusableFile(f"{name} is not what was written")
+                raise UnusableFile(f"{name} does not match its checksum")
     return folder
 
 
@@ -193,10 +194,10 @@ def _read(folder: Path) -> Checkpoint:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Tell a file that is damaged from one that the disk does not give out just now.
+    """Distinguish a damaged file from one that cannot be read at the moment.
 
     Raises:
-        UnusableFile: what is there is no checkpoint, or a file of it is missing.
+        UnusableFile: the content is not a checkpoint's, or a file is missing.
         ResourceError: reading failed.
     """
     try:
@@ -208,24 +209,25 @@ def _reading(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ResourceError(
             f"{path}: cannot be read: {error.strerror or error}; nothing is lost, try again when "
-            "it can"
+            "it is readable"
         ) from error
     except (UnusableFile, RequestError):
         raise
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UnusableFile(f"not what this program writes: {error}") from error
+        raise UnusableFile(f"not a checkpoint: {error}") from error
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     found, files = manifest.get("format"), manifest.get("files")
-    if type(found) is int and found != FORMAT:
+    if type(found) is int and found != CHECKPOINT_FORMAT:
         raise RequestError(
-            f"{folder}: a checkpoint of format {found}, and this version reads format {FORMAT}: "
-            "go on with the version that wrote it, or give --run-dir a new folder"
+            f"{folder}: a checkpoint of format {found}, but this version reads format "
+            f"{CHECKPOINT_FORMAT}: resume with the version that wrote it, or give --run-dir a new "
+            "folder"
         )
-    if found != FORMAT or not isinstance(files, dict):
-        raise UnusableFile(f"{MANIFEST} is no checkpoint's")
+    if found != CHECKPOINT_FORMAT or not isinstance(files, dict):
+        raise UnusableFile(f"{MANIFEST} is not a checkpoint's")
     if not {ARRAYS, STATE} <= files.keys() or any(Path(name).name != name for name in files):
         raise UnusableFile(f"{MANIFEST} does not list a checkpoint's files")
     return files

@@ -1,4 +1,4 @@
-"""What of a configuration decides a result: all but its seed, and where things lie."""
+"""The settings of a run that affect its result, except the seed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,31 +6,34 @@ from typing import Any
 from deeplens_tf.config import Config
 from deeplens_tf.dataclass_parsing import to_plain
 
-PLACES = ("data.path", "data.cache", "finetune.encoder")
-WITHOUT_EFFECT = ("data.strict", "pretrain.probe_every_epochs", "checkpoint.")
+PATH_KEYS = ("data.path", "data.cache", "finetune.encoder")
+KEYS_WITHOUT_EFFECT = ("data.strict", "pretrain.probe_every_epochs", "checkpoint.")
 OTHER_STAGE = {"pretrain": "finetune.", "finetune": "pretrain."}
 
 
-def deciding_settings(config: Config, stage: str) -> dict[str, Any]:
-    """Return the keys, dotted, by which two runs of a stage may differ in more than chance.
+def result_settings(config: Config, stage: str) -> dict[str, Any]:
+    """Return the settings, by dotted key, that affect the result of a run, without the seed.
+
+    Two runs of a stage that agree in them and in their data differ only by chance.
 
     Args:
         config: of the run.
         stage: "pretrain" or "finetune".
     """
-    passed_over = ("seed", *PLACES, *WITHOUT_EFFECT, OTHER_STAGE[stage])
+    left_out = ("seed", *PATH_KEYS, *KEYS_WITHOUT_EFFECT, OTHER_STAGE[stage])
     settings = {
         key: value
         for key, value in flattened(to_plain(config)).items()
-        if not key.startswith(passed_over)
+        if not key.startswith(left_out)
     }
-    # null stands for all epochs; written down or not, it is one schedule.
-    whole = config.schedule_epochs == config.train.epochs
-    return settings | {"optimizer.schedule_epochs": None if whole else config.schedule_epochs}
+    # null means all epochs: the same schedule whether their number is given or not.
+    all_epochs = config.schedule_epochs == config.train.epochs
+    schedule_epochs = None if all_epochs else config.schedule_epochs
+    return settings | {"optimizer.schedule_epochs": schedule_epochs}
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted keys."""
+    """Return nested mappings as one mapping with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         nested = isinstance(value, Mapping)

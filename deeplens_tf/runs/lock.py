@@ -1,10 +1,10 @@
-"""One run folder, one writer: a lock that names the process which holds it.
+"""One writer per run folder: a lock file that names the process holding it.
 
-The lock is the operating system's (`flock`), which releases it with the process, however that
-ends; to have got it is proof enough that no other process has it, whomever the file names. On a
-file system that keeps `flock` to each machine (Lustre mounted with `localflock`) two machines are
-therefore not kept apart. Where there is no `flock`, what the file says of its holder decides
-alone; two processes that start in the same instant are then not told apart, and a holder on
+The lock is the operating system's (`flock`), which is released when the process ends, however it
+ends. A process that has it is therefore the only holder, whichever process the file names. On a
+file system that keeps `flock` local to each machine (Lustre mounted with `localflock`), two
+machines are not excluded from each other. Without `flock` the holder that the file names decides:
+two processes that start at the same moment are not excluded from each other then, and a holder on
 another machine counts as alive.
 """
 
@@ -36,7 +36,7 @@ class Holder:
         pid: process id.
         host: machine it runs on.
         started: local time at which it took the lock.
-        birth: what tells it from a later process of the same id; "" where unknown.
+        birth: distinguishes it from a later process with the same id; "" if unknown.
     """
 
     pid: int
@@ -57,7 +57,7 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is known to have ended; of another machine that cannot be known."""
+        """Whether it is known to have ended; never so for a process on another machine."""
         return self.is_here and (not _exists(self.pid) or _birth(self.pid) != self.birth)
 
     def __str__(self) -> str:
@@ -66,46 +66,46 @@ class Holder:
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder for the length of the block.
+    """Hold the lock of a run folder during the block.
 
     Raises:
         ResourceError: another process holds it, or the folder cannot be written to.
     """
     path = folder / LOCK
-    descriptor = _open_locked(path)
+    descriptor = _open_and_lock(path)
     try:
-        _introduce(path, descriptor)
+        _write_holder(path, descriptor)
         yield
     finally:
-        # While it is still locked, so that nobody's but our own file is removed. What it says of
-        # its holder is enough where it cannot be.
+        # Removed while it is still locked, so that it cannot be another process's file. If it
+        # cannot be removed, the holder that it names is recognised as ended.
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(descriptor)
 
 
 def refuse_if_held(folder: Path) -> None:
-    """Refuse early, on the word of the lock file alone, what `hold` would refuse later.
+    """Refuse early what `hold` would refuse later, by reading the lock file alone.
 
     Raises:
-        ResourceError: a process of this machine holds the folder, and is alive.
+        ResourceError: a running process of this machine holds the folder.
     """
     holder = _read(folder / LOCK)
     if holder is not None and holder.is_here and not holder.is_gone:
         raise _refusal(folder, holder)
 
 
-def _open_locked(path: Path) -> int:
+def _open_and_lock(path: Path) -> int:
     while True:
         descriptor = _open(path)
         try:
             _lock(path, descriptor)
-            if _is_still(path, descriptor):
+            if _is_current(path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its holder removed the file just now; take the new one
+        os.close(descriptor)  # its holder has just removed the file; lock the new one
 
 
 def _open(path: Path) -> int:
@@ -128,14 +128,14 @@ def _lock(path: Path, descriptor: int) -> None:
             raise _refusal(path.parent, holder) from None
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
+def _is_current(path: Path, descriptor: int) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     return False
 
 
-def _introduce(path: Path, descriptor: int) -> None:
-    """Write who holds the lock, in the place of a holder that ended without releasing it."""
+def _write_holder(path: Path, descriptor: int) -> None:
+    """Write this process to the lock file; report a holder that ended without releasing it."""
     earlier = _read(path)
     if earlier is not None:
         print_lines(f"lock: {path.parent} was left behind by {earlier}")
@@ -146,7 +146,7 @@ def _introduce(path: Path, descriptor: int) -> None:
 
 def _refusal(folder: Path, holder: Holder | None) -> ResourceError:
     who = holder or "another process"
-    hint = "" if holder is None or holder.is_here else f"; if it is gone, remove {folder / LOCK}"
+    hint = "" if holder is None or holder.is_here else f"; if it has ended, remove {folder / LOCK}"
     return ResourceError(f"{folder} is in use by {who}: wait for it or stop it{hint}")
 
 
@@ -157,7 +157,7 @@ def _read(path: Path) -> Holder | None:
             int(values["pid"]), *(str(values[key]) for key in ("host", "started", "birth"))
         )
     except (OSError, UnusableFile, KeyError, TypeError, ValueError):
-        return None  # none, or just being written
+        return None  # there is none, or it is being written
 
 
 def _exists(pid: int) -> bool:
@@ -165,15 +165,15 @@ def _exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True
 
 
 def _birth(pid: int) -> str:
-    """Return the kernel's start time of a process, or "" where there is no /proc."""
+    """Return the start time of a process as counted by the kernel, or "" without /proc."""
     with contextlib.suppress(OSError, IndexError):
-        # The name, in brackets, may hold anything; the fields after it are numbers.
+        # The name, in brackets, may contain any character; the fields after it are numbers.
         after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2]
         return after_name.split()[19]
     return ""

@@ -1,4 +1,4 @@
-"""Making the folder of a new run."""
+"""Creating the folder of a new run."""
 
 import itertools
 import time
@@ -9,7 +9,7 @@ from typing import Any
 from deeplens_tf.config import Config, save_config
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import PARTIAL_SUFFIX
-from deeplens_tf.runs.checkpoints import FORMAT
+from deeplens_tf.runs.checkpoints import CHECKPOINT_FORMAT
 from deeplens_tf.runs.lock import LOCK
 from deeplens_tf.runs.provenance import describe_environment
 from deeplens_tf.runs.run_folder import RUNS, Run
@@ -22,47 +22,47 @@ def create_run(
     run_dir: str | None,
     facts: Mapping[str, Any],
 ) -> Run:
-    """Make the folder of a new run and write what it is before it does anything.
+    """Create the folder of a new run, with its configuration and environment.json.
 
     Args:
         stage: "pretrain" or "finetune".
         name: the configuration's name.
         config: complete configuration.
         run_dir: the folder, or None for `runs/<stage>-<name>-<time>`.
-        facts: what only the stage knows of its run; they go to environment.json.
+        facts: what the stage adds to environment.json.
 
     Raises:
-        RequestError: the folder already holds something.
+        RequestError: the folder is already in use.
     """
     run = Run(Path(run_dir) if run_dir else new_folder(stage, name))
     require_free(run.folder)
     run.folder.mkdir(parents=True, exist_ok=True)
-    made = {"stage": stage, "checkpoint_format": FORMAT}
-    run.environment.unlink(missing_ok=True)  # of one that was killed right here
-    run.add_facts(describe_environment() | made | dict(facts))
-    save_config(config, run.config)  # the last, for it is what makes the folder a run
+    identity = {"stage": stage, "checkpoint_format": CHECKPOINT_FORMAT}
+    run.environment.unlink(missing_ok=True)  # of a run that was killed at this point
+    run.add_facts(describe_environment() | identity | dict(facts))
+    save_config(config, run.config)  # last, since this file makes the folder a run
     return run
 
 
 def new_folder(stage: str, name: str) -> Path:
-    """Return `runs/<stage>-<name>-<time>`, made; of two that ask at once each gets its own."""
-    named = RUNS / f"{stage}-{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """Create and return `runs/<stage>-<name>-<time>`; simultaneous calls get different folders."""
+    first = RUNS / f"{stage}-{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     RUNS.mkdir(parents=True, exist_ok=True)
-    later = (named.with_name(f"{named.name}-{i}") for i in itertools.count(2))
-    return next(filter(_made, itertools.chain([named], later)))
+    numbered = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))
+    return next(filter(_created, itertools.chain([first], numbered)))
 
 
 def require_free(folder: Path) -> None:
-    """Refuse a folder that holds anything but what a run killed at its start leaves.
+    """Refuse a folder with content, except files of a run that was killed while starting.
 
     Raises:
-        RequestError: it is in use, or no folder.
+        RequestError: the folder is in use, or is not a folder.
     """
     if folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         raise RequestError(f"{folder} is already in use: give --run-dir a new folder")
 
 
-def _made(folder: Path) -> bool:
+def _created(folder: Path) -> bool:
     try:
         folder.mkdir()
     except FileExistsError:
@@ -71,5 +71,4 @@ def _made(folder: Path) -> bool:
 
 
 def _is_foreign(path: Path) -> bool:
-    ours = path.name in (LOCK, "environment.json") or PARTIAL_SUFFIX in path.name
-    return not ours
+    return path.name not in (LOCK, "environment.json") and PARTIAL_SUFFIX not in path.name

@@ -1,4 +1,4 @@
-"""What made a run: its encoder's origin, the versions, the device, the revision."""
+"""The provenance of a run: the origin of its encoder, versions, devices, git revision."""
 
 import hashlib
 import os
@@ -11,23 +11,21 @@ from typing import Any
 
 from deeplens_tf.config import FROM_SCRATCH
 from deeplens_tf.files.products import encoder_file
-from deeplens_tf.runs.identity import deciding_settings
+from deeplens_tf.runs.identity import result_settings
 from deeplens_tf.runs.run_folder import Run, run_of
 
 PACKAGES = ("deeplens_tf", "tensorflow", "keras", "numpy", "scikit-learn", "lenstronomy")
-
-
-UNKNOWN = "unknown"  # as the method of an encoder of which no run tells
+UNKNOWN = "unknown"  # the method of an encoder that comes from no run folder
 
 
 def encoder_origin(path: str) -> dict[str, Any]:
-    """Return where an encoder came from: its file's digest and, if known, how it was made.
+    """Return the origin of an encoder: the digest of its file and, if known, how it was trained.
 
     Args:
         path: run folder or file, or `FROM_SCRATCH`.
 
     Returns:
-        `path`, `sha256` of the file that is loaded, and what `features_origin` tells of its run.
+        `path`, `sha256` of the file that is loaded, and the items of `features_origin`.
 
     Raises:
         RequestError: there is no such encoder.
@@ -36,35 +34,35 @@ def encoder_origin(path: str) -> dict[str, Any]:
         return {"method": None}
     file = encoder_file(Path(path))
     run = run_of(file)
-    made = {"method": UNKNOWN} if run is None else features_origin(run)
-    return {"path": path, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | made
+    training = {"method": UNKNOWN} if run is None else features_origin(run)
+    return {"path": path, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | training
 
 
 def features_origin(run: Run) -> dict[str, Any]:
-    """Return how the encoder that a run left was made.
+    """Return how the encoder of a run was trained.
 
     Returns:
-        `method` and `pretexts` of the pretraining, None and none where there was none; `epochs`,
-        `seed` and `settings` (see `deciding_settings`) of the run. Where the run is a
-        fine-tuning, `supervised` is true, for labels had a part in the features, and `before`
-        says what it began with.
+        `method` and `pretexts` (the augmentations) of the pretraining, None and an empty list if
+        there was none; `epochs`, `seed` and `settings` (see `result_settings`) of the run. For a
+        fine-tuning also `supervised`, true because labels affected the features, and `before`,
+        the origin of the encoder that it started from.
     """
     facts, config = run.facts(), run.load_config()
     stage = facts.get("stage")
     if stage not in ("pretrain", "finetune"):
         return {"method": UNKNOWN}
-    settings = deciding_settings(config, stage) | {"data": facts.get("dataset_fingerprint")}
-    made = {"epochs": config.train.epochs, "seed": config.seed, "settings": settings}
+    settings = result_settings(config, stage) | {"data": facts.get("dataset_fingerprint")}
+    training = {"epochs": config.train.epochs, "seed": config.seed, "settings": settings}
     if stage == "pretrain":
-        return {"method": config.pretrain.method, "pretexts": list(config.augment.views)} | made
+        return {"method": config.pretrain.method, "pretexts": list(config.augment.views)} | training
     before = facts.get("encoder")
     before = before if isinstance(before, dict) else {"method": UNKNOWN}
-    first = {"method": before.get("method"), "pretexts": before.get("pretexts", [])}
-    return first | made | {"supervised": True, "before": before}
+    pretraining = {"method": before.get("method"), "pretexts": before.get("pretexts", [])}
+    return pretraining | training | {"supervised": True, "before": before}
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions, device and revision: what a result depends on beside its configuration."""
+    """Return versions, devices and revision: what a result depends on besides its configuration."""
     import tensorflow as tf
 
     return {
@@ -94,7 +92,7 @@ def _processor() -> str:
 
 
 def _git_revision() -> str | None:
-    """Return the revision of the checkout that the package runs from, if it is one."""
+    """Return the revision of the checkout from which the package runs, if there is one."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(

@@ -1,4 +1,4 @@
-"""The run folder: what a run was, on what, and what it left."""
+"""The paths in a run's folder, its facts and its configuration."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder and the paths in it."""
+    """The folder of a run and the paths in it."""
 
     folder: Path
 
@@ -38,12 +38,12 @@ class Run:
 
     @property
     def history(self) -> Path:
-        """One row an epoch; no wall-clock column, so that equal runs give equal files."""
+        """One row per epoch; without a wall-clock column, so that equal runs give equal files."""
         return self.folder / "history.csv"
 
     @property
     def figures(self) -> Path:
-        """The pictures."""
+        """The folder of figures."""
         return self.folder / "figures"
 
     @property
@@ -53,31 +53,31 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """What a run goes on from after it was broken off."""
+        """The checkpoints from which an interrupted run resumes."""
         return self.folder / "checkpoints"
 
     @property
     def environment(self) -> Path:
-        """What the result depends on beside the configuration."""
+        """What the result depends on besides the configuration."""
         return self.folder / "environment.json"
 
     def facts(self) -> dict[str, Any]:
-        """Return what environment.json says; nothing where there is none that can be read."""
+        """Return the content of environment.json; empty if it is missing or unreadable."""
         try:
             return read_json(self.environment)
         except (OSError, UnusableFile):
             return {}
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
-        """Write what is new, and what was known before, to environment.json."""
+        """Add facts to environment.json; those of the same name are replaced."""
         content = (json.dumps(self.facts() | dict(facts), indent=2) + "\n").encode()
         write_whole(self.environment, lambda file: file.write(content), durable=True)
 
     def load_config(self) -> Config:
-        """Read the configuration that the run was started with.
+        """Return the configuration of the run.
 
         Raises:
-            RequestError: the folder holds none, or an unreadable one.
+            RequestError: the folder contains none, or it cannot be read.
         """
         if not self.config.is_file():
             raise RequestError(f"{self.folder} is no run folder: it has no config.yaml")
@@ -85,15 +85,15 @@ class Run:
 
 
 def newest_run(product: str) -> Run | None:
-    """Return the run under `runs/` whose product of that name is the newest, if there is one.
+    """Return the run under `runs/` with the newest file of the name `product`, or None.
 
-    It may be a fine-tuning that is still training, or was broken off; its facts lack `finished`.
+    It may be a fine-tuning that is still training or was interrupted: its facts lack `finished`.
     """
     products = sorted(RUNS.glob(f"*/{product}"), key=lambda path: path.stat().st_mtime)
     return Run(products[-1].parent) if products else None
 
 
 def run_of(path: Path) -> Run | None:
-    """Return the run that `path`, a run folder or a product in one, belongs to, if it does."""
+    """Return the run to which `path`, a run folder or a file in one, belongs, or None."""
     folder = path if path.is_dir() else path.parent
     return Run(folder) if (folder / "config.yaml").is_file() else None

@@ -1,4 +1,4 @@
-"""Keras callbacks of a run: TensorBoard, the best model so far, a warning."""
+"""Keras callbacks of a run: TensorBoard, the best model so far, a warning of collapse."""
 
 import math
 import sys
@@ -6,27 +6,24 @@ from pathlib import Path
 
 import keras
 
+from deeplens_tf.models.collapse import COLLAPSED_BELOW
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import save_model
 from deeplens_tf.terminal import print_lines
 
-# `feature_std` squared is 1 minus the mean cosine between the features of two images: here the
-# images are alike to a thousandth. An untrained Vision Transformer, whose features of lenses are
-# much alike to begin with, gives 0.09 to 0.15, and healthy runs without negatives stay above 0.05.
-COLLAPSED_BELOW = 0.03
-
+# Checkpoints store these two.
 COLLAPSING, NOT_FINITE = "collapsing", "no finite numbers"
-MEANING = {
-    COLLAPSING: "all images are getting the same",
-    NOT_FINITE: "the training has diverged",
+MESSAGES = {
+    COLLAPSING: "features are collapsing: feature_std {:.4f}",
+    NOT_FINITE: "features are not finite, the training has diverged: feature_std {}",
 }
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Saves the model whenever the monitored quantity falls below all earlier epochs'.
+    """Saves the model whenever the monitored quantity falls below that of all earlier epochs.
 
     Args:
-        path: the `.keras` file; it is replaced as a whole or not at all.
+        path: the `.keras` file; it is replaced completely or not at all.
         monitor: a key of the epoch's logs; smaller is better.
     """
 
@@ -44,19 +41,19 @@ class SaveBest(keras.callbacks.Callback):
             save_model(self.model, self.path)
 
     def state(self) -> dict[str, float]:
-        """Return what a checkpoint keeps."""
+        """Return the state that a checkpoint stores."""
         return {"best": self.best}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Take it back; the file is kept with the checkpoint."""
+        """Restore the state; the checkpoint contains the file too."""
         self.best = state["best"]
 
 
 class CollapseWarning(keras.callbacks.Callback):
-    """Says so, once, when the features of all images become alike; and again after a recovery.
+    """Warns once when the features of all images become alike, and again after a recovery.
 
-    Watches `feature_std` against `COLLAPSED_BELOW`. Features that are no finite numbers are
-    called by their name: no comparison would tell them from healthy ones.
+    Compares `feature_std` with `COLLAPSED_BELOW`. Features that are not finite are reported
+    separately, since no comparison would detect them.
     """
 
     def __init__(self) -> None:
@@ -64,29 +61,29 @@ class CollapseWarning(keras.callbacks.Callback):
         self.fault = ""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Warn if something is wrong with this epoch's features that was not in the last one's."""
+        """Warn about a fault of this epoch's features that the last epoch did not have."""
         value = float((logs or {})["feature_std"])
-        fault = _fault_of_features(value)
+        fault = _fault_of(value)
         if fault and fault != self.fault:
-            found = f"the features are {fault} (feature_std {value:.4f})"
-            print_lines(f"warning: epoch {epoch + 1}: {found}: {MEANING[fault]}", stream=sys.stderr)
+            message = MESSAGES[fault].format(value)
+            print_lines(f"warning: epoch {epoch + 1}: {message}", stream=sys.stderr)
         self.fault = fault
 
     def state(self) -> dict[str, str]:
-        """Return what a checkpoint keeps."""
+        """Return the state that a checkpoint stores."""
         return {"fault": self.fault}
 
     def restore(self, state: dict[str, str]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self.fault = state["fault"]
 
 
-def _fault_of_features(feature_std: float) -> str:
+def _fault_of(feature_std: float) -> str:
     if not math.isfinite(feature_std):
         return NOT_FINITE
     return COLLAPSING if feature_std < COLLAPSED_BELOW else ""
 
 
 def tensorboard(run: Run) -> keras.callbacks.Callback:
-    """Return the callback that keeps TensorBoard's logs."""
+    """Return the callback that writes the logs of TensorBoard."""
     return keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)

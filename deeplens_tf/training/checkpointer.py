@@ -1,4 +1,4 @@
-"""The callback that saves a training when it is due, and takes it up again."""
+"""The callback that saves checkpoints when they are due, and resumes from them."""
 
 import io
 import json
@@ -20,34 +20,34 @@ from deeplens_tf.runs.checkpoints import Checkpoint, CheckpointStore
 from deeplens_tf.training.model_arrays import arrays_of, assign
 from deeplens_tf.training.signals import StopRequest
 
-MAX_SAVING_SHARE = 0.02  # of the time, that saving by the clock may take
+MAX_SAVING_SHARE = 0.02  # largest fraction of the time that saving by the clock may take
 ALWAYS = ("model", "optimizer")
 
 
 class Recorder(Protocol):
-    """A callback that knows something a resumed run has to know."""
+    """A callback with a state that a resumed run needs."""
 
     def state(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the state as plain data."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Saves everything a run needs to go on: when due, when told to stop, and at the end.
+    """Saves everything that a run needs to resume: when due, when stopped, and at the end.
 
-    Must be the last of the callbacks, so that it saves what the others have made of an epoch.
+    Must be the last callback, so that it saves the state of the others after an epoch.
 
     Args:
-        store: where to.
-        when: how often.
-        steps_per_epoch: steps after which an epoch ends.
-        epochs: epochs in all; the last is always saved.
-        stop: asked after every step, of the validation too.
-        recorders: callbacks whose knowledge is saved; one of a kind.
-        products: files that the callbacks write, saved too.
-        distribution: the workers, which must save, leave and resume together.
+        store: of the run's checkpoints.
+        when: interval between checkpoints.
+        steps_per_epoch: steps in an epoch.
+        epochs: total number of epochs; the last one is always saved.
+        stop: checked after every step, also in validation.
+        recorders: callbacks whose state is saved; at most one of each class.
+        products: files that the callbacks write; they are saved too.
+        distribution: the workers, which must save, stop and resume together.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class Checkpointer(keras.callbacks.Callback):
         self.recorders, self.products = recorders, products
         self.position = BEGINNING
         self._offset = 0
-        self._metrics: dict[str, np.ndarray] = {}  # as they were after the last step, if known
+        self._metrics: dict[str, np.ndarray] = {}  # after the last step, if known
         self._saved: tuple[Position, Path | None] = (BEGINNING, None)
         self._saved_time, self._save_s = time.monotonic(), 0.0
 
     def resume(self, model: keras.Model) -> Checkpoint | None:
-        """Go back to the newest checkpoint, if there is one; `position` then says where that is.
+        """Restore the newest checkpoint, if there is one, and set `position` to where it is.
 
         Raises:
-            RequestError: the checkpoint is of another training.
+            RequestError: the checkpoint belongs to another training.
         """
         checkpoint = _from_chief(self.store, self.distribution)
         if checkpoint is None:
@@ -102,55 +102,55 @@ class Checkpointer(keras.callbacks.Callback):
                 _copy(checkpoint.folder / product.name, product)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Give the metrics of an epoch that was broken off what Keras has just taken away."""
+        """Restore the metrics of an interrupted epoch, which Keras has just reset."""
         self._offset = self.position.step
         if self.position.step:
             assign(self.model, self._metrics, "metrics")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save if it is due or a signal has come, and leave if one has."""
+        """Save if a checkpoint is due or a signal was received; stop in the latter case."""
         self.position = Position(self.position.epoch, self._offset + batch + 1)
         if self.position.step == self.steps_per_epoch:
-            # The validation will use the same metrics.
+            # The validation uses the same metrics.
             self._metrics = arrays_of(self.model, "metrics")
-            due, told = False, self.stop.requested and self.distribution.workers == 1
+            due, stop = False, self.stop.requested and self.distribution.workers == 1
         else:
-            due, told = self._agreed(self.position.step)
+            due, stop = self._agreed(self.position.step)
         if due:
             self._save()
-        if told:
-            self._leave()
+        if stop:
+            self._stop()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Leave a validation too, which a resumed run will begin again."""
-        # Several workers leave together at its end.
+        """Stop during a validation, which a resumed run repeats."""
+        # Several workers stop together after the validation.
         if self.stop.requested and self.distribution.workers == 1:
-            self._leave()
+            self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save if it is due or the last epoch, or a signal has come, and leave if one has."""
+        """Save if a checkpoint is due, after the last epoch, or before stopping on a signal."""
         self.position = Position(epoch + 1, 0)
-        due, told = self._agreed(step=0)
+        due, stop = self._agreed(step=0)
         if due or epoch + 1 == self.epochs:
             self._save()
-        if told:
-            self._leave()
+        if stop:
+            self._stop()
 
     def _total(self, position: Position) -> int:
         return position.epoch * self.steps_per_epoch + position.step
 
     def _agreed(self, step: int) -> tuple[bool, bool]:
-        """Return whether to save and whether to leave: the same on all workers.
+        """Return whether to save and whether to stop, the same on all workers.
 
-        They count the same steps, but have clocks and signals of their own.
+        Workers count the same steps, but each has its own clock and receives its own signals.
         """
         by_steps = self._is_due_by_steps()
-        if step % self.distribution.ask_every:
+        if step % self.distribution.agree_every:
             return by_steps, False
-        # The chief's clock, since only the chief knows how long a save takes.
+        # By the chief's clock: only the chief measures how long saving takes.
         due = self.distribution.is_chief and self._is_due_by_clock()
-        by_clock, told = self.distribution.any(due, self.stop.requested)
-        return by_steps or by_clock, told
+        by_clock, stop = self.distribution.any(due, self.stop.requested)
+        return by_steps or by_clock, stop
 
     def _is_due_by_steps(self) -> bool:
         steps = self._total(self.position) - self._total(self._saved[0])
@@ -162,16 +162,16 @@ class Checkpointer(keras.callbacks.Callback):
         pause = max(60 * self.when.every_minutes, self._save_s / MAX_SAVING_SHARE)
         return time.monotonic() - self._saved_time >= pause
 
-    def _leave(self) -> None:
+    def _stop(self) -> None:
         if self._saved[0] != self.position:
             self._save()
-        # A worker that ends takes the others with it, and the chief may still be writing.
+        # A worker that ends stops the others, and the chief may still be writing.
         self.distribution.wait_for_all()
         raise self.stop.stopped(self._saved[1] if self.distribution.is_chief else "on worker 0")
 
     def _save(self) -> None:
         began = time.monotonic()
-        # On every worker, for a variable may be spread over all of them; only the chief writes.
+        # On every worker, since a variable may be distributed; only the chief writes.
         arrays, folder = self._arrays(), None
         if self.distribution.is_chief:
             step = self._total(self.position)
@@ -195,7 +195,7 @@ class Checkpointer(keras.callbacks.Callback):
 
 
 def _from_chief(store: CheckpointStore, distribution: Distribution) -> Checkpoint | None:
-    """Return the newest checkpoint of the chief, the one worker that keeps any."""
+    """Return the newest checkpoint of the chief, which is the only worker with checkpoints."""
     if distribution.workers == 1:
         return store.newest()
     checkpoint = store.newest() if distribution.is_chief else None
@@ -206,7 +206,7 @@ def _from_chief(store: CheckpointStore, distribution: Distribution) -> Checkpoin
 def _packed(checkpoint: Checkpoint) -> bytes:
     rest = {"folder": str(checkpoint.folder), "state": checkpoint.state}
     file = io.BytesIO()
-    np.savez(file, rest=np.array(json.dumps(rest)), **checkpoint.arrays)
+    np.savez(file, allow_pickle=False, rest=np.array(json.dumps(rest)), **checkpoint.arrays)
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""A training that has diverged ends, for nothing that follows can be of use."""
+"""Stopping a training that has diverged."""
 
 import math
 from typing import Any
@@ -11,16 +11,16 @@ LOSSES = ("loss", "val_loss")
 
 
 class StopWhenDiverged(keras.callbacks.Callback):
-    """Ends the training after the first epoch with a loss that is no finite number.
+    """Stops the training after the first epoch with a loss that is not finite.
 
-    Must come before the `Checkpointer`, which then keeps the checkpoint of before.
+    Must come before the `Checkpointer`, so that the last checkpoint is from before that epoch.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the epoch's losses.
+        """Check the losses of the epoch.
 
         Raises:
-            RequestError: one is NaN or infinite, with what may help.
+            RequestError: a loss is NaN or infinite; the message suggests what may help.
         """
         for name in LOSSES:
             value = float((logs or {}).get(name, 0.0))

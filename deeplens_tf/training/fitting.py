@@ -1,4 +1,4 @@
-"""What every training does around Keras's `fit`: seeds, checkpoints, callbacks, curves."""
+"""Everything around Keras's `fit`: seeds, checkpoints, callbacks, curves."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,14 @@ import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import BEGINNING, WHOLE, Position, PreparedData
+from deeplens_tf.data.batches import BEGINNING, Position
+from deeplens_tf.data.image_data import WHOLE
+from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.data.shards import verify_shards
 from deeplens_tf.distribution.strategy import ALONE, LOST, Distribution
 from deeplens_tf.errors import ResourceError
+from deeplens_tf.figures.history_figures import training_curves
 from deeplens_tf.figures.picture_files import save_figure
-from deeplens_tf.figures.training_curves import training_curves
 from deeplens_tf.files.atomic_writing import writing
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
@@ -29,15 +31,15 @@ from deeplens_tf.training.signals import StopRequest
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What is trained on what.
+    """A model with the batches that it is trained and validated on.
 
     Attributes:
         model: compiled.
-        data: where the batches come from.
-        batches: the stream of all epochs' batches, from a position on.
-        validation: one pass, or None where there is no validation split.
-        steps_per_epoch: steps after which an epoch ends.
-        distribution: where the model computes; it was made in its scope.
+        data: source of the batches.
+        batches: position -> the stream of all batches from there on.
+        validation: batches of one pass, or None without a validation split.
+        steps_per_epoch: steps in an epoch.
+        distribution: devices to use; the model was created in its scope.
     """
 
     model: keras.Model
@@ -49,106 +51,108 @@ class TrainingPlan:
 
 
 def start(config: Config) -> None:
-    """Set the seed and the precision that everything built from here on has."""
+    """Set the seed and the precision of everything that is built from here on."""
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.train.precision)
 
 
 def fit(
-    course: TrainingPlan,
+    plan: TrainingPlan,
     config: Config,
     run: Run,
     recorders: Sequence[keras.callbacks.Callback] = (),
     products: Sequence[Path] = (),
 ) -> None:
-    """Train from the beginning or from the run's newest checkpoint, and leave the curves.
+    """Train from the beginning or from the newest checkpoint of the run, and draw the curves.
 
     Args:
-        course: what is trained on what.
+        plan: model and batches.
         config: of the run.
-        run: its folder, whose lock this process holds.
-        recorders: callbacks of this training, see `checkpointer.Recorder`.
-        products: files that they write.
+        run: whose lock this process holds.
+        recorders: callbacks with a state, see `checkpointer.Recorder`.
+        products: files that the callbacks write.
 
     Raises:
-        Stopped: a signal has come; everything is saved.
+        Stopped: a signal was received; everything is saved.
         RequestError: the training has diverged.
-        DataError: the prepared images were changed or taken away meanwhile.
-        ResourceError: the run's folder cannot be written to.
+        DataError: the prepared images were changed or removed during the training.
+        ResourceError: the run folder cannot be written to.
     """
-    course.distribution.prepare(course.model, course.batches(BEGINNING).element_spec)
+    plan.distribution.prepare(plan.model, plan.batches(BEGINNING).element_spec)
     history = HistoryFile(run.history)
-    history.restore({"rows": []})  # a run killed before its first checkpoint left some
+    history.restore(
+        {"rows": []}
+    )  # remove rows of a run that was killed before its first checkpoint
     recorders = [history, *recorders]
-    with StopRequest() as stop, _outside_faults(course.data, run):
+    with StopRequest() as stop, _outside_faults(plan.data, run):
         checkpointer = Checkpointer(
             CheckpointStore(run.checkpoints, config.checkpoint.keep),
             config.checkpoint,
-            course.steps_per_epoch,
+            plan.steps_per_epoch,
             config.train.epochs,
             stop,
             recorders,
             products,
-            course.distribution,
+            plan.distribution,
         )
-        _train(course, config.train.epochs, checkpointer, [tensorboard(run), *recorders])
-    if course.distribution.is_chief:
+        _train(plan, config.train.epochs, checkpointer, [tensorboard(run), *recorders])
+    if plan.distribution.is_chief:
         _save_curves(run)
 
 
 def _train(
-    course: TrainingPlan,
+    plan: TrainingPlan,
     epochs: int,
     checkpointer: Checkpointer,
     others: Sequence[keras.callbacks.Callback],
 ) -> None:
     callbacks = [*others, StopWhenDiverged(), checkpointer]
-    checkpoint = checkpointer.resume(course.model)
-    if checkpoint is not None and course.distribution.is_chief:
+    checkpoint = checkpointer.resume(plan.model)
+    if checkpoint is not None and plan.distribution.is_chief:
         print_lines(f"resumed: {checkpoint.folder}")
     position = checkpointer.position
-    if position.step == course.steps_per_epoch:
-        _close_epoch(course, position.epoch, callbacks)
+    if position.step == plan.steps_per_epoch:
+        _close_epoch(plan, position.epoch, callbacks)
     elif position.step:
-        _fit_epochs(course, position, position.epoch + 1, callbacks)
+        _fit_epochs(plan, position, position.epoch + 1, callbacks)
     if checkpointer.position.epoch < epochs:
-        _fit_epochs(course, checkpointer.position, epochs, callbacks)
+        _fit_epochs(plan, checkpointer.position, epochs, callbacks)
 
 
 def _fit_epochs(
-    course: TrainingPlan,
+    plan: TrainingPlan,
     position: Position,
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Train to the end of epoch `epochs`; from within an epoch, that epoch alone."""
-    spread = course.distribution.spread
-    course.model.fit(
-        spread(course.batches(position)),
-        validation_data=spread(course.validation),
-        validation_steps=course.distribution.steps(course.validation),
-        steps_per_epoch=course.steps_per_epoch - position.step,
+    """Train to the end of epoch `epochs`; from within an epoch, only to the end of that one."""
+    spread = plan.distribution.spread
+    plan.model.fit(
+        spread(plan.batches(position)),
+        validation_data=spread(plan.validation),
+        validation_steps=plan.distribution.steps(plan.validation),
+        steps_per_epoch=plan.steps_per_epoch - position.step,
         initial_epoch=position.epoch,
         epochs=epochs,
-        # The stream is in its order already; Keras would warn that it cannot shuffle it.
+        # The stream is shuffled already; otherwise Keras warns that it cannot shuffle it.
         shuffle=False,
-        verbose=progress_verbosity() if course.distribution.is_chief else 0,
+        verbose=progress_verbosity() if plan.distribution.is_chief else 0,
         callbacks=list(callbacks),
     )
 
 
 def _close_epoch(
-    course: TrainingPlan, epoch: int, callbacks: Sequence[keras.callbacks.Callback]
+    plan: TrainingPlan, epoch: int, callbacks: Sequence[keras.callbacks.Callback]
 ) -> None:
-    """Do what `fit` does after an epoch's last step, for a run that was stopped right there."""
-    hooks = keras.callbacks.CallbackList(list(callbacks), model=course.model)
+    """Do what `fit` does after the last step of an epoch, for a run interrupted there."""
+    hooks = keras.callbacks.CallbackList(list(callbacks), model=plan.model)
     hooks.on_train_begin()
-    hooks.on_epoch_begin(epoch)  # where the checkpointer gives the metrics their values back
-    logs = dict(course.model.get_metrics_result())
-    if course.validation is not None:
-        found = course.model.evaluate(
-            course.distribution.spread(course.validation),
-            steps=course.distribution.steps(course.validation),
+    hooks.on_epoch_begin(epoch)  # where the checkpointer restores the metrics
+    logs = dict(plan.model.get_metrics_result())
+    if plan.validation is not None:
+        found = plan.model.evaluate(
+            plan.distribution.spread(plan.validation),
+            steps=plan.distribution.steps(plan.validation),
             verbose=0,
             return_dict=True,
             callbacks=hooks,
@@ -160,7 +164,7 @@ def _close_epoch(
 
 @contextlib.contextmanager
 def _outside_faults(data: PreparedData, run: Run) -> Iterator[None]:
-    """Say what is at fault outside when TensorFlow could not go on: a shard, or the disk."""
+    """Report the cause of a TensorFlow error outside of the program: a shard, disk or memory."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -169,11 +173,10 @@ def _outside_faults(data: PreparedData, run: Run) -> Iterator[None]:
             raise ResourceError(f"{run.tensorboard}: cannot be written: {reason}") from error
         if isinstance(error, tf.errors.ResourceExhaustedError):
             raise ResourceError(
-                "the memory of the device does not suffice for a step: set a smaller "
+                "the device does not have enough memory for a step: set a smaller "
                 "train.batch_size, or train.precision=mixed_bfloat16, in a new run"
             ) from error
-        # Another worker that is lost says nothing against the images, and to read them all takes
-        # as long as they are large.
+        # The loss of another worker does not involve the images, and verifying them takes long.
         if data.share == WHOLE or not isinstance(error, LOST):
             verify_shards(data.folder, data.manifest)
         raise

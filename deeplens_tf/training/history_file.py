@@ -1,4 +1,4 @@
-"""`history.csv`: one row an epoch, written whole at each epoch's end."""
+"""`history.csv`: one row per epoch, replaced completely at the end of each epoch."""
 
 import csv
 import io
@@ -11,13 +11,13 @@ from deeplens_tf.files.atomic_writing import write_whole, writing
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes the epochs' logs, those of a resumed run's earlier epochs included.
+    """Writes the logs of all epochs, including those before a resumed run was interrupted.
 
-    Keras's `CSVLogger` appends in place: a run that is killed leaves half a row, and one that
-    is resumed repeats what came after its checkpoint.
+    Keras's `CSVLogger` appends in place: a run that is killed leaves half a row, and a resumed run
+    repeats the rows after its checkpoint.
 
     Args:
-        path: the file; there is none before the first epoch's end.
+        path: the file; it does not exist before the end of the first epoch.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,17 +26,17 @@ class HistoryFile(keras.callbacks.Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the epoch's row."""
+        """Add the row of the epoch."""
         values = {name: float(value) for name, value in sorted((logs or {}).items())}
         self.rows.append({"epoch": epoch, **values})
         self._write()
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state that a checkpoint stores."""
         return {"rows": self.rows}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a checkpoint's rows, in the file too."""
+        """Restore the rows of a checkpoint, in the file too."""
         self.rows = state["rows"]
         self._write()
 

@@ -1,8 +1,7 @@
 """Every variable of a training as NumPy arrays, and back.
 
-`model.variables` has what `.weights` lacks: the state of the dropouts' seed generators. BYOL's
-target network is among them. With the optimiser's and the metrics' variables that is all that a
-step reads and writes.
+Unlike `.weights`, `model.variables` contains the state of the seed generators of dropout. With the
+variables of the optimiser and the metrics that is all that a step reads and writes.
 """
 
 import re
@@ -20,13 +19,13 @@ GROUPS: dict[str, Callable[[keras.Model], Variables]] = {
     "optimizer": lambda model: model.optimizer.variables,
     "metrics": lambda model: model.metrics_variables,
 }
-SHOWN = 3
+MAX_SHOWN = 3
 
 
 def variables_of(model: keras.Model, group: str) -> dict[str, Any]:
-    """Return the variables of one of `GROUPS` by a key that is the same in every process."""
+    """Return the variables of one of `GROUPS` by keys that are the same in every process."""
     return {
-        # Keras numbers names by what the process has made before.
+        # Keras numbers names by the order of creation in the process.
         f"{group}/{i:05d}/{re.sub(r'_[0-9]+', '', variable.path)}": variable
         for i, variable in enumerate(GROUPS[group](model))
     }
@@ -42,10 +41,10 @@ def arrays_of(model: keras.Model, *groups: str) -> dict[str, np.ndarray]:
 
 
 def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], *groups: str) -> None:
-    """Give every variable of the named groups its value back.
+    """Restore the value of every variable in the named groups.
 
     Raises:
-        RequestError: the arrays are not this model's, naming those that differ.
+        RequestError: arrays of another model; the message names those that differ.
     """
     variables: dict[str, Any] = {}
     for group in groups:
@@ -63,7 +62,7 @@ def _form(array: Any) -> str:
 
 
 def _differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
-    keys = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
-    shown = [f"{key} {found.get(key)} instead of {wanted.get(key)}" for key in keys[:SHOWN]]
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    keys = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+    shown = [f"{key} {found.get(key)} instead of {wanted.get(key)}" for key in keys[:MAX_SHOWN]]
+    more = f" and {len(keys) - MAX_SHOWN} more" if len(keys) > MAX_SHOWN else ""
     return ", ".join(shown) + more

@@ -4,19 +4,19 @@ import keras
 
 from deeplens_tf.config import OptimizerConfig
 
-# Shrinking these toward zero regularises nothing: only kernels decay.
+# Only kernels decay: shrinking these towards zero does not regularise.
 SPARED_FROM_DECAY = ["bias", "gamma", "beta", "positions", "class_token", "mask_token"]
 
 
 def build_optimizer(
     config: OptimizerConfig, steps_per_epoch: int, epochs: int
 ) -> keras.optimizers.Optimizer:
-    """Build the optimiser; the schedule runs over all steps of all epochs.
+    """Build the optimiser; the schedule covers all steps of all epochs.
 
     Args:
-        config: name, rate, decay, schedule, warm-up and clipping.
-        steps_per_epoch: optimiser steps an epoch.
-        epochs: epochs of the whole run.
+        config: name, learning rate, weight decay, schedule, warm-up and clipping.
+        steps_per_epoch: optimiser steps per epoch.
+        epochs: of the whole run.
     """
     rate = learning_rate(config, steps_per_epoch, epochs)
     if config.name == "adamw":
@@ -32,9 +32,9 @@ def build_optimizer(
 def learning_rate(
     config: OptimizerConfig, steps_per_epoch: int, epochs: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the rate: constant, or a linear warm-up and then a cosine down to zero.
+    """Return the learning rate: constant, or a linear warm-up followed by a cosine to zero.
 
-    The cosine is that of Loshchilov and Hutter 2016 (arXiv:1608.03983, eq. 5) without restarts.
+    Cosine without restarts of Loshchilov and Hutter 2016 (arXiv:1608.03983, eq. 5).
     """
     warmup = round(config.warmup_epochs * steps_per_epoch)
     if config.schedule == "constant":
@@ -50,7 +50,7 @@ def learning_rate(
 def with_probe_rate(
     optimizer: keras.optimizers.Optimizer, probe_learning_rate: float
 ) -> keras.optimizers.Optimizer:
-    """Give the probe's variables an Adam of their own, at a constant rate."""
+    """Train the probe's variables by a separate Adam with a constant learning rate."""
     probe = keras.optimizers.Adam(probe_learning_rate)
     return keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(optimizer, {r"(.*/)?probe/.*": probe})

@@ -1,4 +1,4 @@
-"""`history.csv` with what probes find in the frozen features, every few epochs."""
+"""`history.csv` with the scores of probes on the frozen features, every few epochs."""
 
 import math
 from collections.abc import Callable
@@ -13,19 +13,19 @@ Scores = dict[str, float]
 
 
 class ProbeMonitor(HistoryFile):
-    """Writes the epochs' logs beside the probes' scores and those of the untrained control.
+    """Writes the logs of all epochs with the scores of probes and of the untrained control.
 
-    Stands after the plain `HistoryFile` among the callbacks and replaces what that one has
-    written. An epoch that is not probed has NaN in the probes' columns.
+    Must come after the plain `HistoryFile` among the callbacks, whose file it replaces. An epoch
+    without probes has NaN in their columns.
 
     Args:
         path: the file.
-        every_epochs: how often to probe.
-        untrained: the network as the run's seed has made it. It takes the trained weights over
-            whenever it is time, so that nothing here depends on where the training computes.
+        every_epochs: interval between probes.
+        untrained: the encoder with the initial weights of the run. It receives the trained weights
+            for each probe, so that probing does not depend on the devices of the training.
         names: of the scores.
         scores: encoder -> a score for each name.
-        is_chief: whether this process is the one that probes; the others' rows have NaN.
+        is_chief: whether this process probes; the rows of the others have NaN.
     """
 
     def __init__(
@@ -44,28 +44,29 @@ class ProbeMonitor(HistoryFile):
         self._network = untrained
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the epoch's row, probing first if it is time."""
-        found, control = dict.fromkeys(self.names, math.nan), dict.fromkeys(self.names, math.nan)
+        """Add the row of the epoch, after probing if it is due."""
+        found = control = dict.fromkeys(self.names, math.nan)
         if (epoch + 1) % self.every_epochs == 0:
-            # On every worker: to read a variable, all of them may have to be asked.
+            # On every worker, since reading a distributed variable may involve all of them.
             weights = self.model.encoder.get_weights()
             if self.is_chief:
-                found, control = self._probe(weights), self.control
+                found, control = self._probe(weights)
         columns = {f"val_{name}": value for name, value in found.items()}
         columns |= {f"val_{name}_control": value for name, value in control.items()}
         super().on_epoch_end(epoch, {**(logs or {}), **columns})
 
-    def _probe(self, weights: list[Any]) -> Scores:
+    def _probe(self, weights: list[Any]) -> tuple[Scores, Scores]:
+        """Return the scores of the trained weights and of the control."""
         if self.control is None:
-            self.control = self.scores(self._network)  # which has its first weights still
+            self.control = self.scores(self._network)  # which still has its initial weights
         self._network.set_weights(weights)
-        return self.scores(self._network)
+        return self.scores(self._network), self.control
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state that a checkpoint stores."""
         return {**super().state(), "control": self.control}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a checkpoint's rows and to the control that was measured by then."""
+        """Restore the rows of a checkpoint and the scores of the control."""
         self.control = state["control"]
         super().restore(state)

@@ -1,31 +1,39 @@
-"""How the processes of one training come to do the same: the chief's settings, the chief's run."""
+"""One run for all processes of a training: the chief opens it, and only the chief writes to it."""
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import Config
 from deeplens_tf.dataclass_parsing import parse_dataclass, to_plain
 from deeplens_tf.distribution.strategy import Distribution
 from deeplens_tf.runs.new_run import create_run
-from deeplens_tf.runs.resuming import claim_run, continued
+from deeplens_tf.runs.resuming import OpenedRun, claim_run, open_run, report_if_finished
 from deeplens_tf.runs.run_folder import Run
 
 
-def common_config(
+def open_shared_run(
     stage: str, config: Config, run_dir: str | None, distribution: Distribution
-) -> Config:
-    """Return the configuration with which the chief's run begins or goes on, on every worker.
+) -> OpenedRun:
+    """Return on every worker what `open_run` returns on the chief.
 
     Raises:
-        RequestError: the run's folder holds something else, or a run of another configuration.
+        DeeplensError: see `open_run`.
     """
-    if distribution.is_chief:
-        config = continued(stage, config, run_dir)
-    content = distribution.from_chief(json.dumps(to_plain(config)).encode())
-    return parse_dataclass(Config, json.loads(content)) if distribution.workers > 1 else config
+    if distribution.workers == 1:
+        return open_run(stage, config, run_dir)
+    opened = open_run(stage, config, run_dir) if distribution.is_chief else None
+    content = distribution.from_chief(json.dumps(to_plain(opened)).encode())
+    return parse_dataclass(OpenedRun, json.loads(content))
+
+
+def finished_run(run_dir: str | None, distribution: Distribution) -> Run:
+    """Return a finished run; on workers other than the chief, one without a folder."""
+    return Run(Path(run_dir if run_dir and distribution.is_chief else os.devnull))
 
 
 @contextlib.contextmanager
@@ -36,13 +44,16 @@ def claimed_run(
     run_dir: str | None,
     facts: Mapping[str, Any],
     distribution: Distribution,
-) -> Iterator[Run]:
-    """Hold a run's folder for the block, as `claim_run` does, until all workers are done.
+) -> Iterator[tuple[Run, bool]]:
+    """Hold a run's folder during the block, as `claim_run` does, until all workers are done.
 
-    A worker that is not the chief gets a folder that is thrown away: only the chief writes.
+    Workers other than the chief get a temporary folder: only the chief writes to the run.
+
+    Yields:
+        The run, and whether another process has finished it in the meantime.
 
     Raises:
-        DeeplensError: those of `claim_run`.
+        DeeplensError: see `claim_run`.
     """
     facts = {**facts, "replicas": distribution.replicas, "workers": distribution.workers}
     with contextlib.ExitStack() as exits:
@@ -51,5 +62,6 @@ def claimed_run(
         else:
             folder = exits.enter_context(tempfile.TemporaryDirectory())
             run = create_run(stage, name, config, folder, facts)
-        yield run
+        (finished,) = distribution.any(report_if_finished(run, config))
+        yield run, finished
         distribution.wait_for_all()

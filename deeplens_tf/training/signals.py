@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while a run trains: the first waits for the step and its checkpoint."""
+"""SIGTERM and SIGINT during training: the first one waits for the step and a checkpoint."""
 
 import contextlib
 import os
@@ -8,20 +8,19 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
-from deeplens_tf.errors import Stopped
+from deeplens_tf.errors import STOP_SIGNALS, Stopped
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# `timeout`, a terminal and a batch system may all tell a process and its group: one request.
+# `timeout`, a terminal and a batch system may signal a process and its group: one request.
 SAME_REQUEST_SECONDS = 0.5
 
 
 class StopRequest:
-    """Takes note of the first signal for the length of a `with` block; a second ends at once.
+    """Records the first signal in a `with` block; a second one ends the process at once.
 
-    The second is heard even while the interpreter waits for a long step: the operating system's
-    handler writes to a pipe (`signal.set_wakeup_fd`) that a thread reads. Outside of the main
-    thread, where Python allows no handlers, the block changes nothing. A signal that is ignored,
-    as under `nohup`, stays so.
+    The second signal works even while the interpreter waits for a long step: the signal handler
+    writes to a pipe (`signal.set_wakeup_fd`) that a thread reads. Outside of the main thread,
+    where Python does not allow handlers, the block changes nothing. An ignored signal, as under
+    `nohup`, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -30,19 +29,19 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal was received."""
         return self.signum is not None
 
     def stopped(self, where: object) -> Stopped:
         """Return the error that ends the stage.
 
         Args:
-            where: the checkpoint to go on from.
+            where: the checkpoint to resume from.
         """
         signum = signal.Signals(self.signum or signal.SIGTERM)
         return Stopped(
             f"stopped by {signum.name} after saving {where}; the same command with --run-dir, "
-            "or --resume, goes on from there",
+            "or --resume, continues from there",
             128 + signum,
         )
 
@@ -66,7 +65,7 @@ class StopRequest:
         watcher.start()
         self._exits.callback(os.close, reader)
         self._exits.callback(watcher.join)
-        self._exits.callback(os.close, writer)  # which ends the watcher
+        self._exits.callback(os.close, writer)  # this ends the watcher
         self._exits.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer))
         for signum in STOP_SIGNALS:
             if signal.getsignal(signum) is not signal.SIG_IGN:

@@ -1,6 +1,6 @@
-"""The two things that fine-tuning can be asked for: a class, or the mass of the axion.
+"""The two tasks of fine-tuning: classification, and regression of the axion mass.
 
-A task says which images it can use, what is to be predicted of them, by which head and loss.
+A task defines the usable images, their targets, the head and the loss.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeplens_tf.config import FinetuneConfig
-from deeplens_tf.data.batches import Example, PreparedData
+from deeplens_tf.data.image_data import Example
 from deeplens_tf.data.label_selection import chosen_rows, has_mass
+from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.losses import gaussian_negative_log_likelihood, mae_dex, squared_error_dex
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
@@ -28,10 +29,10 @@ class Task:
     """What a head is trained on.
 
     Attributes:
-        class_names: what a classifier tells apart; empty for a regression.
-        head: fresh layer on the encoder's features.
-        target: parsed examples, a batch of them -> targets, float32.
-        usable: table of a split -> True for each row the task can use.
+        class_names: of a classification; empty for a regression.
+        head: new layer on the encoder's features.
+        target: a batch of examples -> targets, float32.
+        usable: table of a split -> True for each row that the task can use.
         loss: a Keras loss.
         metrics: Keras metrics.
     """
@@ -44,7 +45,7 @@ class Task:
     metrics: list[Any]
 
     def training_rows(self, data: PreparedData, config: FinetuneConfig, seed: int) -> np.ndarray:
-        """Return True for each training image used: the configured share of the usable ones."""
+        """Return True for the configured fraction of the usable training images."""
         index = data.index("train")
         return chosen_rows(index, self.usable(index), config.fraction, seed)
 
@@ -53,8 +54,8 @@ def build_task(config: FinetuneConfig, data: PreparedData) -> Task:
     """Return the configured task on these data.
 
     Raises:
-        RequestError: the data lack what the task needs, classes or masses, or the configured
-            share of them is too small to learn from.
+        RequestError: no classes or no masses in the data, or too few masses in the configured
+            fraction.
         DataError: all masses are the same.
     """
     return {"classification": _classification, "regression": _regression}[config.head](config, data)
@@ -102,32 +103,32 @@ def _require_masses(data: PreparedData, index: pd.DataFrame) -> None:
     if len(masses_ev) < 2:
         raise RequestError(
             f"{data.folder}: regression needs images with a mass, and {len(masses_ev)} of "
-            f"{len(index)} training images carry one: see data/README.md for masses.csv"
+            f"{len(index)} training images have one: see data/README.md for masses.csv"
         )
     if np.log10(masses_ev).std() < MIN_SPREAD_DEX:
         raise DataError(
-            f"{data.folder}: all {len(masses_ev)} training images with a mass carry the same, "
-            f"{masses_ev[0]:g} eV: there is nothing to learn from it"
+            f"{data.folder}: all {len(masses_ev)} training images with a mass have the same mass, "
+            f"{masses_ev[0]:g} eV: there is nothing to learn"
         )
 
 
 def _chosen_masses(
     config: FinetuneConfig, data: PreparedData, index: pd.DataFrame
 ) -> NDArray[np.float64]:
-    """Return log10 of the masses that will be trained on: no other label may have a say."""
+    """Return log10 of the masses to train on; other masses must not influence the head."""
     chosen = chosen_rows(index, has_mass(index), config.fraction, data.seed)
     log10_masses = np.log10(index["mass_ev"][chosen].to_numpy())
     if log10_masses.std() < MIN_SPREAD_DEX:
         raise RequestError(
             f"finetune.fraction {config.fraction:g} leaves {len(log10_masses)} of "
-            f"{has_mass(index).sum()} training images with a mass, and no two masses that "
-            "differ: set a larger one"
+            f"{has_mass(index).sum()} training images with a mass, without two different "
+            "masses: set a larger fraction"
         )
     return log10_masses
 
 
 def _log10_mass(batch: Example) -> tf.Tensor:
-    # log in float64: 1e-24 is fine in float32 too, but its neighbours are not.
+    # The logarithm is taken in float64: masses near 1e-24 have few digits in float32.
     log10_mass_ev = tf.math.log(batch["mass_ev"]) / np.log(10.0)
     return tf.cast(log10_mass_ev[:, None], tf.float32)  # (batch, 1)
 
@@ -135,10 +136,10 @@ def _log10_mass(batch: Example) -> tf.Tensor:
 def _skipped(data: PreparedData, index: pd.DataFrame) -> str:
     without = index["label"][~has_mass(index)].value_counts().sort_index()
     names = [f"{count} of {_class_name(data, label)}" for label, count in without.items()]
-    return f"regression: {has_mass(index).sum()} training images carry a mass; skipped: " + (
+    return f"regression: {has_mass(index).sum()} training images have a mass; skipped: " + (
         ", ".join(names) or "none"
     )
 
 
-def _class_name(data: PreparedData, label: int) -> str:
-    return data.classes[label] if label >= 0 else "unlabelled images"
+def _class_name(data: PreparedData, label: Any) -> str:
+    return data.classes[int(label)] if label >= 0 else "unlabelled images"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deeplens_tf.distribution.cluster import Cluster, cluster_of
+from deeplens_tf.distribution.cluster import Cluster, read_cluster
 from deeplens_tf.errors import RequestError
 
 WORKERS = {"worker": ["a:1", "b:1"]}
@@ -15,17 +15,17 @@ def config(cluster, job="worker", index=0):
 
 
 def test_workers_alone_as_the_training_operator_names_them():
-    assert cluster_of(config(WORKERS, index=1)) == Cluster(("a:1", "b:1"), 1)
+    assert read_cluster(config(WORKERS, index=1)) == Cluster(("a:1", "b:1"), 1)
     as_text = {
         "TF_CONFIG": json.dumps({"cluster": WORKERS, "task": {"type": "worker", "index": "1"}})
     }
-    assert cluster_of(as_text).index == 1
+    assert read_cluster(as_text).index == 1
 
 
 def test_a_chief_comes_before_the_workers_as_vertex_names_them():
     cluster = {"worker": ["b:1", "c:1"], "chief": ["a:1"]}
-    assert cluster_of(config(cluster, "chief")) == Cluster(("a:1", "b:1", "c:1"), 0)
-    assert cluster_of(config(cluster, "worker", 1)) == Cluster(("a:1", "b:1", "c:1"), 2)
+    assert read_cluster(config(cluster, "chief")) == Cluster(("a:1", "b:1", "c:1"), 0)
+    assert read_cluster(config(cluster, "worker", 1)) == Cluster(("a:1", "b:1", "c:1"), 2)
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,7 @@ def test_a_chief_comes_before_the_workers_as_vertex_names_them():
     ],
 )
 def test_what_names_no_cluster_is_a_wrong_request(environment):
-    with pytest.raises(RequestError, match=r"TF_CONFIG names no cluster .* it should be like {"):
-        cluster_of(environment)
+    with pytest.raises(
+        RequestError, match=r"TF_CONFIG describes no cluster .* it should be like {"
+    ):
+        read_cluster(environment)

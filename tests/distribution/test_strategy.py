@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.data.batches import WHOLE, Share, _shared
-from deeplens_tf.distribution.cluster import _slurm_cluster
-from deeplens_tf.distribution.keras_replicas import _batch_norms
+from deeplens_tf.data.batches import _shared
+from deeplens_tf.data.image_data import WHOLE, Share
+from deeplens_tf.distribution.cluster import slurm_cluster
+from deeplens_tf.distribution.keras_replicas import batch_norms
 from deeplens_tf.distribution.strategy import ALONE, Distribution, open_distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import ContrastiveModel, ResNet50
@@ -135,7 +136,7 @@ def test_every_batch_norm_is_found_inside_resnet50():
     # By identity: the encoder's top and the projector each name their first norm_0.
     every = {id(layer) for layer in model._flatten_layers() if isinstance(layer, kind)}
     assert len(every) == 53 + 3 + 1
-    assert {id(layer) for layer in _batch_norms(model)} == every
+    assert {id(layer) for layer in batch_norms(model)} == every
 
 
 def test_shares_in_order_make_the_batch():
@@ -190,7 +191,7 @@ def test_slurm_tells_each_task_its_own_address(monkeypatch, node, local, rank, i
     own = {"SLURMD_NODENAME": node, "SLURM_LOCALID": str(local), "SLURM_PROCID": str(rank)}
     for name, value in (SLURM | own).items():
         monkeypatch.setenv(name, value)
-    cluster = _slurm_cluster()
+    cluster = slurm_cluster()
     assert cluster.addresses == ("node10:12007", "node10:12008", "node9:12007")
     assert cluster.index == index
     assert "CUDA_VISIBLE_DEVICES" not in os.environ

@@ -1,4 +1,4 @@
-"""What the faults have in common: stages to break, and what they end with unbroken."""
+"""Fixtures of the fault tests: stages to interrupt, and the result of uninterrupted runs."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ EPOCHS, STEPS = 3, 5
 PRETRAIN = ("--config", "byol")
 FINETUNE = ("--head", "classification", "--encoder", "none")
 NEEDS_ROOT = (
-    "NOT TESTED: full and read-only disks. Mounting a small file system takes root: run "
+    "NOT TESTED: full and read-only disks. Mounting a small file system requires root: run "
     "`make test-faults` as root, for example in a container"
 )
 STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what takes minutes, and keep it out of `make test`."""
+    """Mark the tests that take minutes, so that `make test` leaves them out."""
     for item in items:
         if "faults" in item.path.parts:
             item.add_marker(pytest.mark.faults)
@@ -37,7 +37,7 @@ def nursery(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def words(blobs_words):
+def options(blobs_words):
     """Options that give every stage three epochs of five steps, with dropout."""
     quick = [
         f"train.epochs={EPOCHS}",
@@ -45,40 +45,40 @@ def words(blobs_words):
         "train.jit_compile=false",
         "encoder.dropout=0.1",
     ]
-    return [part for word in (*blobs_words, *quick) for part in ("--set", word)]
+    return [argument for override in (*blobs_words, *quick) for argument in ("--set", override)]
 
 
-def command(stage, words, folder, *more):
-    """Return a stage and its options."""
-    return (stage, *STAGES[stage], *words, *more, "--run-dir", str(folder))
+def command(stage, options, folder, *more):
+    """Return a stage and its arguments."""
+    return (stage, *STAGES[stage], *options, *more, "--run-dir", str(folder))
 
 
 class Finished:
-    """Uninterrupted runs, each made when it is first asked for."""
+    """Uninterrupted runs, each made on first use."""
 
-    def __init__(self, nursery, words, folder):
-        self.nursery, self.words, self.folder = nursery, words, folder
+    def __init__(self, nursery, options, folder):
+        self.nursery, self.options, self.folder = nursery, options, folder
         self._seconds = {}
 
     def __call__(self, stage):
         """Return the folder of a stage's run."""
         folder = self.folder / stage
         if stage not in self._seconds:
-            began = time.monotonic()
-            code, _, err = self.nursery.run(*command(stage, self.words, folder))
-            self._seconds[stage] = time.monotonic() - began
+            start = time.monotonic()
+            code, _, err = self.nursery.run(*command(stage, self.options, folder))
+            self._seconds[stage] = time.monotonic() - start
             assert (code, err) == (0, "")
         return folder
 
     def seconds(self, stage):
-        """Return how long it took."""
+        """Return how long a stage's run took."""
         self(stage)
         return self._seconds[stage]
 
 
 @pytest.fixture(scope="session")
-def finished(nursery, words, tmp_path_factory):
-    return Finished(nursery, words, tmp_path_factory.mktemp("finished"))
+def finished(nursery, options, tmp_path_factory):
+    return Finished(nursery, options, tmp_path_factory.mktemp("finished"))
 
 
 def checkpoints(folder):
@@ -87,7 +87,7 @@ def checkpoints(folder):
 
 
 def outcome(folder):
-    """Return what a run leaves: its history, and digests of its last state and its product."""
+    """Return the history of a run, and digests of its last state and of its product."""
     last = checkpoints(folder)[-1]
     with np.load(last / "arrays.npz") as archive:
         arrays = {key: hashlib.sha256(archive[key].tobytes()).hexdigest() for key in archive.files}
@@ -96,7 +96,7 @@ def outcome(folder):
 
 
 def product_weights(folder):
-    """Return a digest of the weights in a run's product; the rest of it holds the date."""
+    """Return a digest of the weights in a run's product; the file also contains the date."""
     (product,) = folder.glob("*.keras")
     with zipfile.ZipFile(product) as archive:
         return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
@@ -104,21 +104,23 @@ def product_weights(folder):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Mount a file system of 48 MB, which `fill` fills, and return where."""
+    """Mount a file system of 48 MB and return its folder."""
     if os.geteuid() != 0:
         pytest.skip(NEEDS_ROOT)
-    place = tmp_path / "disk"
-    place.mkdir()
+    folder = tmp_path / "disk"
+    folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"NOT TESTED: full and read-only disks. {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def fill(place, leave):
-    """Fill a file system but for `leave` bytes."""
-    free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-    (place / "ballast").write_bytes(bytes(max(free - leave, 0)))
+def fill(folder, leave):
+    """Fill the file system of a folder up to `leave` bytes."""
+    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+    (folder / "ballast").write_bytes(bytes(max(free - leave, 0)))

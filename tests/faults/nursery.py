@@ -1,9 +1,9 @@
-"""Stages in processes of their own without waiting for TensorFlow's import each time.
+"""Stages in separate processes, without the time that importing TensorFlow takes each time.
 
-A parent imports everything once and forks a child for each stage; imported but not yet used,
-TensorFlow outlives a fork. The children are real processes: they can be killed, and they end
-with the stage's own exit code. Run as a program, this module is that parent: it reads one request
-a line on its standard input and answers in one line.
+A parent imports everything once and forks a child for each stage; TensorFlow survives a fork if it
+has been imported but not used. The children are real processes: they can be killed, and they exit
+with the stage's own exit code. Run as a program, this module is the parent: it reads one request
+per line from standard input and answers with one line.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "KERAS_BACKEND"
 
 
 class Child:
-    """A stage that runs."""
+    """A running stage."""
 
     def __init__(self, nursery, pid, folder):
         self.nursery, self.pid, self.folder = nursery, pid, folder
@@ -39,25 +39,25 @@ class Child:
         os.kill(self.pid, signum)
 
     def wait(self):
-        """Return the exit code, or minus the signal that ended it."""
-        return self.nursery.ask({"wait": self.pid})
+        """Return the exit code, or the negative number of the signal that ended it."""
+        return self.nursery.request({"wait": self.pid})
 
     @property
     def state(self):
-        """The kernel's letter for what it does: T if halted, Z if it ended, not yet waited for."""
+        """The kernel's code of its state: T if stopped, Z if ended but not yet waited for."""
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def wait_for(self, condition, seconds=240):
-        """Wait until `condition()` is true; fail if the process ends before, or never does."""
+        """Wait until `condition()` is true; fail if the process ends first or the time is up."""
         end = time.monotonic() + seconds
         while not condition():
             assert self.state != "Z", f"ended too early: {self.err}"
-            assert time.monotonic() < end, "waited in vain"
+            assert time.monotonic() < end, f"not within {seconds} s"
             time.sleep(0.005)
 
 
 class Nursery:
-    """The parent, seen from the tests."""
+    """The parent process, as used by the tests."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -72,23 +72,23 @@ class Nursery:
         )
         self.count = 0
 
-    def ask(self, request):
+    def request(self, request):
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, stage, *words, before="", cwd=None):
-        """Start a stage; `before` is Python that the process runs first, to break something."""
+    def start(self, stage, *argv, before="", cwd=None):
+        """Start a stage; `before` is Python code that the process runs first, to cause a fault."""
         self.count += 1
         folder = self.folder / str(self.count)
         folder.mkdir()
-        request = {"stage": stage, "words": [str(word) for word in words], "before": before}
-        pid = self.ask(request | {"folder": str(folder), "cwd": str(cwd or folder)})
+        request = {"stage": stage, "argv": list(map(str, argv)), "before": before}
+        pid = self.request(request | {"folder": str(folder), "cwd": str(cwd or folder)})
         return Child(self, pid, folder)
 
-    def run(self, stage, *words, **options):
-        """Run a stage to its end; return its exit code, what it said and what it complained of."""
-        child = self.start(stage, *words, **options)
+    def run(self, stage, *argv, **options):
+        """Run a stage to its end; return its exit code, its output and its stderr."""
+        child = self.start(stage, *argv, **options)
         return child.wait(), child.out, child.err
 
     def close(self):
@@ -98,7 +98,7 @@ class Nursery:
 
 
 def make_shallow():
-    """Leave the default network one layer, which is soon traced: no fault depends on its depth."""
+    """Reduce the default network to one layer, for speed: no fault depends on its depth."""
     from deeplens_tf.models.vit import VARIANTS
 
     VARIANTS["vit_nano"]["depth"] = 1
@@ -132,7 +132,7 @@ def _run(request):
     code = 1
     try:
         exec(request["before"], {})
-        _stage(request["stage"], request["words"])
+        _stage(request["stage"], request["argv"])
     except SystemExit as ended:
         code = ended.code
     except BaseException:
@@ -143,11 +143,11 @@ def _run(request):
     os._exit(code)
 
 
-def _stage(name, words):
+def _stage(name, argv):
     from deeplens_tf.cli import run_stage
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv[1:] = words
+    sys.argv[1:] = argv
     run_stage(importlib.import_module(f"deeplens_tf.{name}").main)
 
 

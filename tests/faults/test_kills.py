@@ -1,4 +1,4 @@
-"""SIGKILL at any moment costs at most what came after the last checkpoint."""
+"""SIGKILL at any moment loses at most the work since the last checkpoint."""
 
 import random
 import shutil
@@ -11,9 +11,9 @@ import pytest
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from tests.faults.conftest import checkpoints, command, outcome
 
-KILLS = 10  # of each stage
+KILLS = 10  # per stage
 
-# The process kills itself at the n-th flush to the disk: within a save, a history, a product.
+# The process kills itself at the n-th flush to the disk, while it writes a file.
 KILL_AT_FLUSH = """
 import os, signal
 flushes, real = [], os.fsync
@@ -26,12 +26,12 @@ os.fsync = fsync
 """
 
 
-def assert_nothing_is_torn(folder, capsys):
-    """Check what a killed run left, as a user may look at it before it goes on."""
+def assert_files_are_complete(folder, capsys):
+    """Check the files of a killed run before it is resumed."""
     if (folder / "history.csv").exists():
         assert list(pd.read_csv(folder / "history.csv")["epoch"]) in ([0], [0, 1], [0, 1, 2])
     if checkpoints(folder):
-        # A copy, for looking at them sweeps what the next start has to sweep itself.
+        # Of a copy: `newest` removes drafts that the next start has to remove itself.
         copy = shutil.copytree(folder / "checkpoints", folder.parent / "copy")
         assert CheckpointStore(copy, keep=2).newest() is not None
         assert "damaged" not in capsys.readouterr().err
@@ -39,7 +39,7 @@ def assert_nothing_is_torn(folder, capsys):
 
 
 def wait_for_moment(generator, folder, seconds):
-    """Wait for a moment of the run, or for one within its next save."""
+    """Wait for a random moment of the run, or of its next save."""
     end = time.monotonic() + seconds
     if generator.random() < 0.5:
         time.sleep(generator.uniform(0, seconds))
@@ -50,7 +50,7 @@ def wait_for_moment(generator, folder, seconds):
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-def test_killed_at_ten_random_moments(stage, nursery, words, finished, tmp_path, capsys):
+def test_killed_at_ten_random_moments(stage, nursery, options, finished, tmp_path, capsys):
     seconds = finished.seconds(stage)
     expected = outcome(finished(stage))
     generator, kills, runs = random.Random(stage), 0, 0
@@ -59,7 +59,7 @@ def test_killed_at_ten_random_moments(stage, nursery, words, finished, tmp_path,
         folder, code = tmp_path / f"run-{runs}", -signal.SIGKILL
         while code:
             child = nursery.start(
-                *command(stage, words, folder, "--set", "checkpoint.every_steps=1")
+                *command(stage, options, folder, "--set", "checkpoint.every_steps=1")
             )
             if kills < KILLS:
                 wait_for_moment(generator, folder, seconds)
@@ -68,17 +68,17 @@ def test_killed_at_ten_random_moments(stage, nursery, words, finished, tmp_path,
             assert code in (0, -signal.SIGKILL), child.err
             assert "damaged" not in child.err
             kills += code != 0
-            assert_nothing_is_torn(folder, capsys)
+            assert_files_are_complete(folder, capsys)
         assert outcome(folder) == expected
     assert kills == KILLS
 
 
 @pytest.mark.parametrize("n", [7, 10, 14])
-def test_killed_within_a_write(n, nursery, words, finished, tmp_path, capsys):
-    """After config.yaml: within the first checkpoint's files, and between two of them."""
-    run = command("finetune", words, tmp_path / "run", "--set", "checkpoint.every_steps=2")
+def test_killed_while_writing(n, nursery, options, finished, tmp_path, capsys):
+    """After config.yaml: in the files of the first checkpoint, and between two of them."""
+    run = command("finetune", options, tmp_path / "run", "--set", "checkpoint.every_steps=2")
     code, _, _ = nursery.run(*run, before=KILL_AT_FLUSH.format(n=n))
     assert code == -signal.SIGKILL
-    assert_nothing_is_torn(tmp_path / "run", capsys)
+    assert_files_are_complete(tmp_path / "run", capsys)
     assert nursery.run(*run)[0] == 0
     assert outcome(tmp_path / "run") == outcome(finished("finetune"))

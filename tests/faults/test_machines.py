@@ -1,4 +1,4 @@
-"""One of two processes that train together is lost: the other ends, and both go on from there."""
+"""One of two processes that train together is lost: the other ends, and both can resume."""
 
 import io
 import signal
@@ -21,56 +21,56 @@ def machines(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unbroken(machines):
-    """What two processes leave that nothing happens to."""
-    for process in machines.start_pair("unbroken", *SAVING):
+def uninterrupted(machines):
+    """The outcome of a run by two processes that is not interrupted."""
+    for process in machines.start_pair("uninterrupted", *SAVING):
         code, _, err = machines.ended(process)
         assert (code, err) == (0, "")
-    return outcome(machines.room / "unbroken")
+    return outcome(machines.room / "uninterrupted")
 
 
 def lose(machines, run, how, lost):
-    """Lose one of two processes after a step; return how long the other went on, and its end."""
+    """Lose one process after a step; return how long the other ran on, and how it ended."""
     before = ["", ""]
     before[lost] = how(LOST_AT)
     processes = machines.start_pair(run, *SAVING, before=before)
     processes[lost].wait_for(lambda: processes[lost].state in "TZ")
-    began = time.monotonic()
+    start = time.monotonic()
     ended = machines.ended(processes[1 - lost])
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     processes[lost].send(signal.SIGKILL)
     assert processes[lost].wait() == -signal.SIGKILL
     return seconds, ended
 
 
-def assert_says_so(ended, worker):
+def assert_reports_the_loss(ended, worker):
     code, _, err = ended
     assert code == 4, err
-    # Above it TensorFlow says what it saw.
+    # TensorFlow's own messages come before it.
     last = err.splitlines()[-1]
-    assert last.startswith(f"deeplens_tf: worker {worker} of 2 ends, for another has ended or")
+    assert last.startswith(f"deeplens_tf: worker {worker} of 2 ends because another worker has")
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_killed_worker_ends_the_other_and_both_go_on(machines, unbroken, lost):
+def test_a_killed_worker_ends_the_other_and_both_resume(machines, uninterrupted, lost):
     run = f"killed-{lost}"
     seconds, ended = lose(machines, run, killed, lost)
-    assert_says_so(ended, 1 - lost)
+    assert_reports_the_loss(ended, 1 - lost)
     assert seconds < 20
     assert checkpoints(machines.room / run)[-1].name == LAST_SAVED
     ended = [machines.ended(process) for process in machines.start_pair(run, *SAVING)]
     assert [code for code, _, _ in ended] == [0, 0]
     assert f"resumed: {run}/checkpoints/{LAST_SAVED}\n" in ended[0][1]
     arrays, _, history, product = outcome(machines.room / run)
-    assert (arrays, product) == (unbroken[0], unbroken[3])
-    # Each worker sums up the metrics of its own part: of a broken epoch in another order.
-    tables = [pd.read_csv(io.StringIO(text)) for text in (history, unbroken[2])]
+    assert (arrays, product) == (uninterrupted[0], uninterrupted[3])
+    # Each worker sums the metrics of its part: in an interrupted epoch in another order.
+    tables = [pd.read_csv(io.StringIO(text)) for text in (history, uninterrupted[2])]
     pd.testing.assert_frame_equal(*tables, rtol=1e-6)
 
 
 def test_a_halted_worker_ends_the_other(machines):
-    """A machine that no longer answers, and has not closed its connections either."""
+    """As if a machine no longer answered, without closing its connections."""
     seconds, ended = lose(machines, "halted", halted, 1)
-    assert_says_so(ended, 0)
+    assert_reports_the_loss(ended, 0)
     assert 1 < seconds < 60
     assert checkpoints(machines.room / "halted")[-1].name == LAST_SAVED

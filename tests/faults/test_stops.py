@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the step is finished, a checkpoint saved; a second one does not wait."""
+"""SIGTERM and SIGINT: the step is completed and a checkpoint saved; a second one ends at once."""
 
 import signal
 import time
@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.conftest import checkpoints, command, outcome
 
-# The first save hangs with half a file written, as on a file server that does not answer.
+# A save hangs with half a file written, as with a file server that does not answer.
 HANGING_SAVE = """
 import time
 import deeplens_tf.runs.checkpoints as checkpoints
@@ -22,10 +22,10 @@ checkpoints._write_json = hang
 STOP_IN_SAVE = """
 import os, signal
 import deeplens_tf.runs.checkpoints as checkpoints
-real, told = checkpoints._write_json, []
+real, sent = checkpoints._write_json, []
 def write(path, values):
-    if path.name == "state.json" and not told:
-        told.append(path)
+    if path.name == "state.json" and not sent:
+        sent.append(path)
         os.kill(os.getpid(), signal.SIGTERM)
     real(path, values)
 checkpoints._write_json = write
@@ -36,10 +36,10 @@ checkpoints._write_json = write
     ("stage", "signum", "code"),
     [("pretrain", signal.SIGTERM, 143), ("finetune", signal.SIGINT, 130)],
 )
-def test_a_signal_saves_and_the_same_command_goes_on(
-    stage, signum, code, nursery, words, finished, tmp_path
+def test_a_signal_saves_and_the_same_command_resumes(
+    stage, signum, code, nursery, options, finished, tmp_path
 ):
-    run = command(stage, words, tmp_path / "run")
+    run = command(stage, options, tmp_path / "run")
     child = nursery.start(*run)
     child.wait_for((tmp_path / "run" / "history.csv").exists)
     child.send(signum)
@@ -55,34 +55,34 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert outcome(tmp_path / "run") == outcome(finished(stage))
 
 
-def test_a_signal_within_a_save_waits_for_it(nursery, words, finished, tmp_path):
-    run = command("finetune", words, tmp_path / "run", "--set", "checkpoint.every_steps=4")
+def test_a_signal_during_a_save_waits_for_it(nursery, options, finished, tmp_path):
+    run = command("finetune", options, tmp_path / "run", "--set", "checkpoint.every_steps=4")
     code, _, err = nursery.run(*run, before=STOP_IN_SAVE)
     assert code == 143
-    # The step that had begun is finished, and saved too.
+    # The step that had started is completed and saved too.
     kept = [path.name for path in checkpoints(tmp_path / "run")]
     assert kept == ["step-000000004", "step-000000005"]
     assert err.startswith("deeplens_tf: stopped by SIGTERM after saving ")
     assert len(err.splitlines()) == 1
-    words = ["--resume", "--run-dir", str(tmp_path / "run")]
-    code, out, _ = nursery.run("finetune", *words, "--set", "checkpoint.every_steps=null")
+    resume = ["--resume", "--run-dir", str(tmp_path / "run")]
+    code, out, _ = nursery.run("finetune", *resume, "--set", "checkpoint.every_steps=null")
     assert code == 0
     assert "resumed: " in out
     assert outcome(tmp_path / "run") == outcome(finished("finetune"))
 
 
-def test_a_second_signal_ends_a_save_that_hangs_and_the_earlier_one_is_whole(
-    nursery, words, finished, tmp_path
+def test_a_second_signal_ends_a_save_that_hangs_and_the_earlier_checkpoint_is_intact(
+    nursery, options, finished, tmp_path
 ):
-    run = command("finetune", words, tmp_path / "run", "--set", "checkpoint.every_steps=2")
+    run = command("finetune", options, tmp_path / "run", "--set", "checkpoint.every_steps=2")
     child = nursery.start(*run, before=HANGING_SAVE)
     child.wait_for(lambda: any((tmp_path / "run" / "checkpoints").glob(".step-000000004*/state*")))
     child.send(signal.SIGTERM)
     time.sleep(0.8)
     child.send(signal.SIGTERM)
-    began = time.monotonic()
+    start = time.monotonic()
     assert child.wait() == 143
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - start < 5
     assert child.err == "deeplens_tf: stopped by a second SIGTERM, at once\n"
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000000002"]
     code, out, _ = nursery.run(*run)

@@ -1,4 +1,4 @@
-"""Two processes train what one does, stop together and go on together."""
+"""Two processes train the same as one, stop together and resume together."""
 
 import json
 
@@ -16,16 +16,15 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory):
-    """Where the runs of several processes take place."""
     with Machines(tmp_path_factory.mktemp("machines")) as machines:
         yield machines
 
 
 @pytest.fixture(scope="module")
 def pair(machines):
-    """A run by two processes of which one is told to stop in mid-epoch, and gone on with.
+    """A run by two processes, stopped in the middle of an epoch by a signal to one, and resumed.
 
-    How both ended, the checkpoints that there were when the one had, how both ended then.
+    How both ended, the checkpoints when that one had ended, how both ended after resuming.
     """
     chief, other = machines.start_pair("pair", before=(SLOW_SAVE, told_to_stop(at=5)))
     other = machines.ended(other)
@@ -34,19 +33,21 @@ def pair(machines):
     return first, kept, [machines.ended(process) for process in machines.start_pair("pair")]
 
 
-def test_two_processes_stop_together_when_one_is_told_to(machines, pair):
+def test_two_processes_stop_together_when_one_gets_a_signal(machines, pair):
     (chief, other), kept, _ = pair
     assert (chief[0], other[0]) == (143, 143)
-    assert kept == ["step-000000010"]  # of the twelve of an epoch; they ask at every tenth
+    assert kept == [
+        "step-000000010"
+    ]  # of the twelve of an epoch; signals are exchanged at every tenth
     saved = "pair/checkpoints/step-000000010"
-    for said, where in ((chief[2], saved), (other[2], "on worker 0")):
-        assert said == (
+    for err, where in ((chief[2], saved), (other[2], "on worker 0")):
+        assert err == (
             f"deeplens_tf: stopped by SIGTERM after saving {where}; the same command with "
-            "--run-dir, or --resume, goes on from there\n"
+            "--run-dir, or --resume, continues from there\n"
         )
 
 
-def test_two_processes_train_what_one_does_though_they_were_stopped(machines, pair):
+def test_two_processes_train_the_same_as_one_despite_the_stop(machines, pair):
     _, _, (chief, other) = pair
     assert (chief[0], chief[2], other[0], other[2]) == (0, "", 0, "")
     assert "resumed: pair/checkpoints/step-000000010\n" in chief[1]
@@ -58,11 +59,11 @@ def test_two_processes_train_what_one_does_though_they_were_stopped(machines, pa
     pd.testing.assert_frame_equal(*histories, rtol=1e-4)
 
 
-def test_only_the_chief_writes_and_speaks(machines, pair):
+def test_only_the_chief_writes_and_prints(machines, pair):
     assert {path.name for path in machines.room.iterdir()} - {"one"} == {"blobs", "pair", "runs"}
     assert {path.name for path in (machines.room / "runs").iterdir()} == {"cache"}
-    _, _, ((_, said, _), (_, other_said, _)) = pair
-    assert "encoder: pair/encoder.keras" in said
-    assert set(other_said.splitlines()) <= {line for line in said.splitlines() if "cache" in line}
+    _, _, ((_, out, _), (_, other_out, _)) = pair
+    assert "encoder: pair/encoder.keras" in out
+    assert set(other_out.splitlines()) <= {line for line in out.splitlines() if "cache" in line}
     facts = json.loads((machines.room / "pair" / "environment.json").read_text())
     assert (facts["replicas"], facts["workers"]) == (2, 2)

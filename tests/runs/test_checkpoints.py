@@ -1,4 +1,4 @@
-"""Checkpoints as files: whole or absent, sealed, the last few kept, the newest good one found."""
+"""Checkpoints: complete or absent, verified, the last few kept, the newest intact one found."""
 
 import errno
 import hashlib
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.errors import RequestError, ResourceError
-from deeplens_tf.runs.checkpoints import ARRAYS, FORMAT, MANIFEST, STATE, CheckpointStore
+from deeplens_tf.runs.checkpoints import ARRAYS, CHECKPOINT_FORMAT, MANIFEST, STATE, CheckpointStore
 
 ARRAY_OF = {"model/00000/kernel": np.arange(6, dtype="float32").reshape(2, 3)}
 
@@ -29,7 +29,7 @@ def save(store, *steps):
     return folder
 
 
-def test_what_is_saved_comes_back_bit_for_bit(store):
+def test_arrays_and_state_are_restored_bit_for_bit(store):
     arrays = {
         "a": np.array([0.1, np.nan, -0.0, np.inf], "float32"),
         "b": np.array(7, "int64"),
@@ -47,7 +47,7 @@ def test_what_is_saved_comes_back_bit_for_bit(store):
         assert found.arrays[key].tobytes() == array.tobytes()
 
 
-def test_without_a_checkpoint_there_is_none(store):
+def test_an_empty_store_has_no_newest_checkpoint(store):
     assert store.newest() is None
 
 
@@ -57,14 +57,14 @@ def test_the_last_few_are_kept(store):
     assert store.newest().state == {"step": 20}
 
 
-def test_a_second_one_of_a_step_replaces_nothing_while_it_is_written(store):
+def test_a_second_checkpoint_of_a_step_does_not_replace_the_first(store):
     first = save(store, 5)
     second = save(store, 5)
     assert (first.name, second.name) == ("step-000000005", "step-000000005-1")
     assert store.newest().folder == second
 
 
-def test_products_are_kept_as_they_were(store, tmp_path):
+def test_products_are_kept_as_they_were_when_saved(store, tmp_path):
     product, missing = tmp_path / "model.keras", tmp_path / "none.keras"
     product.write_bytes(b"epoch 1")
     store.save(1, ARRAY_OF, {}, [product, missing])
@@ -101,28 +101,26 @@ def forge(path):
 
 @pytest.mark.parametrize("file", [ARRAYS, STATE, MANIFEST])
 @pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink()])
-def test_a_damaged_one_gives_way_to_the_one_before_and_is_named(store, capsys, file, damage):
+def test_instead_of_a_damaged_checkpoint_an_earlier_one_is_used(store, capsys, file, damage):
     newest = save(store, 5, 10)
     damage(newest / file)
     found = store.newest()
     if file == MANIFEST and found.folder == newest:
-        # One bit of the manifest's layout, which nothing depends on.
+        # One bit of the manifest's whitespace, which does not matter.
         assert found.state == {"step": 10}
         return
     assert found.state == {"step": 5}
-    said = capsys.readouterr().err
-    assert said.startswith(f"{newest}: damaged, ")
-    assert said.endswith("; an earlier one is tried\n")
-    assert said.count("\n") == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"{newest}: damaged, ")
+    assert err.endswith("; trying an earlier one\n")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     "function",
     ["pathlib.Path.iterdir", "pathlib.Path.read_bytes", "pathlib.Path.open", "numpy.load"],
 )
-def test_a_disk_that_does_not_answer_says_nothing_against_a_checkpoint(
-    store, monkeypatch, function
-):
+def test_a_checkpoint_that_cannot_be_read_is_kept(store, monkeypatch, function):
     save(store, 5, 10)
     with monkeypatch.context() as patch:
         patch.setattr(function, refuse_reading)
@@ -137,18 +135,17 @@ def refuse_reading(*_, **__):
     raise OSError(errno.ESTALE, "Stale file handle")
 
 
-def test_one_of_another_format_is_refused_and_kept(store):
+def test_a_checkpoint_of_another_format_is_refused_and_kept(store):
     newest = save(store, 5, 10)
     manifest = json.loads((newest / MANIFEST).read_text())
-    (newest / MANIFEST).write_text(json.dumps(manifest | {"format": FORMAT + 1}))
-    with pytest.raises(
-        RequestError, match=rf"{newest}: .* of format {FORMAT + 1}, .* reads format {FORMAT}: go on"
-    ):
+    (newest / MANIFEST).write_text(json.dumps(manifest | {"format": CHECKPOINT_FORMAT + 1}))
+    formats = f"of format {CHECKPOINT_FORMAT + 1}, .* reads format {CHECKPOINT_FORMAT}"
+    with pytest.raises(RequestError, match=rf"{newest}: .* {formats}: resume with the version"):
         store.newest()
     assert names(store) == ["step-000000005", "step-000000010"]
 
 
-def test_a_manifest_cannot_lead_outside(store):
+def test_a_manifest_cannot_name_files_outside(store):
     forge(save(store, 5) / MANIFEST)
     assert store.newest() is None
 
@@ -157,7 +154,7 @@ def test_a_pickle_is_never_opened(store):
     folder = save(store, 5)
     with (folder / ARRAYS).open("wb") as file:
         np.savez(file, trap=np.array([object()], dtype=object))
-    # Sealed anew, as a stranger would.
+    # With a new checksum, as an attacker would write it.
     manifest = json.loads((folder / MANIFEST).read_text())
     content = (folder / ARRAYS).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -166,7 +163,7 @@ def test_a_pickle_is_never_opened(store):
     assert store.newest() is None
 
 
-def test_a_damaged_one_does_not_take_the_place_of_a_good_one(store):
+def test_a_damaged_checkpoint_does_not_count_among_those_to_keep(store):
     flip(save(store, 5, 10) / ARRAYS)
     assert store.newest().state == {"step": 5}
     save(store, 7)
@@ -174,7 +171,7 @@ def test_a_damaged_one_does_not_take_the_place_of_a_good_one(store):
     assert store.newest().state == {"step": 7}
 
 
-def test_a_damaged_one_behind_the_newest_does_not_either(store, capsys):
+def test_an_older_damaged_checkpoint_does_not_count_either(store, capsys):
     store.keep = 3
     first = save(store, 5)
     second = save(store, 10)
@@ -182,13 +179,13 @@ def test_a_damaged_one_behind_the_newest_does_not_either(store, capsys):
     flip(second / ARRAYS)
     assert store.newest().state == {"step": 15}
     assert capsys.readouterr().err == (
-        f"{second}: damaged, {ARRAYS} is not what was written; the newer one is taken\n"
+        f"{second}: damaged, {ARRAYS} does not match its checksum; using the newer one\n"
     )
     save(store, 20)
     assert names(store) == [first.name, "step-000000015", "step-000000020"]
 
 
-def test_a_damaged_one_is_not_removed_before_the_next_is_whole(store, monkeypatch):
+def test_a_damaged_checkpoint_is_kept_until_the_next_is_complete(store, monkeypatch):
     flip(save(store, 5, 10) / ARRAYS)
     store.newest()
     monkeypatch.setattr("os.fsync", refuse_disk)
@@ -202,7 +199,9 @@ def refuse_disk(*_):
 
 
 @pytest.mark.parametrize("calls_before", range(6))
-def test_a_disk_that_fills_up_at_any_flush_costs_nothing(store, monkeypatch, calls_before):
+def test_a_disk_that_fills_up_at_any_flush_leaves_the_earlier_checkpoint(
+    store, monkeypatch, calls_before
+):
     save(store, 5)
     real, calls = os.fsync, []
 
@@ -218,11 +217,11 @@ def test_a_disk_that_fills_up_at_any_flush_costs_nothing(store, monkeypatch, cal
         save(store, 10)
     monkeypatch.undo()
     assert not [name for name in names(store) if name.startswith(".")]
-    # The last flush comes after the move into place.
+    # The last flush comes after the rename.
     assert store.newest().state["step"] == (5 if calls_before < 4 else 10)
 
 
-def test_what_a_killed_save_left_is_not_taken_for_a_checkpoint_and_swept(store):
+def test_incomplete_checkpoints_of_killed_saves_are_removed(store):
     save(store, 5)
     (store.folder / ".step-000000010.123.partial").mkdir()
     (store.folder / ".step-000000010.123.partial" / ARRAYS).write_bytes(b"half")

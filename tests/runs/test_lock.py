@@ -1,4 +1,4 @@
-"""One run folder, one writer."""
+"""One writer per run folder."""
 
 import errno
 import json
@@ -26,9 +26,9 @@ with hold(Path(sys.argv[1])):
 @pytest.fixture
 def other(tmp_path):
     """A process that holds the lock of `tmp_path`."""
-    words = [sys.executable, "-c", HOLD, str(tmp_path)]
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     with process:
         assert process.stdout.readline() == "held\n"
         yield process
@@ -45,7 +45,7 @@ def no_flock(*_):
 
 
 @pytest.mark.parametrize("refuse", [lambda folder: hold(folder).__enter__(), refuse_if_held])
-def test_a_second_writer_is_refused_by_the_name_of_the_first(other, tmp_path, refuse):
+def test_a_second_writer_is_refused_and_the_first_is_named(other, tmp_path, refuse):
     with pytest.raises(ResourceError) as caught:
         refuse(tmp_path)
     assert f"{tmp_path} is in use by process {other.pid} on {os.uname().nodename}, started 20" in (
@@ -56,7 +56,7 @@ def test_a_second_writer_is_refused_by_the_name_of_the_first(other, tmp_path, re
 
 
 @pytest.mark.parametrize("flock", [True, False])
-def test_a_holder_that_was_killed_is_recognised(other, tmp_path, monkeypatch, capsys, flock):
+def test_a_killed_holder_is_recognised(other, tmp_path, monkeypatch, capsys, flock):
     other.send_signal(signal.SIGKILL)
     other.wait()
     assert (tmp_path / LOCK).exists()
@@ -69,7 +69,7 @@ def test_a_holder_that_was_killed_is_recognised(other, tmp_path, monkeypatch, ca
     assert not (tmp_path / LOCK).exists()
 
 
-def test_a_released_lock_leaves_nothing_and_can_be_taken_again(tmp_path, capsys):
+def test_a_released_lock_leaves_no_file_and_can_be_taken_again(tmp_path, capsys):
     for _ in range(2):
         with hold(tmp_path):
             assert (tmp_path / LOCK).exists()
@@ -77,7 +77,7 @@ def test_a_released_lock_leaves_nothing_and_can_be_taken_again(tmp_path, capsys)
     assert capsys.readouterr().out == ""
 
 
-def test_a_lock_is_released_by_an_error_too(tmp_path):
+def test_an_error_releases_the_lock_too(tmp_path):
     with pytest.raises(ZeroDivisionError), hold(tmp_path):
         raise ZeroDivisionError
     with hold(tmp_path):
@@ -89,20 +89,20 @@ def test_a_process_cannot_take_its_own_lock_twice(tmp_path):
         hold(tmp_path).__enter__()
 
 
-def test_without_flock_a_living_holder_is_refused_on_its_word(other, tmp_path, monkeypatch):
+def test_without_flock_a_running_holder_in_the_file_is_respected(other, tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_flock)
     with pytest.raises(ResourceError, match=f"in use by process {other.pid} on "):
         hold(tmp_path).__enter__()
 
 
-def test_without_flock_a_holder_elsewhere_counts_as_alive(tmp_path, monkeypatch):
+def test_without_flock_a_holder_on_another_machine_counts_as_alive(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_flock)
     write_holder(tmp_path, host="node17", pid=1)
-    with pytest.raises(ResourceError, match=r"process 1 on node17.*if it is gone, remove .*lock"):
+    with pytest.raises(ResourceError, match=r"process 1 on node17.*if it has ended, remove .*lock"):
         hold(tmp_path).__enter__()
 
 
-def test_with_flock_a_job_goes_on_on_another_machine_without_a_hand(tmp_path, capsys):
+def test_with_flock_a_job_resumes_on_another_machine_unattended(tmp_path, capsys):
     write_holder(tmp_path, host="node17", pid=1, started="2026-01-01 00:00:00")
     refuse_if_held(tmp_path)
     with hold(tmp_path):
@@ -112,7 +112,7 @@ def test_with_flock_a_job_goes_on_on_another_machine_without_a_hand(tmp_path, ca
     )
 
 
-def test_a_process_of_the_same_number_is_another_one(tmp_path, monkeypatch):
+def test_a_later_process_with_the_same_id_is_not_the_holder(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_flock)
     write_holder(tmp_path, birth="1")
     assert Holder.this_process().birth not in ("", "1")
@@ -121,7 +121,7 @@ def test_a_process_of_the_same_number_is_another_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1}', "\0" * 100])
-def test_a_lock_file_of_nonsense_is_no_holder(tmp_path, content):
+def test_an_invalid_lock_file_names_no_holder(tmp_path, content):
     (tmp_path / LOCK).write_text(content)
     refuse_if_held(tmp_path)
     with hold(tmp_path):

@@ -1,4 +1,4 @@
-"""The run folder: what is written before anything happens, and how runs are found again."""
+"""Run folders: what a new one contains, and how runs are found."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def test_a_new_run_has_a_complete_configuration(config, tmp_path):
     assert load_config(str(run.config)) == config
 
 
-def test_a_new_run_says_what_it_depends_on(config, tmp_path):
+def test_a_new_run_records_what_its_result_depends_on(config, tmp_path):
     facts = {"dataset_fingerprint": "f00", "labels_used": 3}
     run = create_run("pretrain", "contrastive", config, str(tmp_path / "run"), facts)
     environment = json.loads((run.folder / "environment.json").read_text())
@@ -52,14 +52,16 @@ def test_a_new_run_says_what_it_depends_on(config, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["contrastive", "some/where/contrastive.yaml"])
-def test_a_run_without_a_folder_is_named_for_stage_configuration_and_time(config, elsewhere, name):
+def test_a_run_without_a_folder_is_named_after_stage_configuration_and_time(
+    config, elsewhere, name
+):
     run = create_run("pretrain", name, config, None, {})
     assert re.fullmatch(r"runs/pretrain-contrastive-\d{8}-\d{6}", str(run.folder))
     assert (elsewhere / run.folder / "config.yaml").is_file()
 
 
 @pytest.mark.parametrize("make", ["a file in it", "a file"])
-def test_a_folder_in_use_is_refused_and_left_alone(config, tmp_path, make):
+def test_a_folder_in_use_is_refused_and_unchanged(config, tmp_path, make):
     folder = tmp_path / "run"
     if make == "a file":
         folder.write_text("mine")
@@ -87,7 +89,7 @@ def test_the_newest_run_is_the_one_with_the_newest_product(elsewhere):
     assert newest_run(MODEL).folder.name == "z"
 
 
-def test_the_run_of_a_folder_or_of_a_file_in_it(config, tmp_path):
+def test_a_run_is_found_by_its_folder_or_a_file_in_it(config, tmp_path):
     run = create_run("pretrain", "c", config, str(tmp_path / "run"), {})
     assert run_of(run.folder) == run
     assert run_of(run.encoder) == run
@@ -95,7 +97,7 @@ def test_the_run_of_a_folder_or_of_a_file_in_it(config, tmp_path):
     assert run_of(tmp_path / "stray.keras") is None
 
 
-def test_a_folder_without_a_configuration_is_no_run(tmp_path):
+def test_a_folder_without_a_configuration_is_not_a_run(tmp_path):
     with pytest.raises(RequestError, match=r"is no run folder: it has no config\.yaml"):
         Run(tmp_path).load_config()
 
@@ -118,7 +120,7 @@ def pretraining(config, tmp_path):
     return run
 
 
-def test_the_origin_of_an_encoder_is_its_digest_and_its_runs_settings(pretraining):
+def test_the_origin_of_an_encoder_has_its_digest_and_the_settings_of_its_run(pretraining):
     for path in (pretraining.folder, pretraining.encoder):
         origin = encoder_origin(str(path))
         settings = origin.pop("settings")
@@ -133,7 +135,7 @@ def test_the_origin_of_an_encoder_is_its_digest_and_its_runs_settings(pretrainin
         assert (settings["train.epochs"], settings["data"]) == (3, "f00")
 
 
-def test_the_origin_of_a_fine_tuned_encoder_is_what_it_began_with_and_a_mark(
+def test_the_origin_of_a_fine_tuned_encoder_contains_that_of_the_pretrained_one(
     pretraining, config, tmp_path
 ):
     tuned = finetuning(tmp_path / "tuned", str(pretraining.folder), config)
@@ -144,7 +146,7 @@ def test_the_origin_of_a_fine_tuned_encoder_is_what_it_began_with_and_a_mark(
     assert origin["before"] == encoder_origin(str(pretraining.folder))
 
 
-def test_a_network_trained_from_scratch_was_not_pretrained_by_any_method(config, tmp_path):
+def test_a_network_trained_from_scratch_has_no_pretraining_method(config, tmp_path):
     baseline = finetuning(tmp_path / "baseline", "none", config)
     for path in (baseline.folder, baseline.model):
         origin = encoder_origin(str(path))
@@ -154,7 +156,7 @@ def test_a_network_trained_from_scratch_was_not_pretrained_by_any_method(config,
     assert encoder_origin(str(baseline.folder))["sha256"] == digest(b"trained again")
 
 
-def test_the_origin_of_a_stray_file_is_its_digest_alone(tmp_path):
+def test_the_origin_of_a_file_without_a_run_is_its_digest(tmp_path):
     (tmp_path / "stray.keras").write_bytes(b"x")
     origin = encoder_origin(str(tmp_path / "stray.keras"))
     assert origin["method"] == "unknown"
@@ -162,11 +164,11 @@ def test_the_origin_of_a_stray_file_is_its_digest_alone(tmp_path):
     assert encoder_origin("none") == {"method": None}
 
 
-def test_a_folder_that_does_not_say_what_run_it_is_has_an_unknown_method(pretraining):
+def test_a_run_without_facts_has_an_unknown_method(pretraining):
     pretraining.environment.unlink()
     assert encoder_origin(str(pretraining.folder))["method"] == "unknown"
 
 
-def test_an_encoder_that_is_not_there_has_no_origin(tmp_path):
+def test_a_missing_encoder_has_no_origin(tmp_path):
     with pytest.raises(RequestError, match="no such file or run folder"):
         encoder_origin(str(tmp_path / "none.keras"))

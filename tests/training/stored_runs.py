@@ -1,9 +1,9 @@
-"""Small runs that were broken off by an earlier version of the package, kept in `stored_run/`.
+"""Small runs that were interrupted in an earlier version of the package, kept in `stored_run/`.
 
     python -m tests.training.stored_runs
 
-makes them anew, see the README there. Nothing in the images is the doing of a processor's own
-rounding, for a run goes on with the very images that it began with.
+recreates them, see the README there. The images are free of rounding errors, which depend on the
+processor: a run can only be resumed with exactly the images with which it started.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from deeplens_tf.training.checkpointer import Checkpointer
 from tests.conftest import CLASSES
 
 STORED = Path(__file__).parent / "stored_run"
-IMAGES, SIDE = 12, 8  # of each class, and pixels
+IMAGES, SIDE = 12, 8  # images per class, and pixels per side
 TINY = dict(patch_size=4, width=6, depth=1, heads=2, mlp_width=8)
 QUICK = (
     *("--data", "images", "--set", "data.image_size=8", "--set", "data.cache=cache"),
@@ -38,13 +38,13 @@ STAGES = {
     "pretrain": (pretrain.main, ("--config", "byol", *BYOL, *QUICK)),
     "finetune": (finetune.main, ("--head", "classification", "--encoder", "none", *QUICK)),
 }
-STOPPED_AT = {"pretrain": 4, "finetune": 2}  # of three steps an epoch
-OF_THE_MACHINE = ("command", "python", "platform", "processor", "cores", "devices", "git_revision")
+STOPPED_AT = {"pretrain": 4, "finetune": 2}  # steps; an epoch has three
+MACHINE_FACTS = ("command", "python", "platform", "processor", "cores", "devices", "git_revision")
 
 
-def run(stage, folder, *words, stop_at=None):
+def run(stage, folder, *argv, stop_at=None):
     """Run a stage in the current folder on a network of a few hundred weights."""
-    main, own = STAGES[stage]
+    main, options = STAGES[stage]
     real, steps = Checkpointer.on_train_batch_end, []
 
     def on_train_batch_end(self, batch, logs=None):
@@ -57,11 +57,11 @@ def run(stage, folder, *words, stop_at=None):
         patch.dict(VARIANTS, vit_nano=TINY),
         patch.object(Checkpointer, "on_train_batch_end", on_train_batch_end),
     ):
-        main([*own, "--run-dir", str(folder), *words])
+        main([*options, "--run-dir", str(folder), *argv])
 
 
 def write_images(folder):
-    """Write images of whole numbers, brighter where the class has it."""
+    """Write images of whole numbers with a bright square whose position depends on the class."""
     generator = np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
         (folder / name).mkdir(parents=True)
@@ -72,16 +72,16 @@ def write_images(folder):
 
 
 def store(stage):
-    """Keep of a stage's run what going on takes, and the history that it should then end in."""
-    run(stage, "whole")
+    """Store what is needed to resume a stage's run, and the history that it should end with."""
+    run(stage, "complete")
     with contextlib.suppress(Stopped):
-        run(stage, "broken", stop_at=STOPPED_AT[stage])
+        run(stage, "interrupted", stop_at=STOPPED_AT[stage])
     kept = STORED / stage
-    shutil.copytree("broken/checkpoints", kept / "checkpoints")
-    shutil.copy("broken/config.yaml", kept)
-    shutil.copy("whole/history.csv", kept / "expected.csv")
-    facts = Run(Path("broken")).facts()
-    facts = {name: fact for name, fact in facts.items() if name not in OF_THE_MACHINE}
+    shutil.copytree("interrupted/checkpoints", kept / "checkpoints")
+    shutil.copy("interrupted/config.yaml", kept)
+    shutil.copy("complete/history.csv", kept / "expected.csv")
+    facts = Run(Path("interrupted")).facts()
+    facts = {name: fact for name, fact in facts.items() if name not in MACHINE_FACTS}
     (kept / "environment.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

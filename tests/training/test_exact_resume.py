@@ -13,7 +13,9 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf.config import CheckpointConfig, load_config
-from deeplens_tf.data.batches import Share, labelled_batches, open_data
+from deeplens_tf.data.batches import build_augment, labelled_batches
+from deeplens_tf.data.image_data import Share
+from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import RequestError, Stopped
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import fitting
@@ -107,8 +109,8 @@ def build_course(config, data):
         return tf.one_hot(batch["label"], 3)
 
     def batches(start):
-        epochs = config.train.epochs
-        return labelled_batches(data, "train", target, BATCH, config.augment, epochs, start=start)
+        epochs, augment = config.train.epochs, build_augment(config.augment)
+        return labelled_batches(data, "train", target, BATCH, augment, epochs, start=start)
 
     return TrainingPlan(
         model, data, batches, labelled_batches(data, "validation", target, 6), STEPS
@@ -213,7 +215,7 @@ def test_a_damaged_newest_checkpoint_costs_only_time(config, data, tmp_path, uni
     newest = tmp_path / "run" / "checkpoints" / "step-000000004"
     (newest / "arrays.npz").write_bytes((newest / "arrays.npz").read_bytes()[:1000])
     found = train(tmp_path / "run", config, data)
-    assert f"{newest}: damaged, arrays.npz is not what was written" in capsys.readouterr().err
+    assert f"{newest}: damaged, arrays.npz does not match its checksum" in capsys.readouterr().err
     assert_same(found, uninterrupted)
 
 

@@ -15,7 +15,7 @@ def test_memory_that_does_not_suffice_is_a_refusal_of_the_surroundings():
     run = SimpleNamespace(tensorboard=Path("run/tensorboard"))
     too_small = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     with (
-        pytest.raises(ResourceError, match=r"memory of the device .* smaller train\.batch"),
+        pytest.raises(ResourceError, match=r"not have enough memory .* smaller train\.batch"),
         _outside_faults(SimpleNamespace(), run),
     ):
         raise too_small

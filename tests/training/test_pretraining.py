@@ -10,12 +10,13 @@ import pytest
 
 from deeplens_tf import load_encoder
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import open_data, pretraining_batches
+from deeplens_tf.data.batches import build_augment, pretraining_batches
+from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.distribution.strategy import ALONE
 from deeplens_tf.errors import RequestError
+from deeplens_tf.evaluation import probe_report
 from deeplens_tf.models.vit import VARIANTS
-from deeplens_tf.probes import frozen_features as probing
-from deeplens_tf.probes.frozen_features import untrained
+from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import pretraining
 from deeplens_tf.training.fitting import start
@@ -68,7 +69,10 @@ def test_two_epochs_leave_an_encoder_that_loads(method, configured, tmp_path):
 
 def test_inpainting_refuses_a_network_without_patches(configured, tmp_path):
     config = configured("inpainting", "encoder.name=resnet50", "data.image_size=32")
-    with pytest.raises(RequestError, match="drops patches, and resnet50 has none: set encoder"):
+    with pytest.raises(
+        RequestError,
+        match=r"encoder\.name must be a VisionTransformer, .* Received: encoder\.name=resnet50",
+    ):
         pretrain(config, "inpainting", str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -106,9 +110,9 @@ def test_probes_stand_beside_the_control_and_change_nothing_else(configured, tmp
     assert history[columns].notna().all(axis=None)
 
     # As the command line has it, on the validation split; the last epoch's encoder is the run's.
-    monkeypatch.setattr(probing, "split_to_score", lambda data: "validation")
+    monkeypatch.setattr(probe_report, "split_to_score", lambda data: "validation")
     for kind, name in (("linear", "logistic"), ("knn", "knn")):
-        metrics = probing.evaluate_probe(run, config, "classification", kind)[1]
+        metrics = probe_report.evaluate_probe(run, config, "classification", kind)[1]
         column = f"val_{name}_macro_auc"
         assert history[column].iloc[-1] == pytest.approx(metrics["macro_auc"], abs=1e-6)
         control = pytest.approx(metrics["control"]["macro_auc"], abs=1e-6)
@@ -128,7 +132,7 @@ def test_the_control_is_the_network_that_the_run_began_with(configured, method):
     data = open_data(config)
     begun = pretraining._compiled_model(config, data, 3, ALONE).encoder
     for ours, theirs in zip(
-        untrained(config, data).get_weights(), begun.get_weights(), strict=True
+        untrained_encoder(config, data).get_weights(), begun.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -144,7 +148,8 @@ def test_without_labels_nothing_is_probed_and_that_is_said(configured, blobs_fol
 
 def orders(data, config, batch_size, epochs, seed=0):
     keras.utils.set_random_seed(seed)  # global state must not matter
-    batches = pretraining_batches(data, "train", config.augment, batch_size, epochs, patches=16)
+    augment = build_augment(config.augment)
+    batches = pretraining_batches(data, "train", augment, batch_size, epochs, patches=16)
     return list(batches.as_numpy_iterator())
 
 

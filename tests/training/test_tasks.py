@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import open_data
+from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.training.tasks import build_task
 
@@ -40,7 +40,7 @@ def test_regression_takes_the_images_with_a_mass(lenses, capsys):
     index = data.index("train")
     assert (index["label"][keep] == data.classes.index("axion")).all()
     assert keep.sum() == 8
-    assert "8 training images carry a mass; skipped: 8 of no_sub" in capsys.readouterr().out
+    assert "8 training images have a mass; skipped: 8 of no_sub" in capsys.readouterr().out
 
 
 def test_targets_and_standardisation_are_of_the_training_masses(lenses):
@@ -70,7 +70,9 @@ def test_masses_that_are_all_the_same_are_refused(lenses, standardise):
     (lenses / "axion" / "masses.csv").write_text("\n".join(["file,mass_ev", *rows]) + "\n")
     words = ["finetune.head=regression", f"finetune.standardise={standardise}"]
     config, data = opened(lenses, *words)
-    with pytest.raises(DataError, match="all 8 training images with a mass carry the same, 3e-23"):
+    with pytest.raises(
+        DataError, match="all 8 training images with a mass have the same mass, 3e-23"
+    ):
         build_task(config.finetune, data)
 
 

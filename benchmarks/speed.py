@@ -1,11 +1,11 @@
-"""How fast the parts of a pretraining are on this machine, one after the other.
+"""The speed of each part of a pretraining on this machine, measured one after the other.
 
     python benchmarks/speed.py --threads 2
 
-Simulates lenses of Model II by the command that users run, its start included, draws views of
-images by tf.data, and takes contrastive steps with `vit_nano`, as a TensorFlow graph and compiled
-by XLA. TensorFlow and tf.data get `--threads` threads each, so that a figure says what it was
-measured with; compare figures of one run alone.
+Simulates lenses of Model II with the users' command, including its start-up time, draws views of
+images with tf.data, and takes contrastive steps with `vit_nano`, as a TensorFlow graph and compiled
+by XLA. TensorFlow and tf.data use `--threads` threads each, so that the conditions are known.
+Compare only figures of the same run.
 """
 
 import argparse
@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from deeplens_tf.startup import import_tensorflow
 
@@ -28,33 +30,33 @@ def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="of TensorFlow and of tf.data")
-    parser.add_argument("--images", type=int, default=1000, help="simulated, of each class")
-    parser.add_argument("--steps", type=int, default=30, help="to take the median of")
-    options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} threads\n")
-    print("| part | images/s | beside |\n|---|---|---|")
-    _simulations(options.images, options.threads)
+    parser.add_argument("--images", type=int, default=1000, help="simulated images per class")
+    parser.add_argument("--steps", type=int, default=30, help="steps to take the median of")
+    arguments = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads\n")
+    print("| part | images/s | note |\n|---|---|---|")
+    _simulations(arguments.images, arguments.threads)
     import_tensorflow()
-    _set_threads(options.threads)
-    _views(options.threads)
-    _steps(options.steps)
+    _set_threads(arguments.threads)
+    _views(arguments.threads)
+    _steps(arguments.steps)
 
 
-def _row(part: str, rate: float, beside: str = "") -> None:
-    print(f"| {part} | {rate:.0f} | {beside} |", flush=True)
+def _row(part: str, rate: float, note: str = "") -> None:
+    print(f"| {part} | {rate:.0f} | {note} |", flush=True)
 
 
 def _simulations(images: int, jobs: int) -> None:
     for classes in (*((name,) for name in CLASSES), CLASSES):
-        taken = _seconds(lambda classes=classes: _simulate(images, jobs, classes))
+        taken = _seconds(partial(_simulate, images, jobs, classes))
         _row(f"simulate {', '.join(classes)}", images * len(classes) / taken, f"{jobs} processes")
 
 
 def _simulate(images: int, jobs: int, classes: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        words = ["--preset", "model_ii", "--count", str(images), "--jobs", str(jobs)]
-        words += ["--out", f"{folder}/lenses", "--classes", ",".join(classes)]
-        command = [sys.executable, "-m", "deeplens_tf.simulate", *words]
+        options = ["--preset", "model_ii", "--count", str(images), "--jobs", str(jobs)]
+        options += ["--out", f"{folder}/lenses", "--classes", ",".join(classes)]
+        command = [sys.executable, "-m", "deeplens_tf.simulate", *options]
         subprocess.run(command, check=True, capture_output=True)
 
 
@@ -68,27 +70,28 @@ def _set_threads(threads: int) -> None:
 def _views(threads: int) -> None:
     import tensorflow as tf
 
-    from deeplens_tf.augment import two_views
+    from deeplens_tf.augment import Augment
     from deeplens_tf.config import load_config
 
     for config in ("contrastive", "original_contrastive_noise"):
-        augment = load_config(config).augment
+        names = load_config(config).augment.views
+        augment = Augment(names)
         images = tf.random.stateless_uniform((BATCH, SIDE, SIDE, 1), (0, 0))
         batches = tf.data.Dataset.range(40).map(
-            lambda i, augment=augment, images=images: two_views(
-                images, i * BATCH + tf.range(BATCH, dtype=tf.int64), 0, 0, augment
+            lambda i, augment=augment, images=images: augment.two_views(
+                images, i * BATCH + tf.range(BATCH, dtype=tf.int64), seed=0, epoch=0
             ),
             num_parallel_calls=threads,
         )
-        taken = _seconds(lambda batches=batches: [None for _ in batches])
-        _row(f"two views each by {', '.join(augment.views)}", 40 * BATCH / taken)
+        taken = _seconds(partial(deque, batches, maxlen=0))
+        _row(f"two views per image by {', '.join(names)}", 40 * BATCH / taken)
 
 
 def _steps(steps: int) -> None:
     taken = {compiled: _median_step(compiled, steps) for compiled in (False, True)}
     for compiled, name in ((False, "graph"), (True, "XLA")):
-        beside = f"{taken[False] / taken[compiled]:.2f} of the graph's"
-        _row(f"contrastive step, vit_nano, {name} (pairs)", BATCH / taken[compiled], beside)
+        note = f"{taken[False] / taken[compiled]:.2f} times the graph's speed"
+        _row(f"contrastive step, vit_nano, {name} (pairs)", BATCH / taken[compiled], note)
 
 
 def _median_step(compiled: bool, steps: int) -> float:

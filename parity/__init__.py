@@ -1,5 +1,5 @@
-"""The original's pieces on the original's own stack: Keras 2 and TensorFlow Addons.
+"""The components of the original on its own stack: Keras 2 and TensorFlow Addons.
 
-`make parity` runs this in an environment of its own, where `deeplens_tf` cannot be imported.
-Nothing here shares code with the package: each piece is written afresh from its description.
+`make parity` runs this in a separate environment, where `deeplens_tf` cannot be imported. Nothing
+here shares code with the package: each component is written independently from its description.
 """

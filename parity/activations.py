@@ -1,4 +1,4 @@
-"""GELU as the original takes it from TensorFlow Addons."""
+"""GELU from TensorFlow Addons, as the original uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def gelu_cases(generator: np.random.Generator) -> Arrays:
     """Return inputs of several shapes, their exact GELU and its gradient."""
     arrays: Arrays = {}
     for i, shape in enumerate(SHAPES):
-        # Three standard deviations reach where GELU is neither 0 nor the identity.
+        # A standard deviation of 3 covers the range in which GELU is neither 0 nor the identity.
         inputs = tf.constant(generator.normal(0, 3, shape), tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(inputs)

@@ -1,4 +1,4 @@
-"""Accuracy, and the area under the ROC curve as the original's metric and scikit-learn have it."""
+"""Accuracy, and the area under the ROC curve by the original's metric and by scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from sklearn.metrics import roc_auc_score
 from parity.exchange import Arrays
 
 IMAGES, CLASSES = 15_000, 3  # the original's test set
-SIGNAL = np.diag([1.5, 0.5, 2.5])  # classes that are not equally hard to tell
+SIGNAL = np.diag([1.5, 0.5, 2.5])  # classes that are not equally hard to separate
 SHARPNESS = (0.5, 2.0, 8.0, 40.0)
-"""How far from one half the probabilities go: at 40 most are 0 or 1 to three digits."""
+"""Scale of the logits: at 40 most probabilities are 0 or 1 to three digits."""
 
 
 def area_cases(generator: np.random.Generator) -> Arrays:
-    """Return labels and probabilities from hesitant to certain, areas and accuracy."""
+    """Return labels, probabilities from hesitant to certain, areas and accuracies."""
     arrays: Arrays = {}
     for i, sharpness in enumerate(SHARPNESS):
         labels = generator.integers(0, CLASSES, IMAGES)
@@ -34,13 +34,13 @@ def area_cases(generator: np.random.Generator) -> Arrays:
     return arrays
 
 
-def _area(one_hot: np.ndarray, probabilities: np.ndarray, **options: object) -> float:
+def _area(one_hot: np.ndarray, probabilities: np.ndarray, **options: object) -> np.ndarray:
     metric = tf.keras.metrics.AUC(**options)
     metric.update_state(one_hot, probabilities)
-    return float(metric.result())
+    return np.asarray(float(metric.result()))
 
 
-def _accuracy(one_hot: np.ndarray, probabilities: np.ndarray) -> float:
+def _accuracy(one_hot: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     metric = tf.keras.metrics.CategoricalAccuracy()
     metric.update_state(one_hot, probabilities)
-    return float(metric.result())
+    return np.asarray(float(metric.result()))

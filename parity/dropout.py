@@ -1,4 +1,4 @@
-"""What dropout does to a transformer block: how far its outputs spread over many draws."""
+"""The effect of dropout in a transformer block: the spread of its outputs over many draws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWS, AT_ONCE = 6_000, 2_000
 
 
 def dropout_cases(generator: np.random.Generator) -> Arrays:
-    """Return a block's weights, its input and the standard deviation of each of its outputs."""
+    """Return a block's weights, its input and the standard deviation of each output."""
     tokens = generator.normal(size=(TOKENS, WIDTH)).astype(np.float32)
     block = Block(RATE, name="block")
     repeated = tf.repeat(tokens[None], AT_ONCE, axis=0)

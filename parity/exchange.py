@@ -1,20 +1,21 @@
-"""Arrays that travel between the two environments, as `.npz` files without pickles."""
+"""Arrays exchanged between the two environments, as `.npz` files without pickles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
-Value = TypeVar("Value")  # an array, or a variable that holds one
+Value = TypeVar("Value")  # an array, or a variable
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays to one file."""
-    np.savez(path, **{name: np.asarray(array) for name, array in arrays.items()})
+    plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez(path, **plain)
 
 
 def read(path: Path) -> Arrays:
@@ -24,12 +25,12 @@ def read(path: Path) -> Arrays:
 
 
 def below(arrays: Mapping[str, np.ndarray], folder: str) -> Arrays:
-    """Return the arrays named `folder/...`, without that beginning."""
+    """Return the arrays named `folder/...`, without that prefix."""
     start = f"{folder}/"
-    # By name, so that of an open file only these arrays are read.
+    # By name, so that only these arrays of an open file are read.
     return {name[len(start) :]: arrays[name] for name in arrays if name.startswith(start)}
 
 
 def named(folder: str, values: Mapping[str, Value]) -> dict[str, Value]:
-    """Put `folder/` before every name: the inverse of `below`."""
+    """Prefix every name with `folder/`: the inverse of `below`."""
     return {f"{folder}/{name}": value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""What fine-tuning puts on the features: class probabilities, or a mass."""
+"""The heads that fine-tuning adds to the features: class probabilities, or a mass."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from parity.exchange import Arrays
 
-CASES = ((4, 8, 1.0), (64, 256, 1.0), (16, 128, 30.0))  # batch, features, their spread
+CASES = ((4, 8, 1.0), (64, 256, 1.0), (16, 128, 30.0))  # batch, features, their standard deviation
 CLASSES = 3
 
 
 def head_cases(generator: np.random.Generator) -> Arrays:
     """Return features, labels and masses with both heads' outputs, losses and gradients.
 
-    The spread of 30 makes probabilities that are 0 and 1 in float32.
+    The standard deviation of 30 gives probabilities that are 0 and 1 in float32.
     """
     arrays: Arrays = {}
     for i, (batch, width, spread) in enumerate(CASES):

@@ -1,4 +1,4 @@
-"""The two self-supervised losses as the article states them, in Keras 2's functions."""
+"""The two self-supervised losses of the article, in functions of Keras 2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 from parity.exchange import Arrays
 
 CASES = ((2, 8, 0.1), (8, 32, 0.1), (33, 7, 0.5), (256, 256, 0.1))  # batch, dim, temperature
-VIEWS = ((8, 4, 0.5), (33, 7, 1.0), (256, 32, 3.0))  # batch, dim, how far the views are apart
+VIEWS = ((8, 4, 0.5), (33, 7, 1.0), (256, 32, 3.0))  # batch, dim, distance of the views
 
 
 def similarities(
@@ -32,7 +32,7 @@ def info_nce(
 
 
 def partners_found(projections_1: tf.Tensor, projections_2: tf.Tensor) -> float:
-    """Return the contrastive accuracy: the share of partners found, in both directions."""
+    """Return the contrastive accuracy: the fraction of partners found, in both directions."""
     logits = similarities(projections_1, projections_2)
     metric = tf.keras.metrics.SparseCategoricalAccuracy()
     for direction in (logits, tf.transpose(logits)):
@@ -48,7 +48,7 @@ def byol(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def loss_cases(generator: np.random.Generator) -> Arrays:
-    """Return random projections, both losses on them and the losses' gradients."""
+    """Return random projections with both losses and their gradients."""
     arrays: Arrays = {}
     for i, (batch, dim, temperature) in enumerate(CASES):
         pair = [tf.constant(generator.normal(size=(batch, dim)), tf.float32) for _ in range(2)]
@@ -59,7 +59,7 @@ def loss_cases(generator: np.random.Generator) -> Arrays:
         arrays |= {
             f"{i}/first": pair[0],
             f"{i}/second": pair[1],
-            f"{i}/temperature": temperature,
+            f"{i}/temperature": np.asarray(temperature),
             f"{i}/info_nce": contrastive,
             f"{i}/info_nce_gradient": tf.stack(tape.gradient(mean, pair)),
             f"{i}/byol": bootstrap,
@@ -69,11 +69,11 @@ def loss_cases(generator: np.random.Generator) -> Arrays:
 
 
 def accuracy_cases(generator: np.random.Generator) -> Arrays:
-    """Return pairs of projections from alike to hardly so, and the share of partners found."""
+    """Return pairs of projections, similar to unrelated, and the fraction of partners found."""
     arrays: Arrays = {}
     for i, (batch, dim, apart) in enumerate(VIEWS):
         first = generator.normal(size=(batch, dim)).astype(np.float32)
         second = first + apart * generator.normal(size=(batch, dim)).astype(np.float32)
-        accuracy = partners_found(tf.constant(first), tf.constant(second))
+        accuracy = np.asarray(partners_found(tf.constant(first), tf.constant(second)))
         arrays |= {f"{i}/first": first, f"{i}/second": second, f"{i}/accuracy": accuracy}
     return arrays

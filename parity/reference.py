@@ -1,8 +1,8 @@
-"""`python -m parity.reference FOLDER`: what the original's stack makes of the given arrays.
+"""`python -m parity.reference FOLDER`: outputs of the original's stack for the given arrays.
 
 Reads FOLDER/given/*.npz, which `tests.parity.given` wrote in the package's own environment, and
-writes FOLDER/reference/*.npz. What rounding dominates is computed twice, in float32 and in
-float64: the second tells how far the first is from the truth.
+writes FOLDER/reference/*.npz. Results that rounding dominates are computed twice, in float32 and
+in float64: the float64 result shows how large the rounding error of the float32 result is.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def main(folder: Path) -> None:
 
 def _both_precisions(name: str, model: Model, given: Given, out: Path) -> None:
     for precision in ("float32", "float64"):
-        begun = time.monotonic()
+        started = time.monotonic()
         tf.keras.backend.clear_session()
         tf.keras.backend.set_floatx(precision)
         write(out / f"{name}_{precision}.npz", model(given, out))
         tf.keras.backend.set_floatx("float32")
-        print(f"{name}, {precision}: {time.monotonic() - begun:.0f} s", flush=True)
+        print(f"{name}, {precision}: {time.monotonic() - started:.0f} s", flush=True)
 
 
 def _vit(given: Given, out: Path) -> Arrays:
@@ -80,7 +80,7 @@ def _vit(given: Given, out: Path) -> Arrays:
     return arrays | _of_encoder(encoder, _vit_encoder, given, out / "vit.h5")
 
 
-def _vit_encoder(shape: tuple[int, ...]) -> Encoder:
+def _vit_encoder(shape: tuple[int, int, int]) -> Encoder:
     encoder = vision_transformer.vision_transformer(shape, dropout=0.0)
     return encoder, vision_transformer.variables(encoder)
 
@@ -106,7 +106,7 @@ def _regression(given: Given, out: Path) -> Arrays:
     return arrays | _of_encoder(encoder, build, given, out / "regression.h5")
 
 
-def _resnet_encoder(shape: tuple[int, ...], width: int, plain: bool = False) -> Encoder:
+def _resnet_encoder(shape: tuple[int, int, int], width: int, plain: bool = False) -> Encoder:
     encoder = resnet.resnet50(shape, width, dropout=False, plain=plain)
     return encoder, resnet.variables(encoder)
 
@@ -114,9 +114,10 @@ def _resnet_encoder(shape: tuple[int, ...], width: int, plain: bool = False) -> 
 def _of_encoder(
     encoder: tf.keras.Model, build: Callable[..., Encoder], given: Given, path: Path
 ) -> Arrays:
-    """In float32, save the weights and return the features of what was saved, and of oblong images.
+    """In float32, save the weights and return features: of the saved encoder, of oblong images.
 
-    After the step's forward passes: the file's moving statistics are those of `moved`.
+    This follows the step's forward passes, so the moving statistics in the file are those of
+    `moved`.
     """
     if tf.keras.backend.floatx() != "float32":
         return {}

@@ -13,7 +13,7 @@ def resnet50(
 ) -> tf.keras.Sequential:
     """Return the encoder: (batch, height, width, bands) -> (batch, `width`).
 
-    `plain` is that of the regression: one Dense on the pooled numbers.
+    `plain` is the encoder of the regression: one Dense layer on the pooled features.
     """
     backbone = tf.keras.applications.ResNet50(
         include_top=False, weights=None, input_shape=image_shape
@@ -31,8 +31,8 @@ def resnet50(
 
 
 def variables(encoder: tf.keras.Sequential) -> Variables:
-    """Return the encoder's variables by the names that the given weights have."""
-    found = {}
+    """Return the encoder's variables under the names of the given weights."""
+    found: Variables = {}
     for layer in encoder.layers[0].layers:
         found |= of_layer(layer.name, layer)
     weighted = [layer for layer in encoder.layers[1:] if layer.weights]

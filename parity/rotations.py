@@ -1,4 +1,4 @@
-"""Rotation by given angles: TensorFlow Addons' and that of Keras 2's RandomRotation."""
+"""Rotation by given angles, by TensorFlow Addons and by RandomRotation of Keras 2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ANGLES_DEG = (-180.0, -135.0, -90.0, -31.4, 0.0, 0.5, 45.0, 90.0, 123.4, 180.0)
 
 
 def rotation_cases(generator: np.random.Generator) -> Arrays:
-    """Return images of several shapes, turned by both, and the gradient through Addons'."""
+    """Return images of several shapes, rotated by both, and the gradient through Addons."""
     angles = np.deg2rad(ANGLES_DEG)
     arrays: Arrays = {"angles": angles.astype(np.float32)}
     for i, shape in enumerate(SHAPES):
@@ -33,15 +33,15 @@ def rotation_cases(generator: np.random.Generator) -> Arrays:
 
 
 def by_addons(images: tf.Tensor, angles_rad: np.ndarray) -> tf.Tensor:
-    """Rotate by TensorFlow Addons: bilinear, reflected at the border."""
+    """Rotate with TensorFlow Addons: bilinear, reflected at the border."""
     return tfa.image.rotate(images, angles_rad, interpolation="bilinear", fill_mode="reflect")
 
 
 def by_keras(images: tf.Tensor, angles_rad: np.ndarray) -> tf.Tensor:
-    """Rotate each image by a RandomRotation that has one angle to draw from."""
+    """Rotate each image with a RandomRotation whose range is a single angle."""
     turned = []
     for i, angle in enumerate(angles_rad):
-        share = float(angle / (2 * np.pi))  # the layer counts in full turns
-        layer = tf.keras.layers.RandomRotation((share, share), "reflect", "bilinear")
+        turns = float(angle / (2 * np.pi))  # the layer's unit is full turns
+        layer = tf.keras.layers.RandomRotation((turns, turns), "reflect", "bilinear")
         turned.append(layer(images[i : i + 1], training=True))
     return tf.concat(turned, axis=0)

@@ -1,4 +1,4 @@
-"""Adam's step from given gradients, and the target's update that follows it in BYOL."""
+"""Adam's step from given gradients, and the target update that follows it in BYOL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = 3
 
 
 def byol_steps(given: Mapping[str, np.ndarray]) -> Arrays:
-    """Take three steps of the original's Adam, the target following after each."""
+    """Take three steps of the original's Adam, each followed by the update of the target."""
     online = {name: tf.Variable(value) for name, value in below(given, "online").items()}
     target = {name: tf.Variable(value) for name, value in below(given, "target").items()}
     adam = tf.keras.optimizers.legacy.Adam(learning_rate=RATE)

@@ -1,4 +1,4 @@
-"""Features, loss and gradients of whole models, from given weights and a given batch."""
+"""Features, loss and gradients of complete models, from given weights and a given batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from tensorflow.keras import layers
 
 from parity.exchange import Arrays, below, named
 from parity.losses import byol, info_nce, partners_found
-from parity.variables import Variables, gradients, moving_statistics, of_layer, place, spreads
+from parity.variables import (
+    Variables,
+    assign,
+    gradients,
+    moving_statistics,
+    of_layer,
+    root_mean_squares,
+)
 
 Given = Mapping[str, np.ndarray]
 
@@ -31,8 +38,7 @@ def projection_head(features: int, width: int) -> tf.keras.Sequential:
 def batch_norm_head(inputs: int) -> tf.keras.Sequential:
     """Return BYOL's projector or predictor: Dense(64), BatchNorm, relu, Dense(32).
 
-    The first layer's bias, which the BatchNorm behind it takes away again, is left out of
-    `variables`: it stays zero.
+    `head_variables` leaves out the first layer's bias, which the BatchNorm cancels: it stays zero.
     """
     return tf.keras.Sequential(
         [
@@ -46,7 +52,7 @@ def batch_norm_head(inputs: int) -> tf.keras.Sequential:
 
 
 def head_variables(head: tf.keras.Sequential) -> Variables:
-    """Return a head's variables by name, without a bias ahead of a BatchNorm."""
+    """Return a head's variables by name, without a bias followed by a BatchNorm."""
     found: Variables = {}
     for layer in head.layers:
         found |= of_layer(layer.name, layer)
@@ -59,8 +65,8 @@ def contrastive(encoder: tf.keras.Model, of_encoder: Variables, given: Given) ->
     views = _views(given, encoder)
     projector = projection_head(encoder.output_shape[-1], 256)
     variables = named("encoder", of_encoder) | named("projector", head_variables(projector))
-    initial = spreads(variables)
-    place(variables, _weights(given, ("encoder", "projector")))
+    initial = root_mean_squares(variables)
+    assign(variables, _weights(given, ("encoder", "projector")))
     features = encoder(views[0], training=False)
     with tf.GradientTape() as tape:
         pair = [projector(encoder(view, training=True), training=True) for view in views]
@@ -79,7 +85,7 @@ def contrastive(encoder: tf.keras.Model, of_encoder: Variables, given: Given) ->
 
 
 def _probe_step(encoder: tf.keras.Model, images: tf.Tensor, given: Given) -> Arrays:
-    """Train a linear probe for one step of Adam on the features of un-augmented images."""
+    """Take one Adam step of a linear probe on the features of images without augmentation."""
     features = encoder(images, training=False)
     probe = layers.Dense(3)
     probe.build(features.shape)
@@ -118,20 +124,20 @@ def bootstrap(
         variables |= named(name, head_variables(heads[name]))
     slow = named("target_encoder", of_encoders[1])
     slow |= named("target_projector", head_variables(heads["target_projector"]))
-    initial = spreads(variables)
-    place(variables, _weights(given, ("encoder", "projector", "predictor")))
-    place(slow, _weights(given, ("target_encoder", "target_projector")))
+    initial = root_mean_squares(variables)
+    assign(variables, _weights(given, ("encoder", "projector", "predictor")))
+    assign(slow, _weights(given, ("target_encoder", "target_projector")))
     features = online(views[0], training=False)
-    goals = [heads["target_projector"](target(v, training=True), training=True) for v in views]
+    targets = [heads["target_projector"](target(v, training=True), training=True) for v in views]
     with tf.GradientTape() as tape:
-        seen = [heads["projector"](online(v, training=True), training=True) for v in views]
-        guesses = [heads["predictor"](part, training=True) for part in seen]
-        crossed = tf.concat([goals[1], goals[0]], axis=0)
-        loss = byol(tf.concat(guesses, axis=0), crossed)
-    pairs = zip(tf.concat(guesses, axis=0), crossed)  # noqa: B905, Python 3.9 lacks `strict`
+        projected = [heads["projector"](online(v, training=True), training=True) for v in views]
+        predictions = [heads["predictor"](part, training=True) for part in projected]
+        crossed = tf.concat([targets[1], targets[0]], axis=0)
+        loss = byol(tf.concat(predictions, axis=0), crossed)
+    pairs = zip(tf.concat(predictions, axis=0), crossed)  # noqa: B905, Python 3.9 lacks `strict`
     return {
         "features": features.numpy(),
-        "loss/each": [byol(guess[None], goal[None]).numpy() for guess, goal in pairs],
+        "loss/each": [byol(one[None], other[None]).numpy() for one, other in pairs],
         "loss/mean": loss.numpy(),
         **named("initial", initial),
         **named("gradient", gradients(tape, loss, variables)),
@@ -145,8 +151,8 @@ def regression(encoder: tf.keras.Model, of_encoder: Variables, given: Given) -> 
     head = layers.Dense(1)
     head.build((None, encoder.output_shape[-1]))
     variables = named("encoder", of_encoder) | of_layer("head/dense", head)
-    initial = spreads(variables)
-    place(variables, _weights(given, ("encoder", "head")))
+    initial = root_mean_squares(variables)
+    assign(variables, _weights(given, ("encoder", "head")))
     features = encoder(images, training=False)
     with tf.GradientTape() as tape:
         losses = tf.keras.losses.mean_squared_error(
@@ -164,9 +170,9 @@ def regression(encoder: tf.keras.Model, of_encoder: Variables, given: Given) -> 
 
 
 def oblong_features(encoder: tf.keras.Model, of_encoder: Variables, given: Given) -> np.ndarray:
-    """Return an encoder's features of images, and of a batch, of another size."""
-    other = below(given, "oblong/weights")  # what depends on the image's size: positions
-    place(of_encoder, below(given, "weights/encoder") | other)
+    """Return an encoder's features of a batch of another size with images of another size."""
+    other = below(given, "oblong/weights")  # weights that depend on the image size: positions
+    assign(of_encoder, below(given, "weights/encoder") | other)
     images = tf.cast(given["oblong/images"], encoder.compute_dtype)
     return encoder(images, training=False).numpy()
 

@@ -1,4 +1,4 @@
-"""A Keras 2 network's variables by the names that the given weights have."""
+"""The variables of a Keras 2 network under the names of the given weights."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Variables = dict[str, tf.Variable]
 
 
 def of_layer(name: str, layer: tf.keras.layers.Layer) -> Variables:
-    """Return a layer's variables under `name`: name/kernel, name/bias ..."""
+    """Return a layer's variables under `name`: name/kernel, name/bias and so on."""
     return {
         f"{name}/{variable.name.split('/')[-1].split(':')[0]}": variable
         for variable in layer.weights
     }
 
 
-def place(variables: Variables, given: Mapping[str, np.ndarray]) -> None:
-    """Give each variable its value; both sides must have the same names.
+def assign(variables: Variables, given: Mapping[str, np.ndarray]) -> None:
+    """Assign each variable its value; both sides must have the same names.
 
-    Attention's kernels come split by heads, (width, heads, width of a head), and go into
-    Dense layers, (width, width): the order of their numbers is the same.
+    Attention kernels are given per head, (width, heads, width of a head), and assigned to Dense
+    layers, (width, width): the order of their values is the same.
 
     Raises:
-        ValueError: names on one side only.
+        ValueError: a name is missing on one side.
     """
     if set(variables) != set(given):
         raise ValueError(f"names differ: {sorted(set(variables) ^ set(given))}")
@@ -35,13 +35,13 @@ def place(variables: Variables, given: Mapping[str, np.ndarray]) -> None:
         variable.assign(given[name].reshape(variable.shape))
 
 
-def spreads(variables: Variables) -> Arrays:
-    """Return the root mean square of each variable: of fresh ones, how they are drawn."""
+def root_mean_squares(variables: Variables) -> Arrays:
+    """Return the root mean square of each variable; for initial weights, that of their draws."""
     return {name: np.sqrt(np.mean(value.numpy() ** 2)) for name, value in variables.items()}
 
 
 def moving_statistics(variables: Variables) -> Arrays:
-    """Return what the BatchNorms among the layers have seen so far."""
+    """Return the moving statistics of the BatchNorms among the layers."""
     return {name: value.numpy() for name, value in variables.items() if "/moving_" in name}
 
 

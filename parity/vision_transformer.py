@@ -1,4 +1,4 @@
-"""The original's ViT-B/32 in Keras 2, with the layer names that its files carry."""
+"""The original's ViT-B/32 in Keras 2, with the layer names of its files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from parity.variables import Variables, of_layer
 
 PATCH, WIDTH, DEPTH, HEADS, MLP_WIDTH = 32, 768, 12, 12, 3072
 EPSILON = 1e-6
-SPREAD = 0.06  # of the positions at the start
+SPREAD = 0.06  # standard deviation of the initial positions
 
 
 class ClassToken(layers.Layer):
-    """Puts one learned token before the patches'."""
+    """Prepends one learned token to those of the patches."""
 
     def build(self, shape: tf.TensorShape) -> None:
         """Allocate the token."""
@@ -41,10 +41,10 @@ class Positions(layers.Layer):
 
 
 class Attention(layers.Layer):
-    """Attention of all heads at once, from four Dense layers."""
+    """Attention of all heads together, from four Dense layers."""
 
     def build(self, shape: tf.TensorShape) -> None:
-        """Make the layers: their names are parts of the file's."""
+        """Create the layers; their names are parts of the names in the file."""
         for name in ("query", "key", "value", "out"):
             setattr(self, name, layers.Dense(shape[-1], name=name))
 
@@ -72,7 +72,7 @@ class Block(layers.Layer):
         self.rate = dropout
 
     def build(self, shape: tf.TensorShape) -> None:
-        """Make the layers here, as the original does: it decides the names in the file."""
+        """Create the layers here, as the original does, which determines the names in the file."""
         self.attention = Attention(name="MultiHeadDotProductAttention_1")
         self.mlp = tf.keras.Sequential(
             [
@@ -128,7 +128,7 @@ def _top(dropout: float) -> tf.keras.Sequential:
 
 
 def variables(encoder: tf.keras.Model) -> Variables:
-    """Return the encoder's variables by the names that the given weights have."""
+    """Return the encoder's variables under the names of the given weights."""
     body, top = encoder.layers
     found = of_layer("embedding/projection", body.get_layer("embedding"))
     found["embedding/class_token"] = body.get_layer("dummy_input").token
@@ -145,7 +145,7 @@ def variables(encoder: tf.keras.Model) -> Variables:
 
 
 def block_variables(block: Block) -> Variables:
-    """Return a block's variables by the names that the given weights have."""
+    """Return a block's variables under the names of the given weights."""
     attention, mlp = block.attention, block.mlp.layers
     parts = {
         "attention/query": attention.query,

@@ -1,4 +1,4 @@
-"""The files for clusters in docs/ can be read, and what they run exists."""
+"""The cluster files in docs/ are valid, and so are the commands in them."""
 
 import shlex
 
@@ -15,8 +15,8 @@ SBATCH = CLUSTER / "pretrain.sbatch"
 
 def sbatch_options():
     lines = SBATCH.read_text().splitlines()
-    words = [line.removeprefix("#SBATCH ").lstrip("-") for line in lines if line[:8] == "#SBATCH "]
-    return dict(word.split("=", 1) for word in words)
+    options = [line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH ")]
+    return dict(option.split("=", 1) for option in options)
 
 
 def sbatch_command():
@@ -46,25 +46,25 @@ def machines_and_gpus():
 
 
 @pytest.mark.parametrize("kind", ["sbatch", "tfjob"])
-def test_the_command_is_one_that_the_stage_takes(kind):
+def test_the_command_is_valid(kind):
     command = sbatch_command() if kind == "sbatch" else container()["command"]
     assert command[:3] == ["python", "-m", "deeplens_tf.pretrain"]
-    arguments = pretrain.parser().parse_args(command[3:])
+    arguments = pretrain.build_parser().parse_args(command[3:])
     assert arguments.strategy == "multiworker"
-    assert arguments.run_dir  # all workers, and the job when it is started again, must mean one run
+    assert arguments.run_dir  # shared by all workers, and by the job when it is submitted again
     config = load_config(arguments.config, arguments.overrides, arguments.data)
     count, gpus = machines_and_gpus()[kind]
     assert config.train.batch_size % (count * gpus) == 0
 
 
-def test_slurm_starts_one_process_a_node_and_warns_it_before_the_end():
+def test_slurm_starts_one_process_per_node_and_signals_it_before_the_time_limit():
     options = sbatch_options()
     assert options["ntasks-per-node"] == "1"
     assert options["signal"].startswith("TERM@")
     assert SBATCH.read_text().startswith("#!/bin/bash\n")
 
 
-def test_the_manifest_is_what_the_training_operator_expects():
+def test_the_manifest_has_the_form_that_the_training_operator_expects():
     manifest = tfjob()
     assert (manifest["apiVersion"], manifest["kind"]) == ("kubeflow.org/v1", "TFJob")
     assert set(manifest["spec"]["tfReplicaSpecs"]) == {"Worker"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 HEADER = """\
-| piece | compared | numbers | largest difference | held to |
+| piece | compared | numbers | largest difference | tolerance |
 | --- | --- | --- | --- | --- |
 """
 

@@ -1,0 +1,45 @@
+"""The example of the README runs as it stands, and its public names are there."""
+
+import re
+
+import pytest
+
+import deeplens_tf as dl
+from tests.conftest import REPOSITORY
+
+TEXT = (REPOSITORY / "README.md").read_text()
+EXAMPLE = re.search(r"<!-- library example -->\s+```python\n(.*?)```", TEXT, re.DOTALL)[1]
+
+
+def test_the_example_has_about_twenty_lines_and_one_import_of_the_package():
+    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 20
+    assert re.findall(r"import .*deeplens.*|from .*deeplens.*", EXAMPLE) == [
+        "import deeplens_tf as dl"
+    ]
+
+
+@pytest.mark.slow
+def test_the_example_runs(run_python, tmp_path):
+    (tmp_path / "example.py").write_text(EXAMPLE)
+    ended = run_python("example.py")
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"pretrained: macro AUC 0\.\d+ on 90 images\n", ended.stdout)
+    assert re.search(r"untrained: macro AUC 0\.\d+ on 90 images\n", ended.stdout)
+    assert ended.stdout.rstrip().endswith("(64, 96)")
+    assert (tmp_path / "encoder.keras").is_file()
+
+
+def test_nothing_heavy_is_imported_before_it_is_used(run_python):
+    program = "import sys, deeplens_tf as dl; dir(dl); print({'keras', 'numpy'} & set(sys.modules))"
+    assert run_python("-c", program).stdout.strip() == "set()"
+
+
+def test_every_public_name_is_there_one_level_deep():
+    for room in ("augment", "data", "evaluation", "figures", "losses", "models", "simulation"):
+        module = getattr(dl, room)
+        for name in getattr(module, "__all__", []):
+            assert getattr(module, name) is not None, f"{room}.{name}"
+    for name in dl.__all__:
+        assert getattr(dl, name) is not None
+    with pytest.raises(AttributeError, match="module 'deeplens_tf' has no attribute 'lenses'"):
+        _ = dl.lenses

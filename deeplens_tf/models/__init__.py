@@ -18,8 +18,10 @@ from deeplens_tf.models.heads import (
     projection_head,
 )
 from deeplens_tf.models.inpainting import InpaintingModel, decoder_for
+from deeplens_tf.models.joint_embedding import JointEmbeddingModel
 from deeplens_tf.models.original_vit import OriginalViT
 from deeplens_tf.models.resnet import ResNet50
+from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.models.simsiam import SimSiamModel
 from deeplens_tf.models.vit import VARIANTS, VisionTransformer
 
@@ -34,9 +36,11 @@ __all__ = [
     "ContrastiveModel",
     "DownstreamModel",
     "InpaintingModel",
+    "JointEmbeddingModel",
     "MassHead",
     "OriginalViT",
     "ResNet50",
+    "SelfSupervisedModel",
     "SimSiamModel",
     "TwinModel",
     "VisionTransformer",

@@ -87,7 +87,9 @@ def view_batches(
     batches = tf.data.Dataset.from_tensors(0).flat_map(of_next_epoch)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
     # After the prefetching, so that an epoch counts as over only when its last batch is used.
-    return batches.enumerate().map(count)
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    return batches.enumerate().map(count).with_options(options)
 
 
 def pretraining_batches(

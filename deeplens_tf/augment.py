@@ -187,7 +187,7 @@ class Augment:
             `Rotation(degrees=30)` or one of your own; none of them for views that equal the image.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: not a sequence of such names and objects.
 
     Example:
         >>> augment = Augment(["flip", Rotation(degrees=30)])
@@ -195,6 +195,8 @@ class Augment:
     """
 
     def __init__(self, augmentations: Sequence[str | Augmentation] = ()) -> None:
+        if isinstance(augmentations, str):
+            raise ValueError(f"augmentations must be a list. Received: {augmentations!r}")
         self.augmentations = tuple(map(_by_name, augmentations))
 
     def two_views(
@@ -248,9 +250,19 @@ class Augment:
         return tf.map_fn(draw_one, tf.cast(indices, tf.int64), fn_output_signature=signature)
 
     def apply(self, images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Apply the augmentations in order to a batch (batch, height, width, bands)."""
+        """Apply the augmentations in order to a batch (batch, height, width, bands).
+
+        Raises:
+            ValueError: an augmentation changed the shape.
+        """
         for augmentation, numbers in zip(self.augmentations, draws, strict=True):
-            images = augmentation.apply(images, numbers)
+            changed = augmentation.apply(images, numbers)
+            if not changed.shape.is_compatible_with(images.shape):
+                raise ValueError(
+                    f"apply must keep the shape of the images, {images.shape}. "
+                    f"Received: {changed.shape} from {type(augmentation).__name__}"
+                )
+            images = changed
         return images
 
 
@@ -319,14 +331,17 @@ def _fold_in(key: tf.Tensor, number: int) -> tf.Tensor:
 
 
 def _by_name(augmentation: str | Augmentation) -> Augmentation:
-    if not isinstance(augmentation, str):
+    if isinstance(augmentation, str):
+        if augmentation in AUGMENTATIONS:
+            return AUGMENTATIONS[augmentation]()
+    elif not isinstance(augmentation, type) and all(
+        hasattr(augmentation, part) for part in ("draw", "apply", "dtype")
+    ):
         return augmentation
-    if augmentation not in AUGMENTATIONS:
-        raise ValueError(
-            f"augmentations must be objects or among {', '.join(AUGMENTATIONS)}. "
-            f"Received: {augmentation!r}"
-        )
-    return AUGMENTATIONS[augmentation]()
+    raise ValueError(
+        f"augmentations must be names ({', '.join(AUGMENTATIONS)}), or objects with draw, "
+        f"apply and dtype. Received: {augmentation!r}"
+    )
 
 
 def _require(valid: bool, name: str, value: Any, range_text: str) -> None:

@@ -4,7 +4,9 @@ All are computed in float32 under any precision policy: normalising a zero vecto
 NaN.
 """
 
+import itertools
 import math
+from numbers import Real
 
 import keras
 from keras import KerasTensor, ops
@@ -49,10 +51,20 @@ def require_positive_temperature(temperature: float) -> None:
     """Check the divisor of the cosines; a tensor is not checked.
 
     Raises:
-        ValueError: not positive.
+        ValueError: not a positive number.
     """
-    if not ops.is_tensor(temperature) and not temperature > 0:
-        raise ValueError(f"temperature must be positive. Received: temperature={temperature}")
+    if ops.is_tensor(temperature):
+        return
+    if not isinstance(temperature, Real) or not temperature > 0:
+        raise ValueError(f"temperature must be positive. Received: temperature={temperature!r}")
+
+
+def _require_same_shape(vectors_1: KerasTensor, vectors_2: KerasTensor) -> None:
+    """Refuse different shapes, which arithmetic could broadcast; None fits any length."""
+    shapes = tuple(vectors_1.shape), tuple(vectors_2.shape)
+    pairs = itertools.zip_longest(*shapes, fillvalue=-1)
+    if any(a != b for a, b in pairs if a is not None and b is not None):
+        raise ValueError(f"both views must have the same shape. Received: {shapes[0]}, {shapes[1]}")
 
 
 def contrastive_loss(
@@ -80,8 +92,9 @@ def contrastive_loss(
         Loss per example, shape (batch,), float32.
 
     Raises:
-        ValueError: a temperature that is not positive.
+        ValueError: a temperature that is not positive, or two shapes.
     """
+    _require_same_shape(projections_1, projections_2)
     candidates_1, candidates_2 = candidates or (projections_1, projections_2)
     partners = partner_columns(projections_1, first_row)
     losses = [
@@ -121,6 +134,9 @@ def byol_loss(p: KerasTensor, z: KerasTensor) -> KerasTensor:
 
     Returns:
         Scalar, float32, from 0 to 4.
+
+    Raises:
+        ValueError: two shapes.
     """
     return 2 - 2 * mean_cosine(p, z)
 
@@ -137,12 +153,20 @@ def simsiam_loss(p: KerasTensor, z: KerasTensor) -> KerasTensor:
 
     Returns:
         Scalar, float32, from -1 to 1.
+
+    Raises:
+        ValueError: two shapes.
     """
     return -mean_cosine(p, ops.stop_gradient(z))
 
 
 def mean_cosine(vectors_1: KerasTensor, vectors_2: KerasTensor) -> KerasTensor:
-    """Return the mean over the batch of the cosine of row i and row i: a scalar, float32."""
+    """Return the mean over the batch of the cosine of row i and row i: a scalar, float32.
+
+    Raises:
+        ValueError: two shapes.
+    """
+    _require_same_shape(vectors_1, vectors_2)
     return ops.mean(ops.sum(normalised(vectors_1) * normalised(vectors_2), axis=-1))
 
 
@@ -177,7 +201,11 @@ def cross_correlation(projections_1: KerasTensor, projections_2: KerasTensor) ->
 
     Returns:
         Shape (dim, dim), float32, from -1 to 1; 0 for a constant dimension.
+
+    Raises:
+        ValueError: two shapes.
     """
+    _require_same_shape(projections_1, projections_2)
     first, second = _standardised(projections_1), _standardised(projections_2)
     return ops.matmul(ops.transpose(first), second) / ops.cast(ops.shape(first)[0], "float32")
 

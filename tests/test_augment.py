@@ -252,6 +252,17 @@ def test_an_augmentation_of_ones_own_works_beside_the_packages():
     assert set(halved) == {0.5, 1.0}
 
 
+class Shrink(Halve):
+    def apply(self, images, draws):
+        return images[:, ::2, ::2]
+
+
+def test_an_augmentation_that_changes_the_shape_is_refused():
+    images = np.ones((2, 8, 8, 1), np.float32)
+    with pytest.raises(ValueError, match=r"apply must keep the shape .* from Shrink"):
+        view_of(images, np.arange(2), [Shrink()])
+
+
 def test_the_configured_augmentations_have_the_configured_settings():
     words = ["augment.views=[rotation, rot90, flip]", "augment.rotation.degrees=30"]
     words.append("augment.flip.vertical=false")
@@ -268,7 +279,10 @@ def test_the_defaults_of_the_library_are_those_of_the_configuration():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Augment(["rotate"]), "among flip, rot90, .*Received: 'rotate'"),
+        (lambda: Augment(["rotate"]), r"must be names \(flip, rot90, .*Received: 'rotate'"),
+        (lambda: Augment("flip"), "augmentations must be a list. Received: 'flip'"),
+        (lambda: Augment([Rotation]), "must be names .*Received: <class"),
+        (lambda: Augment([3]), "objects with draw, apply and dtype. Received: 3"),
         (lambda: Rotation(200), "degrees must be from 0 to 180. Received: degrees=200"),
         (lambda: Crop(0), "minimum_area must be above 0, up to 1. Received: minimum_area=0"),
         (lambda: Brightness(-1), r"maximum_change must be in \[0, 1\]. Received: "),

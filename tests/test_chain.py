@@ -71,7 +71,7 @@ def test_regression_takes_the_newest_encoder_when_told_nothing(lenses, monkeypat
     finetune.main(["--head", "regression", *SETTINGS])
     said = capsys.readouterr().out
     assert "of the newest pretraining run" in said
-    assert "9 training images carry a mass; skipped: 9 of cdm, 9 of no_sub" in said
+    assert "9 training images have a mass; skipped: 9 of cdm, 9 of no_sub" in said
     evaluate.main([])
     (report,) = lenses.parent.glob("runs/finetune-*/evaluation/test/metrics.json")
     metrics = json.loads(report.read_text())

@@ -9,10 +9,13 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
+from deeplens_tf.data.manifest import PreparationSettings
 from deeplens_tf.data.scaling import resize_and_scale
 from deeplens_tf.data.splitting import validation_count
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.labels import UNLABELLED
+
+LOWEST_LOG10_MASS = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +63,8 @@ class ArrayData(ImageData):
         return rows.reset_index(drop=True)
 
     def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
-        """Return the examples of a split, see `ImageData`.
-
-        Raises:
-            ValueError: the split is empty.
-        """
-        if not self.count(split):
-            raise ValueError(f"split must contain images. Received: split={split!r}")
+        """Return the examples of a split, see `ImageData`."""
+        self.require_images(split)
         index, of_split = self.index(split), (self.table["split"] == split).to_numpy()
         # Eager tensors, which a graph holds by reference.
         columns = {
@@ -106,12 +104,12 @@ def from_arrays(
         images: shape (n, height, width) or (n, height, width, bands), finite, none constant.
         labels: class indices from 0, or class names, shape (n,); None for unlabelled images.
         log10_mass: log10 of the axion mass in eV, NaN where unknown, shape (n,).
-        class_names: names in label order; None for the sorted names in `labels`, or for
-            "0", "1", ...
+        class_names: names in label order; None for the sorted names in `labels`, or for "0", "1",
+            ... if there are images of each.
         test: True for the images of the test split, shape (n,); None for no test split.
-        image_size: side of the images in pixels; None to keep the size of square images.
+        image_size: side of the images in pixels, 8 to 4096; None to keep that of square images.
         fit: "resize" or "crop", see `open_folder`.
-        validation_fraction: fraction of each class for validation.
+        validation_fraction: fraction of each class for validation, 0 to 0.9.
         seed: decides the split and the order of the images in each epoch.
 
     Raises:
@@ -119,17 +117,19 @@ def from_arrays(
     """
     array = _checked_images(images)
     count = len(array)
+    size = _side(array) if image_size is None else image_size
+    settings = PreparationSettings(size, fit, validation_fraction, seed)
     label_indices, names = _label_indices(labels, class_names, count)
     in_test = np.zeros(count, bool) if test is None else _column(test, count, "test").astype(bool)
     table = pd.DataFrame(
         {
-            "split": _splits(label_indices, in_test, validation_fraction, seed),
+            "split": _splits(label_indices, in_test, settings),
             "file": [f"images[{i}]" for i in range(count)],
             "label": label_indices,
             "mass_ev": _masses_ev(log10_mass, count),
         }
     )
-    return ArrayData(_scaled(array, image_size, fit), table, names, seed)
+    return ArrayData(_scaled(array, settings), table, names, seed)
 
 
 def _checked_images(images: ArrayLike) -> NDArray:
@@ -144,18 +144,22 @@ def _checked_images(images: ArrayLike) -> NDArray:
     return array
 
 
-def _scaled(array: NDArray, image_size: int | None, fit: str) -> NDArray[np.float32]:
+def _side(array: NDArray) -> int:
     height, width = array.shape[1:3]
-    if image_size is None and height != width:
+    if height != width:
         raise ValueError(
             f"image_size must be given for images that are not square. Received: {height} x {width}"
         )
+    return height
+
+
+def _scaled(array: NDArray, settings: PreparationSettings) -> NDArray[np.float32]:
     scaled = []
     for i, image in enumerate(array):
         try:
             if not np.isfinite(image).all():
                 raise UnusableFile("values that are not finite")
-            scaled.append(resize_and_scale(image, image_size or height, fit))
+            scaled.append(resize_and_scale(image, settings.image_size, settings.fit))
         except UnusableFile as error:
             raise ValueError(f"images[{i}] cannot be used: {error}") from error
     return np.stack(scaled)
@@ -167,6 +171,8 @@ def _label_indices(
     if labels is None:
         return np.full(count, UNLABELLED, np.int64), ()
     values = _column(labels, count, "labels")
+    if class_names is not None and len(set(class_names)) < len(class_names):
+        raise ValueError(f"class_names must differ from each other. Received: {class_names}")
     if values.dtype.kind in "US":
         names = tuple(class_names or sorted(set(values.tolist())))
         unknown = sorted(set(values.tolist()) - set(names))
@@ -179,6 +185,12 @@ def _label_indices(
             f"the smallest {values.min()}"
         )
     names = tuple(class_names or map(str, range(int(values.max()) + 1)))
+    missing = sorted(set(range(len(names))) - set(values.tolist()))
+    if class_names is None and missing:
+        raise ValueError(
+            "labels must count the classes from 0, without a gap, unless class_names is given. "
+            f"Received: no label {missing[0]}, the largest {values.max()}"
+        )
     if values.max() >= len(names):
         raise ValueError(
             f"labels must be below the {len(names)} class_names. Received: {values.max()}"
@@ -190,14 +202,14 @@ def _masses_ev(log10_mass: ArrayLike | None, count: int) -> NDArray[np.float64]:
     if log10_mass is None:
         return np.full(count, np.nan)
     values = _column(log10_mass, count, "log10_mass").astype(np.float64)
-    masses_ev = 10.0**values
-    known = ~np.isnan(values)
-    if not (np.isfinite(masses_ev[known]) & (masses_ev[known] > 0)).all():
+    known = values[~np.isnan(values)]
+    # Above 1 eV there is no such axion, and 1e-22 would be the mass itself.
+    if not ((known > LOWEST_LOG10_MASS) & (known < 0)).all():
         raise ValueError(
-            "log10_mass must be the log10 of positive, finite masses in eV. Received: values from "
-            f"{values[known].min():g} to {values[known].max():g}"
+            f"log10_mass must be the log10 of masses in eV, from {LOWEST_LOG10_MASS} to below 0. "
+            f"Received: values from {known.min():g} to {known.max():g}"
         )
-    return masses_ev
+    return 10.0**values
 
 
 def _column(values: ArrayLike, count: int, name: str) -> NDArray:
@@ -208,14 +220,12 @@ def _column(values: ArrayLike, count: int, name: str) -> NDArray:
 
 
 def _splits(
-    labels: NDArray[np.int64], in_test: NDArray[np.bool_], fraction: float, seed: int
+    labels: NDArray[np.int64], in_test: NDArray[np.bool_], settings: PreparationSettings
 ) -> NDArray[np.str_]:
     """Return the name of each image's split; validation has the same fraction of each class."""
-    if not 0 <= fraction < 1:
-        raise ValueError(f"validation_fraction must be from 0 to below 1. Received: {fraction}")
     splits = np.where(in_test, "test", "train").astype("<U10")
-    generator = np.random.default_rng([seed, 0x73706C6974])
+    generator = np.random.default_rng([settings.seed, 0x73706C6974])
     for label in np.unique(labels):
         rows = generator.permutation(np.flatnonzero((labels == label) & ~in_test))
-        splits[rows[: validation_count(len(rows), fraction)]] = "validation"
+        splits[rows[: validation_count(len(rows), settings.validation_fraction)]] = "validation"
     return splits

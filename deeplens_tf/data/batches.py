@@ -63,14 +63,17 @@ def view_batches(
         int32 instead of `view_2`. The number of batches is known.
 
     Raises:
-        ValueError: a batch larger than the split.
+        ValueError: not an `Augment`, a split without images, or a batch larger than the split.
     """
-    steps = data.count(split) // batch_size
-    if not steps:
+    if not isinstance(augment, Augment):
+        raise ValueError(f"augment must be an Augment. Received: {augment!r}")
+    data.require_images(split)
+    if not 1 <= batch_size <= data.count(split):
         raise ValueError(
-            f"batch_size must be at most the {data.count(split)} images of the {split} split. "
+            f"batch_size must be from 1 to the {data.count(split)} images of the {split} split. "
             f"Received: batch_size={batch_size}"
         )
+    steps = data.count(split) // batch_size
     if split != "train":
         return pretraining_batches(data, split, augment, batch_size, None, patches)
     epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
@@ -156,7 +159,20 @@ def labelled_batches(
 def image_batches(
     data: ImageData, split: str, batch_size: int, keep: np.ndarray | None = None
 ) -> tf.data.Dataset:
-    """Return every image of a split, or those chosen by `keep`, once in the index's order."""
+    """Return the images of a split once, in the order of its index.
+
+    Args:
+        data: the opened data.
+        split: "train", "validation" or "test".
+        batch_size: images per batch; the last batch may be smaller.
+        keep: True for each index of the split that is used, shape (count,); None for all.
+
+    Returns:
+        Batches (batch, height, width, bands), float32 in [0, 1].
+
+    Raises:
+        DataError: a split without images.
+    """
     return _stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
 
 

@@ -77,7 +77,7 @@ def require_folder(root: Path) -> None:
     if not root.is_dir():
         raise RequestError(
             f"{root}: {'not a folder' if root.exists() else 'no such folder'}; "
-            "give a folder of images, or make one with `make data`"
+            "give a folder of images, or make one with `deeplens-tf simulate`"
         )
 
 

@@ -7,6 +7,9 @@ from typing import NamedTuple, TypeAlias
 import pandas as pd
 import tensorflow as tf
 
+from deeplens_tf.data.manifest import SPLITS
+from deeplens_tf.errors import DataError
+
 Example: TypeAlias = Mapping[str, tf.Tensor]
 
 stateless_shuffle = tf.random.experimental.stateless_shuffle
@@ -56,12 +59,28 @@ class ImageData(ABC):
     def index(self, split: str) -> pd.DataFrame:
         """Return the table of a split: index, file, label (-1 unknown), mass_ev (NaN unknown)."""
 
+    def require_images(self, split: str) -> None:
+        """Refuse a split without images.
+
+        Raises:
+            DataError: the split is empty, or there is none of that name.
+        """
+        if not self.count(split):
+            filled = [name for name in SPLITS if self.count(name)]
+            raise DataError(
+                f"{self.name}: split must be one that contains images, {' or '.join(filled)}. "
+                f"Received: split={split!r}"
+            )
+
     @abstractmethod
     def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
         """Return the examples of a split in stored order, or shuffled by (seed, epoch).
 
         Each is a dict of `image` (height, width, bands) float32 in [0, 1], `label` int64,
         `mass_ev` float64, `index` int64.
+
+        Raises:
+            DataError: the split contains no image.
         """
 
     def epoch_key(self, epoch: tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ MIN_IMAGE_SIDE = 8
 MAX_IMAGE_SIDE = 16384
 
 
-def read_image(path: Path) -> tuple[np.ndarray, float | None]:
+def read_image(path: str | Path) -> tuple[np.ndarray, float | None]:
     """Read one image file, `.npy` or `.npz`.
 
     Args:
@@ -31,6 +31,7 @@ def read_image(path: Path) -> tuple[np.ndarray, float | None]:
     Raises:
         UnusableFile: with the reason, for anything but one finite, varying, real-valued image.
     """
+    path = Path(path)
     try:
         size = _file_size(path)
         if path.suffix.lower() == ".npz":

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from deeplens_tf.data.scaling import FIT_MODES
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
 
@@ -30,12 +31,21 @@ class PreparationSettings:
         fit: "resize" or "crop", see `scaling.resize_and_scale`.
         validation_fraction: fraction of each class for validation; 0 for no such split.
         seed: decides the split and the order of the examples.
+
+    Raises:
+        RequestError: a setting out of range.
     """
 
     image_size: int
     fit: str
     validation_fraction: float
     seed: int
+
+    def __post_init__(self) -> None:
+        _require_setting(8 <= self.image_size <= 4096, "image_size", self.image_size, "8 to 4096")
+        _require_setting(self.fit in FIT_MODES, "fit", self.fit, " or ".join(FIT_MODES))
+        fraction = self.validation_fraction
+        _require_setting(0 <= fraction <= 0.9, "validation_fraction", fraction, "0 to 0.9")
 
 
 @dataclass(frozen=True)
@@ -199,6 +209,11 @@ def _names(value: Any, key: str) -> list[str]:
 def _mapping(value: Any, key: str) -> dict[str, Any]:
     _require(isinstance(value, dict), f"{key} is not a mapping")
     return value
+
+
+def _require_setting(valid: bool, name: str, value: Any, allowed: str) -> None:
+    if not valid:
+        raise RequestError(f"{name} must be {allowed}. Received: {name}={value!r}")
 
 
 def _require(condition: bool, problem: str) -> None:

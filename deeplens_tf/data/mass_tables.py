@@ -31,7 +31,7 @@ def read_masses(folder: Path) -> dict[str, str] | None:
         DataError: a table cannot be read, or a file has two rows.
     """
     tables = mass_files(folder)
-    # The files in the folder bound the memory, not the rows of a table.
+    # Keep only masses of existing files, so memory does not grow with the table.
     present = _names_in(folder) if tables else set()
     masses: dict[str, str] = {}
     for table in tables:

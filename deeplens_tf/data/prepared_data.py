@@ -14,7 +14,7 @@ from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, statel
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared
 from deeplens_tf.data.shards import parse_example, read_index
-from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.errors import RequestError
 
 # An epoch is shuffled in blocks of this size, in addition to the random order of the shards.
 SHUFFLE_BYTES = 2**28
@@ -63,14 +63,9 @@ class PreparedData(ImageData):
         return read_index(self.folder, split, self.count(split))
 
     def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
-        """Return the examples of a split, see `ImageData`.
-
-        Raises:
-            DataError: the split is empty.
-        """
+        """Return the examples of a split, see `ImageData`."""
+        self.require_images(split)
         shards = self.manifest.splits[split].shards
-        if not shards:
-            raise DataError(f"{self.folder}: the {split} split is empty")
         files = tf.constant([str(self.folder / shard.file) for shard in shards])
         if epoch is not None:
             files = stateless_shuffle(files, self.epoch_key(epoch))

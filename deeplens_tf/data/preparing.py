@@ -22,8 +22,8 @@ from deeplens_tf.terminal import print_lines, printable
 
 
 def prepare_folder(
-    source: Path,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     *,
     image_size: int,
     fit: str,
@@ -50,7 +50,9 @@ def prepare_folder(
         DataError: the source's images cannot be used.
     """
     settings = PreparationSettings(image_size, fit, validation_fraction, seed)
-    return _prepare(source, out, settings, strict=strict, progress=progress, replace=False)
+    return _prepare(
+        Path(source), Path(out), settings, strict=strict, progress=progress, replace=False
+    )
 
 
 def summarise(manifest: Manifest, out: Path) -> str:

@@ -27,11 +27,15 @@ def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray
         (image_size, image_size, bands), float32, minimum 0 and maximum 1.
 
     Raises:
-        RequestError: an unknown `fit`.
+        RequestError: an unknown `fit`, or an array of another number of axes.
         UnusableFile: the image is constant after cropping or resizing.
     """
     if fit not in FIT_MODES:
         raise RequestError(f"fit must be 'resize' or 'crop'. Received: fit={fit!r}")
+    if image.ndim != 3:
+        raise RequestError(
+            f"image must have the axes (height, width, bands). Received: shape {image.shape}"
+        )
     side = min(image.shape[:2])
     if fit == "crop":
         side = min(side, image_size)

@@ -45,6 +45,8 @@ def probe(
         ValueError: an unknown head, kind or split, a fraction out of range, an encoder that takes
             other images or whose features are not finite, or data without such labels.
     """
+    if head is None and not data.classes and not data.index("train")["mass_ev"].notna().any():
+        raise ValueError(f"data must have labels or masses. Received: {data.name} without either")
     if head is None:
         head = "classification" if data.classes else "regression"
     if split is None:
@@ -89,6 +91,10 @@ def _check_choices(head: str, kind: str, fraction: float, split: str) -> None:
 
 def _check_match(encoder: keras.Model, data: ImageData, split: str) -> None:
     image_shape = getattr(encoder, "image_shape", None)
+    if image_shape is None and hasattr(encoder, "encoder"):
+        raise ValueError(
+            f"encoder must be one without heads. Received: {encoder.name}; pass its encoder"
+        )
     if image_shape is None or tuple(image_shape) != data.image_shape:
         raise ValueError(
             f"encoder.image_shape must be that of the data, {data.image_shape}. "

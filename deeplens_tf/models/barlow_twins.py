@@ -19,6 +19,9 @@ class BarlowTwinsModel(JointEmbeddingModel):
         off_diagonal_weight: weight of the off-diagonal correlations in the loss.
         probe: layer of class logits on the features, or None for unlabelled data.
 
+    Raises:
+        ValueError: a negative weight, or a part that doesn't fit.
+
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))
         >>> model = BarlowTwinsModel(encoder, batch_norm_mlp((256, 256, 256), "projector"))
@@ -34,6 +37,11 @@ class BarlowTwinsModel(JointEmbeddingModel):
         probe: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
+        if not off_diagonal_weight >= 0:
+            raise ValueError(
+                "off_diagonal_weight must be at least 0. "
+                f"Received: off_diagonal_weight={off_diagonal_weight}"
+            )
         super().__init__(encoder, projector, probe=probe, **kwargs)
         self.off_diagonal_weight = off_diagonal_weight
         self.build()

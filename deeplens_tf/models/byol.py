@@ -35,7 +35,7 @@ class BYOLModel(JointEmbeddingModel):
         probe: layer of class logits on the features, or None for unlabelled data.
 
     Raises:
-        ValueError: a momentum outside of 0 to 1.
+        ValueError: a momentum outside of 0 to 1, or a part that doesn't fit.
 
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))

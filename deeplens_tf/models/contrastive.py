@@ -27,7 +27,7 @@ class ContrastiveModel(JointEmbeddingModel):
         probe: layer of class logits on the features, or None for unlabelled data.
 
     Raises:
-        ValueError: a temperature that is not positive.
+        ValueError: a temperature that is not positive, or a part that doesn't fit.
 
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))

@@ -35,7 +35,12 @@ def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) 
         widths: of the layers; the last one is the output's.
         name: of the network.
         norm_output: add a BatchNorm, without relu, after the last layer.
+
+    Raises:
+        ValueError: no width.
     """
+    if not widths:
+        raise ValueError(f"widths must contain that of the output. Received: widths={widths}")
     layers = []
     for i, width in enumerate(widths[:-1]):
         layers += [

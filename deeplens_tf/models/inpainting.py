@@ -10,7 +10,7 @@ from keras import KerasTensor, ops
 
 from deeplens_tf.models.patch_decoder import PatchDecoder
 from deeplens_tf.models.patches import choose, patchify, unpatchify
-from deeplens_tf.models.self_supervised import SelfSupervisedModel
+from deeplens_tf.models.self_supervised import SelfSupervisedModel, require_keys
 from deeplens_tf.models.structural_similarity import ssim_map
 from deeplens_tf.models.vit import VisionTransformer
 
@@ -59,9 +59,9 @@ class InpaintingModel(SelfSupervisedModel):
         self.visible = round((1 - mask_ratio) * self.patch_count)
         if not 0 < self.visible < self.patch_count:
             raise ValueError(
-                f"mask_ratio must leave some of {self.patch_count} patches visible and drop some; "
-                f"a smaller patch_size gives more patches. Received: mask_ratio={mask_ratio}, "
-                f"{self.visible} visible"
+                f"mask_ratio must be a fraction that neither drops all nor none of an image's "
+                f"patches, here {self.patch_count}; a smaller patch_size gives more. "
+                f"Received: mask_ratio={mask_ratio}, which drops {self.patch_count - self.visible}"
             )
         self.mse_tracker = keras.metrics.Mean(name="masked_mse")
         self.ssim_tracker = keras.metrics.Mean(name="masked_ssim")
@@ -75,6 +75,7 @@ class InpaintingModel(SelfSupervisedModel):
 
     def call(self, batch: dict[str, KerasTensor], training: bool | None = None) -> dict[str, Any]:
         """Return the `features` of the visible patches and the predicted `patches`."""
+        require_keys(batch, "view_1", "patch_order")
         order = batch["patch_order"]
         tokens = self.encode_visible(batch["view_1"], order, training)
         patches = self.decoder(tokens, order, training=training)
@@ -183,6 +184,6 @@ def count_patches(encoder: VisionTransformer) -> int:
 def _require_transformer(encoder: keras.Model) -> None:
     if not isinstance(encoder, VisionTransformer):
         raise ValueError(
-            "encoder must be a VisionTransformer, of which inpainting drops patches: vit_nano, "
-            f"vit_tiny or vit_small. Received: encoder={encoder.name}, a {type(encoder).__name__}"
+            "encoder must be a VisionTransformer for inpainting: vit_nano, vit_tiny or vit_small. "
+            f"Received: encoder={encoder.name}, a {type(encoder).__name__}"
         )

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from deeplens_tf.models.self_supervised import SelfSupervisedModel, build_on_features
+from deeplens_tf.models.self_supervised import SelfSupervisedModel, build_on_features, require_keys
 
 VIEWS = ("view_1", "view_2")
 
@@ -20,6 +20,9 @@ class JointEmbeddingModel(SelfSupervisedModel):
         projector: features -> projection.
         predictor: projection -> prediction, of the same length; None for methods without one.
         probe: layer of class logits on the features, or None for unlabelled data.
+
+    Raises:
+        ValueError: not an encoder, not a layer, or a prediction of another length.
     """
 
     def __init__(
@@ -31,6 +34,9 @@ class JointEmbeddingModel(SelfSupervisedModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder, probe, **kwargs)
+        for name, head in (("projector", projector), ("predictor", predictor)):
+            if head is not None and not isinstance(head, keras.layers.Layer):
+                raise ValueError(f"{name} must be a Keras layer. Received: {name}={head!r}")
         self.projector = projector
         self.predictor = predictor
 
@@ -38,8 +44,20 @@ class JointEmbeddingModel(SelfSupervisedModel):
         """Create the variables of the heads and the probe."""
         super().build(input_shape)
         build_on_features(self.projector, self.encoder)
-        if self.predictor is not None and not self.predictor.built:
-            self.predictor.build(self.projector.output_shape)
+        if self.predictor is not None:
+            self._build_predictor(self.predictor)
+
+    def _build_predictor(self, predictor: keras.layers.Layer) -> None:
+        features = self.encoder.compute_output_shape((None, *self.encoder.image_shape))
+        projection = self.projector.compute_output_shape(features)
+        if not predictor.built:
+            predictor.build(projection)
+        prediction = predictor.compute_output_shape(projection)
+        if prediction[-1] != projection[-1]:
+            raise ValueError(
+                f"predictor must return as many numbers as the projector, {projection[-1]}. "
+                f"Received: {prediction[-1]}"
+            )
 
     def call(
         self, batch: dict[str, KerasTensor], training: bool | None = None
@@ -48,6 +66,7 @@ class JointEmbeddingModel(SelfSupervisedModel):
 
         Without a predictor there are no `predictions`.
         """
+        require_keys(batch, *VIEWS)
         # One view at a time, so that the statistics of a BatchNorm are those of one view.
         features = tuple(self.encoder(batch[view], training=training) for view in VIEWS)
         projections = tuple(self.projector(part, training=training) for part in features)

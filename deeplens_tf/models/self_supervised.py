@@ -16,6 +16,17 @@ def build_on_features(layer: keras.layers.Layer, encoder: keras.Model) -> None:
         layer.build(encoder.compute_output_shape((None, *encoder.image_shape)))
 
 
+def require_keys(batch: dict[str, KerasTensor], *keys: str) -> None:
+    """Refuse a batch that lacks a part.
+
+    Raises:
+        ValueError: a key is missing.
+    """
+    missing = [key for key in keys if key not in batch]
+    if missing:
+        raise ValueError(f"a batch must contain {', '.join(missing)}. Received: {list(batch)}")
+
+
 class SelfSupervisedModel(keras.Model):
     """Base of the pretraining models: adds an online linear probe and a measure of collapse.
 
@@ -40,6 +51,10 @@ class SelfSupervisedModel(keras.Model):
     def __init__(
         self, encoder: keras.Model, probe: keras.layers.Layer | None = None, **kwargs: Any
     ) -> None:
+        if not hasattr(encoder, "image_shape"):
+            raise ValueError(
+                f"encoder must be a model that build_encoder returns. Received: {encoder!r}"
+            )
         super().__init__(**kwargs)
         self.encoder = encoder
         self.probe = probe
@@ -79,6 +94,7 @@ class SelfSupervisedModel(keras.Model):
         features = [self.replicas.gather(ops.stop_gradient(part)) for part in y_pred["features"]]
         self.feature_std_tracker.update_state(feature_std(features))
         if self.probe is not None:
+            require_keys(x, "image", "label")
             loss = loss + self._probe_loss(self.probe, x["image"], x["label"])
         return loss / self.replicas.count
 

@@ -19,6 +19,9 @@ class SimSiamModel(JointEmbeddingModel):
         predictor: projection -> prediction of the other view's projection, of the same length.
         probe: layer of class logits on the features, or None for unlabelled data.
 
+    Raises:
+        ValueError: a part that doesn't fit.
+
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))
         >>> projector = batch_norm_mlp((256, 256, 256), "projector", norm_output=True)

@@ -13,11 +13,11 @@ from deeplens_tf.saving.archive_checks import check_model_file
 MAX_REASON_LENGTH = 300
 
 
-def load_encoder(path_or_name: str | Path) -> keras.Model:
+def load_encoder(path: str | Path) -> keras.Model:
     """Load an encoder, image -> feature vector.
 
     Args:
-        path_or_name: a run folder, or a `.keras` file of an encoder or of a fine-tuned model.
+        path: a run folder, or a `.keras` file of an encoder or of a fine-tuned model.
 
     Returns:
         The encoder; its `image_shape` is the (height, width, bands) of its images, which have
@@ -26,7 +26,7 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
     Raises:
         RequestError: no such file, or one without an encoder of this package.
     """
-    path = encoder_file(Path(path_or_name))
+    path = encoder_file(Path(path))
     model = _load(path)
     encoder = model.encoder if isinstance(model, DownstreamModel) else model
     if not isinstance(encoder, ENCODER_CLASSES):
@@ -44,6 +44,8 @@ def load_model(path: str | Path) -> DownstreamModel:
         RequestError: no such file, or one without a fine-tuned model of this package.
     """
     path = Path(path)
+    if path.is_dir() and not (path / MODEL).is_file():
+        raise RequestError(f"{path}: holds no fine-tuned model; load_encoder reads an encoder")
     path = path / MODEL if path.is_dir() else path
     model = _load(path)
     if not isinstance(model, DownstreamModel):
@@ -64,7 +66,10 @@ def save_encoder(encoder: keras.Model, path: str | Path) -> None:
     """
     if not isinstance(encoder, ENCODER_CLASSES):
         names = ", ".join(kind.__name__ for kind in ENCODER_CLASSES)
-        raise ValueError(f"encoder must be one of {names}. Received: {type(encoder).__name__}")
+        advice = "; pass its encoder" if hasattr(encoder, "encoder") else ""
+        raise ValueError(
+            f"encoder must be one of {names}. Received: {type(encoder).__name__}{advice}"
+        )
     if Path(path).suffix != ".keras":
         raise ValueError(f"path must end in .keras. Received: path={path}")
     save_model(encoder, Path(path))

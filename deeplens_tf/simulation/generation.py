@@ -88,6 +88,8 @@ def simulate(
         RequestError: an argument is invalid, or the folder contains another simulation.
         ResourceError: a worker process was killed.
     """
+    if not str(out):
+        raise RequestError("out must name a folder. Received: out=''")
     request = SimulationRequest(preset, count, Path(out), seed, noise, split, tuple(classes), shard)
     return run_request(request, jobs)
 

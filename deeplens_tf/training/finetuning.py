@@ -148,7 +148,7 @@ def _require_same(expected: keras.Model, loaded: keras.Model, path: str) -> None
     differing = [key for key in sorted(wanted | found) if wanted.get(key) != found.get(key)]
     if differing:
         listed = ", ".join(f"{k} {found.get(k)} instead of {wanted.get(k)}" for k in differing)
-        raise RequestError(f"{path}: an encoder of another architecture: {listed}")
+        raise RequestError(f"{path}: its architecture differs from the configuration's: {listed}")
 
 
 def _architecture(encoder: keras.Model) -> dict[str, object]:

@@ -85,8 +85,13 @@ def test_without_labels_batches_have_none(images):
             {"labels": ["x"] * COUNT, "class_names": ["a"]},
             "must contain every label. Received: 'x'",
         ),
-        ({"log10_mass": np.full(COUNT, -400.0)}, "log10_mass must be the log10 of positive"),
-        ({"validation_fraction": 1.0}, "validation_fraction must be from 0 to below 1"),
+        ({"labels": np.arange(COUNT) % 2 + 1}, "from 0, without a gap, .* Received: no label 0"),
+        ({"class_names": ["a", "b", "a"]}, "class_names must differ from each other"),
+        ({"log10_mass": np.full(COUNT, -400.0)}, "log10_mass must be the log10 of masses in eV"),
+        ({"log10_mass": np.full(COUNT, 1e-22)}, "log10_mass must be the log10 of masses in eV"),
+        ({"validation_fraction": 0.95}, "validation_fraction must be 0 to 0.9"),
+        ({"image_size": 0}, "image_size must be 8 to 4096. Received: image_size=0"),
+        ({"fit": "stretch"}, "fit must be resize or crop. Received: fit='stretch'"),
     ],
 )
 def test_a_wrong_argument_is_named_with_what_was_received(images, labels, changes, message):
@@ -135,8 +140,14 @@ def test_other_splits_come_in_stored_order_and_a_batch_too_large_is_refused(imag
     batches = view_batches(data, Augment([]), 3, split="validation")
     shown = np.concatenate([batch["label"] for batch in batches])
     np.testing.assert_array_equal(shown, data.index("validation")["label"])
-    with pytest.raises(ValueError, match="at most the 6 images of the validation split"):
+    with pytest.raises(ValueError, match="from 1 to the 6 images of the validation split"):
         view_batches(data, Augment([]), 7, split="validation")
+    with pytest.raises(ValueError, match="from 1 to the 6 images"):
+        view_batches(data, Augment([]), 0, split="validation")
+    with pytest.raises(ValueError, match=r"train or validation. Received: split='valid'"):
+        view_batches(data, Augment([]), 3, split="valid")
+    with pytest.raises(ValueError, match=r"augment must be an Augment. Received: \['flip'\]"):
+        view_batches(data, ["flip"], 3)
 
 
 def test_patch_orders_replace_the_second_view(images):

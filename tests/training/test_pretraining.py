@@ -71,7 +71,7 @@ def test_inpainting_refuses_a_network_without_patches(configured, tmp_path):
     config = configured("inpainting", "encoder.name=resnet50", "data.image_size=32")
     with pytest.raises(
         RequestError,
-        match=r"encoder\.name must be a VisionTransformer, .* Received: encoder\.name=resnet50",
+        match=r"encoder\.name must be a VisionTransformer for .* Received: encoder\.name=resnet50",
     ):
         pretrain(config, "inpainting", str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

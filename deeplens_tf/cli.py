@@ -41,12 +41,21 @@ class StageParser(argparse.ArgumentParser):
         raise RequestError(f"{message} (see {self.prog} --help)")
 
 
+class _DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to an option's help, unless it is None, an empty list or a flag's False."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, []) or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def stage_parser(stage: str, description: str) -> StageParser:
     """Return a parser for a stage with the option that all stages have."""
     parser = StageParser(
         prog=f"{StageParser.command}{stage}",
         description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_DefaultsFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

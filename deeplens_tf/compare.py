@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         save_figure(training_curves(histories), out / "training_curves.png")
     print_lines(*text.splitlines())
     for name in missing_references(entries):
-        print_lines(f"not among these runs: the {name}")
+        print_lines(f"missing reference: {name}")
     print_lines(f"comparison: {out}")
 
 

@@ -72,7 +72,7 @@ def require_new_file(path: Path) -> None:
     if path.suffix != ".keras":
         raise RequestError(f"--to {path}: the name must end in .keras")
     if path.exists() or path.is_symlink():
-        raise RequestError(f"--to {path}: exists already; name a new file")
+        raise RequestError(f"--to {path}: already exists; name a new file")
     if not path.parent.is_dir():
         raise RequestError(f"--to {path}: there is no folder {path.parent}")
 

@@ -5,7 +5,7 @@ Any other exception that leaves a stage is a bug of this package (exit code 1).
 
 import signal
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # end a training with `Stopped`
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # end a run with `Stopped`
 
 
 class DeeplensError(Exception):
@@ -27,13 +27,13 @@ class DataError(DeeplensError, ValueError):
 
 
 class ResourceError(DeeplensError, OSError):
-    """The environment refuses: the disk is full, the folder locked or read-only."""
+    """A resource is unavailable: the disk is full, the folder is locked or read-only."""
 
     exit_code = 4
 
 
 class Stopped(DeeplensError):
-    """A training stopped on request of a signal, after saving a checkpoint.
+    """A run was stopped by a signal, after it saved a checkpoint.
 
     Args:
         message: what was saved and where.

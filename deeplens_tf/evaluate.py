@@ -17,13 +17,17 @@ from deeplens_tf.terminal import print_lines
 
 def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
-    parser = stage_parser("evaluate", "Score a fine-tuned model on every test image, once each.")
+    parser = stage_parser(
+        "evaluate",
+        "Score a fine-tuned model, or with --probe a frozen encoder, on every test image once.",
+    )
     parser.add_argument(
         "--run",
         "--run-dir",
         metavar="PATH",
         dest="run",
-        help="the run to evaluate (without it: the newest fine-tuning run)",
+        help="the run to evaluate (without it: the newest fine-tuning run; with --probe the newest "
+        "pretraining run)",
     )
     parser.add_argument(
         "--probe",

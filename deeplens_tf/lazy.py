@@ -15,8 +15,8 @@ def lazy_names(
 
     Args:
         package: its `__name__`.
-        homes: public name -> module below the package that defines it (with a dot in front: next
-            to the package), or the name itself where it is a module.
+        homes: public name -> defining module, relative to the package; `.metrics.x` is a sibling
+            package; a submodule maps to itself.
     """
 
     def get(name: str) -> Any:

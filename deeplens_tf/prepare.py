@@ -52,7 +52,9 @@ def main(argv: Sequence[str]) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the stage's command line."""
     parser = stage_parser("prepare", "Prepare a folder of images as shards for training.")
-    parser.add_argument("source", nargs="?", metavar="SOURCE", help="folder of images")
+    parser.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="folder of images (default: data.path)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="prepared folder to write")
     parser.add_argument(
         "--preview",

@@ -1,7 +1,7 @@
 """Output to the terminal, with control characters escaped.
 
 File names, class names and the contents of untrusted files may contain escape sequences, line
-breaks or bytes that are no text. All stages print with `print_lines`.
+breaks or bytes that are not text. All stages print with `print_lines`.
 """
 
 import sys

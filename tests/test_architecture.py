@@ -1,6 +1,6 @@
-"""The layout of the package: which room may import which, read from the imports themselves.
+"""The layout of the package: the allowed imports between its folders.
 
-A room is a folder or a single module at the package's top level. CONTRIBUTING.md describes them.
+A "folder" here is also a single module at the package's top level. CONTRIBUTING.md describes them.
 """
 
 import ast
@@ -15,9 +15,9 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "deeplens_tf"
 STAGES = {"simulate", "prepare", "pretrain", "finetune", "evaluate", "compare", "convert"}
-BOTTOM = {"errors", "labels", "terminal"}  # may be imported by every room above
-# Each room with the rooms that it may import, those of BOTTOM and `lazy` aside.
-ARROWS = {
+ALLOWED_EVERYWHERE = {"errors", "labels", "terminal", "lazy"}
+# Each folder with the others that it may import, apart from those of ALLOWED_EVERYWHERE.
+ALLOWED_IMPORTS = {
     "lazy": set(),
     "errors": set(),
     "labels": set(),
@@ -82,7 +82,7 @@ def tree(name: str) -> ast.Module:
     return ast.parse(MODULES[name].read_text())
 
 
-def room(name: str) -> str:
+def folder_of(name: str) -> str:
     return name.split("/")[0].removesuffix(".py")
 
 
@@ -106,35 +106,38 @@ def own_imports(name: str) -> set[str]:
     return {dotted[each] for each in inside if each in dotted} - {name}
 
 
-def test_every_room_has_its_arrows():
-    assert {room(name) for name in MODULES} - {"__init__"} == set(ARROWS)
+def test_every_folder_has_its_allowed_imports():
+    assert {folder_of(name) for name in MODULES} - {"__init__"} == set(ALLOWED_IMPORTS)
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "__init__.py"])
-def test_a_module_imports_only_where_its_arrows_lead(name):
-    own = room(name)
-    allowed = ARROWS[own] | {own, "lazy", "__init__"} | (BOTTOM if own not in BOTTOM else set())
-    assert {room(other) for other in own_imports(name)} <= allowed
+def test_a_module_imports_only_what_its_folder_may(name):
+    own = folder_of(name)
+    allowed = ALLOWED_IMPORTS[own] | {own, "__init__"}
+    if own not in ALLOWED_EVERYWHERE:
+        allowed |= ALLOWED_EVERYWHERE
+    assert {folder_of(other) for other in own_imports(name)} <= allowed
 
 
-def cycle_of(arrows: dict[str, set[str]]) -> list[str]:
+def cycle_of(imports: dict[str, set[str]]) -> list[str]:
     """Nodes of a cycle, or none."""
-    arrows = {node: set(targets) for node, targets in arrows.items()}
-    while free := [node for node, targets in arrows.items() if not targets & set(arrows)]:
+    imports = {node: set(targets) for node, targets in imports.items()}
+    while free := [node for node, targets in imports.items() if not targets & set(imports)]:
         for node in free:
-            del arrows[node]
-    return sorted(arrows)
+            del imports[node]
+    return sorted(imports)
 
 
 def test_a_cycle_is_found():
     assert cycle_of({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
 
 
-def test_neither_rooms_nor_modules_import_in_a_circle():
-    rooms = defaultdict(set)
+def test_neither_folders_nor_modules_import_in_a_circle():
+    folders = defaultdict(set)
     for name in MODULES:
-        rooms[room(name)] |= {room(other) for other in own_imports(name)} - {room(name), "__init__"}
-    assert cycle_of(rooms) == []
+        own = folder_of(name)
+        folders[own] |= {folder_of(other) for other in own_imports(name)} - {own, "__init__"}
+    assert cycle_of(folders) == []
     # The old name of a class is looked up by the class that has replaced a part of it.
     later = {("models/vit.py", "models/original_vit.py")}
     assert (
@@ -155,16 +158,16 @@ def test_one_module_owns_a_library(library):
 
 
 def test_figures_and_reports_alone_draw():
-    users = {room(name) for name in MODULES if any("matplotlib" in i for i in imported(name))}
+    users = {folder_of(name) for name in MODULES if any("matplotlib" in i for i in imported(name))}
     assert users <= {"figures", "evaluation"}
 
 
 def test_distribution_alone_knows_tensorflows_strategies():
-    users = {room(name) for name in MODULES if "tf.distribute" in ast.unparse(tree(name))}
+    users = {folder_of(name) for name in MODULES if "tf.distribute" in ast.unparse(tree(name))}
     assert users == {"distribution"}
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in KERAS_ONLY])
+@pytest.mark.parametrize("name", [name for name in MODULES if folder_of(name) in KERAS_ONLY])
 def test_models_and_losses_use_keras_alone_and_know_no_configuration(name):
     assert not any(each.split(".")[0] == "tensorflow" for each in imported(name))
     texts = [node.value for node in ast.walk(tree(name)) if isinstance(node, ast.Constant)]
@@ -195,9 +198,9 @@ def test_stages_are_thin():
         assert len(lines) <= 130, stage
 
 
-def test_contributing_describes_every_room():
+def test_contributing_describes_every_folder():
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
-    for name in ARROWS.keys() - STAGES:
+    for name in ALLOWED_IMPORTS.keys() - STAGES:
         assert f"`{name}/`" in text or f"`{name}.py`" in text, name
     for path in re.findall(r"`(deeplens_tf/[\w/.]+|tests/[\w/.]+)`", text):
         assert (REPOSITORY / path).exists(), path

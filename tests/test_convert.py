@@ -33,7 +33,7 @@ def test_the_encoder_is_written_and_loads(run, weights, tmp_path, capsys):
 def test_an_existing_file_is_not_replaced(run, tmp_path):
     to = tmp_path / "encoder.keras"
     to.write_text("mine")
-    with pytest.raises(RequestError, match=r"encoder\.keras: exists already; name a new file"):
+    with pytest.raises(RequestError, match=r"encoder\.keras: already exists; name a new file"):
         run(to)
     assert to.read_text() == "mine"
 

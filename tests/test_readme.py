@@ -35,10 +35,10 @@ def test_nothing_heavy_is_imported_before_it_is_used(run_python):
 
 
 def test_every_public_name_is_there_one_level_deep():
-    for room in ("augment", "data", "evaluation", "figures", "losses", "models", "simulation"):
-        module = getattr(dl, room)
+    for folder in ("augment", "data", "evaluation", "figures", "losses", "models", "simulation"):
+        module = getattr(dl, folder)
         for name in getattr(module, "__all__", []):
-            assert getattr(module, name) is not None, f"{room}.{name}"
+            assert getattr(module, name) is not None, f"{folder}.{name}"
     for name in dl.__all__:
         assert getattr(dl, name) is not None
     with pytest.raises(AttributeError, match="module 'deeplens_tf' has no attribute 'lenses'"):

@@ -1,4 +1,4 @@
-"""Assigns a slot to each variable of this package's encoders: which array it takes."""
+"""Maps each encoder variable to its array in a Keras 2 weight file."""
 
 from dataclasses import dataclass
 from math import prod

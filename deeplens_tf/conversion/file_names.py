@@ -32,7 +32,7 @@ def name_slots(stored: Iterable[str]) -> dict[str, str]:
     for name in stored:
         slot = _slot(name, ordinals)
         if slot in slots:
-            raise RequestError(f"both {slots[slot]} and {name} are {slot}")
+            raise RequestError(f"both {slots[slot]} and {name} match {slot}")
         slots[slot] = name
     return slots
 

@@ -1,4 +1,4 @@
-"""The machines that train together, from environment variables."""
+"""The processes of a multi-worker run, read from environment variables."""
 
 import json
 import os
@@ -18,7 +18,7 @@ EXAMPLE = '{"cluster": {"worker": ["a:8888", "b:8888"]}, "task": {"type": "worke
 
 @dataclass(frozen=True)
 class Cluster:
-    """The processes of one training, each of them a worker.
+    """The processes of one run, each of them a worker.
 
     Attributes:
         addresses: host:port of every worker; the first one is the chief, which writes files.

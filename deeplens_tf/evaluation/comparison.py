@@ -1,4 +1,4 @@
-"""Comparison of evaluated runs on one test set: one row for each way of training."""
+"""Comparison of evaluated runs on one test set: one row for each combination of settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from deeplens_tf.evaluation.metrics_file import QUANTITIES
 from deeplens_tf.evaluation.run_entries import BASELINE, CONTROL, Entry, read_entries
 from deeplens_tf.runs.run_folder import Run
 
-LABEL_COLUMNS = ["method", "pretext", "encoder", "readout", "labels"]
+LABEL_COLUMNS = ["method", "augmentations", "encoder", "readout", "labels"]
 DIFFERING = "differing"
 
 
@@ -32,23 +32,23 @@ def compare_runs(runs: Sequence[Run | Path | str]) -> pd.DataFrame:
 
 
 def compare(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Return one row for each way of training; runs that differ only by their seeds are averaged.
+    """Return one row for each combination of settings, averaged over seeds.
 
-    A way of training is everything that affects a score except seeds and paths: the run's
+    The settings are everything that affects a score except seeds and paths: the run's
     configuration, the data's fingerprint, and both of the runs that made its encoder.
 
     With one seed the interval is the bootstrap interval over test images; with more it is
     Student's interval of the mean over seeds.
 
     Returns:
-        Columns `method`, `pretext` (the augmentations of the pretraining), `encoder`, `readout`,
-        `labels`, `differing` (the settings and values that distinguish rows with equal values in
-        the first five columns), `seeds` (their number) and, for each quantity, its mean,
-        `<quantity>_low` and `<quantity>_high`.
+        Columns `method`, `augmentations` (of the pretraining), `encoder`, `readout`, `labels`,
+        `differing` (the settings and values that distinguish rows with equal values in the first
+        five columns), `seeds` (their number) and, for each quantity, its mean, `<quantity>_low`
+        and `<quantity>_high`.
 
     Raises:
         RequestError: the entries were scored on different test sets or on different quantities,
-            or two of them are the same training with the same seeds.
+            or two of them are the same run with the same seeds.
     """
     _require_one({entry.test_set for entry in entries}, "test sets")
     _require_one({entry.head for entry in entries}, "quantities")
@@ -110,12 +110,12 @@ def _is_known(entry: Entry, group: Sequence[Entry]) -> bool:
     """Return whether a group has a control already: two runs with one seed share their control.
 
     Raises:
-        RequestError: the group has the same training already.
+        RequestError: the group already has the same run.
     """
     for member in group:
         if member.seeds == entry.seeds and entry.method != CONTROL:
             raise RequestError(
-                f"{member.run} and {entry.run} are the same training (equal configuration, "
+                f"{member.run} and {entry.run} are the same run (equal configuration, "
                 "encoder, data and seed): give only one of them"
             )
     return any(member.seeds == entry.seeds for member in group)

@@ -1,4 +1,4 @@
-"""The figure of a comparison: a dot with its interval for each way of training."""
+"""The figure of a comparison: a dot with its interval for each combination of settings."""
 
 import textwrap
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def _draw_quantity(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
 
 
 def _name(row: pd.Series) -> str:
-    augmentations = f" ({row['pretext']})" if row["pretext"] else ""
+    augmentations = f" ({row['augmentations']})" if row["augmentations"] else ""
     seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
     lines = [f"{row['method']}{augmentations}", f"{row['readout']}, {row['labels']} labels{seeds}"]
     if row[DIFFERING]:

@@ -82,7 +82,7 @@ def count_of_labels(value: Any) -> int:
         ValueError: it is not a number of labels.
     """
     if type(value) is not int or not 0 <= value < MAX_LABELS:
-        raise ValueError(f"{value!r:.40} where a number of labels should be")
+        raise ValueError(f"expected a number of labels, found {value!r:.40}")
     return value
 
 
@@ -115,5 +115,5 @@ def _number(value: Any) -> float:
         return math.nan
     # Python counts a bool as an int, and an axis cannot show arbitrarily large numbers.
     if type(value) not in (int, float) or not abs(value) <= MAX_SCORE:
-        raise ValueError(f"{value!r:.40} where a score should be")
+        raise ValueError(f"expected a score, found {value!r:.40}")
     return float(value)

@@ -33,6 +33,7 @@ def method_of(origin: Mapping[str, Any]) -> str:
 
 def augmentations_of(origin: Mapping[str, Any]) -> str:
     """Return the augmentations of the pretraining; "" without one."""
+    # "pretexts" is their name in stored records.
     return ", ".join(printable_name(name) for name in origin.get("pretexts", []))
 
 
@@ -87,7 +88,7 @@ def printable_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return printable_name(", ".join(printable_value(item) for item in value))
     if not isinstance(value, str | int | float | None):
-        raise ValueError(f"{value!r:.40} where a setting should be")
+        raise ValueError(f"expected a setting, found {value!r:.40}")
     return printable_name("null" if value is None else str(value))
 
 
@@ -98,7 +99,7 @@ def printable_name(value: Any) -> str:
         ValueError: it is not text, or longer than `MAX_TEXT_LENGTH`.
     """
     if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH:
-        raise ValueError(f"{value!r:.40} where a name should be")
+        raise ValueError(f"expected a name, found {value!r:.40}")
     return printable(value)
 
 
@@ -111,5 +112,5 @@ def _steps(origin: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _seed(value: Any) -> int:
     if type(value) is not int:
-        raise ValueError(f"{value!r:.40} where a seed should be")
+        raise ValueError(f"expected a seed, found {value!r:.40}")
     return value

@@ -94,4 +94,4 @@ def _require_stored_here(name: str, item: Any) -> None:
     if item.external or item.is_virtual:
         raise UnusableFile(f"{name} is stored in another file")
     if item.id.get_create_plist().get_nfilters():
-        raise UnusableFile(f"{name} is compressed; Keras compresses nothing")
+        raise UnusableFile(f"{name} is compressed, which Keras never does")

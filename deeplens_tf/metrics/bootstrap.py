@@ -23,8 +23,8 @@ def bootstrap_intervals(
     """95 % percentile intervals of every metric that a function returns.
 
     Each resample draws as many images as there are, with replacement (Efron & Tibshirani 1993,
-    chapter 13). Images are counted instead of copied: the function takes the counts of many
-    resamples as weights and returns the metrics of all of them.
+    chapter 13). Resamples are represented by counts per image: the function takes the counts of
+    many resamples as weights and returns the metrics of all of them.
 
     Args:
         metric_function: called as `metric_function(*arrays, weights)` with `weights` of shape

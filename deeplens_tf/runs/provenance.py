@@ -42,10 +42,10 @@ def features_origin(run: Run) -> dict[str, Any]:
     """Return how the encoder of a run was trained.
 
     Returns:
-        `method` and `pretexts` (the augmentations) of the pretraining, None and an empty list if
-        there was none; `epochs`, `seed` and `settings` (see `result_settings`) of the run. For a
-        fine-tuning also `supervised`, true because labels affected the features, and `before`,
-        the origin of the encoder that it started from.
+        `method` and `pretexts` (the stored name of the augmentations) of the pretraining, None and
+        an empty list if there was none; `epochs`, `seed` and `settings` (see `result_settings`) of
+        the run. For a fine-tuning also `supervised`, true because labels affected the features, and
+        `before`, the origin of the encoder that it started from.
     """
     facts, config = run.facts(), run.load_config()
     stage = facts.get("stage")

@@ -77,10 +77,12 @@ class Run:
         """Return the configuration of the run.
 
         Raises:
-            RequestError: the folder contains none, or it cannot be read.
+            RequestError: no such folder, or it contains no valid configuration.
         """
+        if not self.folder.is_dir():
+            raise RequestError(f"{self.folder}: no such folder")
         if not self.config.is_file():
-            raise RequestError(f"{self.folder} is no run folder: it has no config.yaml")
+            raise RequestError(f"{self.folder}: not a run folder: it has no config.yaml")
         return load_config(str(self.config))
 
 

@@ -1,4 +1,4 @@
-"""What the configuration inside a model file may name, and how many weights it may ask for."""
+"""What config.json in a model file may name, and how many weights it may request."""
 
 import math
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ SIZES = {
 
 
 def check_recipe(recipe: Any, weight_bytes: int) -> None:
-    """Refuse a configuration that names other classes than this package saves, or asks for more.
+    """Refuse a configuration that names unknown classes or requests too many weights.
 
     Args:
         recipe: content of config.json.
@@ -44,17 +44,18 @@ def check_recipe(recipe: Any, weight_bytes: int) -> None:
         UnusableFile: with the reason.
     """
     if not isinstance(recipe, dict):
-        raise UnusableFile("a recipe that is no object")
+        raise UnusableFile("config.json is not a JSON object")
     if not _is_ours(recipe) or recipe["class_name"] not in MODELS:
         raise UnusableFile(f"holds a {_name(recipe)}, not a model of deeplens_tf")
     # Keras never builds the optimiser, since the model is loaded without compiling it.
     built = {key: value for key, value in recipe.items() if key != "compile_config"}
     for part in _dictionaries(built):
         _check_part(part)
-    asked = _count_weights(built)
-    if asked * MIN_BYTES_PER_WEIGHT > weight_bytes:
+    requested = _count_weights(built)
+    if requested * MIN_BYTES_PER_WEIGHT > weight_bytes:
         raise UnusableFile(
-            f"asks for a network of {asked:.3g} weights and brings {weight_bytes} bytes of them"
+            f"config.json describes a network of {requested:.3g} weights, but the file stores only "
+            f"{weight_bytes} bytes of them"
         )
 
 
@@ -73,14 +74,14 @@ def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:
 def _check_part(part: dict[str, Any]) -> None:
     named = {"class_name", "registered_name", "module"} & set(part)
     if named and not (_is_ours(part) or _is_keras(part)):
-        raise UnusableFile(f"asks for {_name(part)}, which no model of deeplens_tf has")
+        raise UnusableFile(f"config.json requests {_name(part)}, which no model of deeplens_tf has")
     if part.get("compile_config"):
-        raise UnusableFile("asks for a part to be compiled")
+        raise UnusableFile("config.json requests a compiled part")
     config = part.get("config")
     is_policy = part.get("class_name") == POLICY and isinstance(config, dict)
     dtype = config.get("name") if is_policy and isinstance(config, dict) else part.get("dtype")
     if isinstance(dtype, str) and dtype not in DTYPES:
-        raise UnusableFile(f"asks for numbers of the type {dtype:.40}")
+        raise UnusableFile(f"config.json requests numbers of the type {dtype:.40}")
     _check_sizes(part)
 
 
@@ -89,11 +90,11 @@ def _check_sizes(part: dict[str, Any]) -> None:
         _check_number(part[key], MAX_LAYER_SIZE, optional=key in ("lora_rank", "units"))
     blocks = part.get("depth", 0)
     if blocks > MAX_BLOCKS:
-        raise UnusableFile(f"asks for {blocks} blocks, the maximum is {MAX_BLOCKS}")
+        raise UnusableFile(f"config.json requests {blocks} blocks, the maximum is {MAX_BLOCKS}")
     if "image_shape" in part:
         shape = part["image_shape"]
         if not isinstance(shape, list) or len(shape) != 3:
-            raise UnusableFile("an encoder without a valid image_shape")
+            raise UnusableFile("config.json describes an encoder without a valid image_shape")
         for side in shape:
             _check_number(side, MAX_MODEL_IMAGE_SIDE)
 
@@ -102,7 +103,7 @@ def _check_number(value: Any, largest: int, optional: bool = False) -> None:
     if optional and value is None:
         return
     if type(value) is not int or not 0 < value <= largest:
-        raise UnusableFile(f"asks for a size of {value!r:.40}")
+        raise UnusableFile(f"config.json requests a size of {value!r:.40}")
 
 
 def _is_ours(part: dict[str, Any]) -> bool:
@@ -140,4 +141,4 @@ def _count_weights(recipe: dict[str, Any]) -> int:
     # Keras raises almost any type of exception for an unexpected configuration.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UnusableFile(f"a recipe that cannot be built: {reason:.200}") from error
+        raise UnusableFile(f"the model in config.json cannot be built: {reason:.200}") from error

@@ -90,11 +90,14 @@ def _check_members(members: list[zipfile.ZipInfo], archive_bytes: int) -> None:
     for member in members:
         stored = member.compress_type == zipfile.ZIP_STORED
         if not stored or member.file_size != member.compress_size:
-            raise UnusableFile(f"{member.filename} is compressed; Keras compresses nothing")
+            raise UnusableFile(f"{member.filename} is compressed, which Keras never does")
         if member.header_offset + member.file_size > archive_bytes:
-            raise UnusableFile(f"{member.filename} of {member.file_size} bytes in {archive_bytes}")
+            raise UnusableFile(
+                f"{member.filename} claims {member.file_size} bytes, "
+                f"the archive has {archive_bytes}"
+            )
     if sizes[RECIPE] > MAX_RECIPE_BYTES:
-        raise UnusableFile(f"a {RECIPE} of {sizes[RECIPE]} bytes, at most {MAX_RECIPE_BYTES}")
+        raise UnusableFile(f"{RECIPE} has {sizes[RECIPE]} bytes, the maximum is {MAX_RECIPE_BYTES}")
 
 
 def _check_checksums(archive: zipfile.ZipFile) -> None:

@@ -128,9 +128,9 @@ def vortex(axion_mass_ev: float, angle_rad: float) -> tuple[PointMass, ...]:
 
 
 def vortex_length_arcsec(axion_mass_ev: float) -> float:
-    """Return the de Broglie length of the axion at the lens, 0.06 / (2 m / 1e-22 eV) arcsec.
+    """Return half the length of the vortex: the de Broglie length of the axion at the lens.
 
-    DeepLenseSim's formula, valid only for a lens at redshift 0.5.
+    0.06 / (2 m / 1e-22 eV) arcsec, DeepLenseSim's formula, valid only for a lens at redshift 0.5.
     """
     return 0.06 / (2.0 * axion_mass_ev) * 1e-22
 

@@ -76,7 +76,7 @@ class Checkpointer(keras.callbacks.Callback):
         """Restore the newest checkpoint, if there is one, and set `position` to where it is.
 
         Raises:
-            RequestError: the checkpoint belongs to another training.
+            RequestError: the checkpoint belongs to another run.
         """
         checkpoint = _from_chief(self.store, self.distribution)
         if checkpoint is None:
@@ -84,8 +84,8 @@ class Checkpointer(keras.callbacks.Callback):
         state = checkpoint.state
         if state["steps_per_epoch"] != self.steps_per_epoch:
             raise RequestError(
-                f"{checkpoint.folder}: of epochs of {state['steps_per_epoch']} steps, not "
-                f"{self.steps_per_epoch}"
+                f"{checkpoint.folder}: saved with {state['steps_per_epoch']} steps per epoch, "
+                f"this run has {self.steps_per_epoch}"
             )
         self.position = Position(state["epoch"], state["step"])
         assign(model, checkpoint.arrays, *ALWAYS)

@@ -5,7 +5,7 @@ import keras
 from deeplens_tf.config import OptimizerConfig
 
 # Only kernels decay: shrinking these towards zero does not regularise.
-SPARED_FROM_DECAY = ["bias", "gamma", "beta", "positions", "class_token", "mask_token"]
+NOT_DECAYED = ["bias", "gamma", "beta", "positions", "class_token", "mask_token"]
 
 
 def build_optimizer(
@@ -23,7 +23,7 @@ def build_optimizer(
         optimizer = keras.optimizers.AdamW(
             rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
         )
-        optimizer.exclude_from_weight_decay(var_names=SPARED_FROM_DECAY)
+        optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
         return optimizer
     kind = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[config.name]
     return kind(rate, global_clipnorm=config.clip_norm)

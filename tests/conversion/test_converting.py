@@ -211,7 +211,9 @@ def test_a_long_list_is_shortened(layers, refused):
 
 def test_two_arrays_for_one_slot_are_refused(layers, refused):
     layers["other"] = {"embedding/bias:0": np.ones(WIDTH, "f4")}
-    assert "both model/embedding/bias:0 and other/embedding/bias:0 are embedding/bias" in refused()
+    assert (
+        "both model/embedding/bias:0 and other/embedding/bias:0 match embedding/bias" in refused()
+    )
 
 
 def test_another_network_is_refused(layers, refused):

@@ -84,7 +84,7 @@ def write_probe(folder, auc, control_auc, head="classification"):
 def test_one_seed_keeps_the_interval_over_test_images(tmp_path):
     table = compare_runs([write_run(tmp_path / "run", 0.9)])
     row = table.iloc[0]
-    assert (row["method"], row["pretext"], row["labels"]) == ("contrastive", "flip", 90)
+    assert (row["method"], row["augmentations"], row["labels"]) == ("contrastive", "flip", 90)
     assert (row["macro_auc"], row["macro_auc_low"], row["macro_auc_high"]) == (0.9, 0.88, 0.93)
 
 
@@ -177,9 +177,9 @@ def test_paths_and_settings_without_effect_make_no_row(tmp_path):
 
 def test_a_training_given_twice_is_refused(tmp_path):
     runs = [write_baseline(tmp_path / name, auc) for name, auc in (("a", 0.9), ("b", 0.8))]
-    with pytest.raises(RequestError, match=r"a and .*b are the same training"):
+    with pytest.raises(RequestError, match=r"a and .*b are the same run"):
         compare_runs(runs)
-    with pytest.raises(RequestError, match="are the same training"):
+    with pytest.raises(RequestError, match="are the same run"):
         compare_runs([runs[0], runs[0]])
 
 
@@ -287,7 +287,7 @@ def test_a_folder_that_is_not_an_evaluated_run_is_refused(tmp_path):
     report.unlink()
     with pytest.raises(RequestError, match="not evaluated"):
         read_entries([run])
-    with pytest.raises(RequestError, match="no run folder"):
+    with pytest.raises(RequestError, match="not a run folder"):
         read_entries([tmp_path])
 
 
@@ -314,7 +314,7 @@ def test_the_stage_writes_table_and_figures(tmp_path, capsys, monkeypatch):
     assert list(drawn) == ["run0", "run1"]
     assert list(drawn["run1"]["loss"]) == [2.0, 1.0]
     assert len((tmp_path / "out" / "comparison.csv").read_text().splitlines()) == 2
-    assert f"not among these runs: the {BASELINE} with 90" in capsys.readouterr().out
+    assert f"missing reference: {BASELINE} with 90" in capsys.readouterr().out
 
 
 def test_a_file_with_the_name_of_the_results_is_refused(tmp_path):

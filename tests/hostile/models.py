@@ -231,71 +231,71 @@ MODELS = {
     ),
     "a packed recipe of 50 MB": (
         lambda m: with_packed(m, "config.json", b" " * 50 * 2**20),
-        "config.json is compressed; Keras compresses nothing",
+        "config.json is compressed, which Keras never does",
     ),
     "packed weights of 10 MB": (
         lambda m: with_packed(m, WEIGHTS, bytes(10 * 2**20)),
-        "model.weights.h5 is compressed; Keras compresses nothing",
+        "model.weights.h5 is compressed, which Keras never does",
     ),
     "packed weights that say they are not": (
         lambda m: claiming(with_packed(m, WEIGHTS, bytes(2**20)), WEIGHTS, 2**20),
-        "model.weights.h5 is compressed; Keras compresses nothing",
+        "model.weights.h5 is compressed, which Keras never does",
     ),
     "weights of more bytes than the file": (
         lambda m: claiming(packed(m), WEIGHTS, 700 * 2**20),
-        "model.weights.h5 of 734003200 bytes in",
+        "model.weights.h5 claims 734003200 bytes, the archive has",
     ),
     "an unpacked recipe of 50 MB": (
         lambda m: packed({**m, "config.json": b" " * 50 * 2**20}),
-        "a config.json of 52428800 bytes",
+        "config.json has 52428800 bytes, the maximum is",
     ),
     "a recipe that is no JSON": (lambda m: packed({**m, "config.json": b"{"}), "is not JSON"),
     "a recipe nested without end": (
         lambda m: packed({**m, "config.json": b"[" * 10**6}),
         "is not JSON",
     ),
-    "a Lambda layer for a head": (lambda m: with_head(m, LAMBDA), "asks for Lambda"),
+    "a Lambda layer for a head": (lambda m: with_head(m, LAMBDA), "config.json requests Lambda"),
     "a call of keras.utils.get_file": (
         lambda m: with_head(m, calls("keras.utils", "get_file")),
-        "asks for Lambda",
+        "config.json requests Lambda",
     ),
     "a call that unlocks code": (
         lambda m: with_head(m, calls("keras.config", "enable_unsafe_deserialization")),
-        "asks for Lambda",
+        "config.json requests Lambda",
     ),
     "a class of another module": (
         lambda m: with_head(m, keras_object("Popen", "subprocess", args=f"touch {SENTINEL}")),
-        "asks for subprocess.Popen",
+        "config.json requests subprocess.Popen",
     ),
     "a module under a known name": (
         lambda m: with_head(m, keras_object("Dense", "subprocess", units=3)),
-        "asks for subprocess.Dense",
+        "config.json requests subprocess.Dense",
     ),
     "a known class under another name": (
         lambda m: with_head(m, keras_object("Dense", registered="deeplens_tf>MassHead", units=3)),
-        "asks for Dense",
+        "config.json requests Dense",
     ),
     "a saved model of TensorFlow": (
         lambda m: with_head(m, keras_object("TFSMLayer", filepath="/tmp", name="x")),
-        "asks for TFSMLayer",
+        "config.json requests TFSMLayer",
     ),
     "a layer that reads a file": (
         lambda m: with_head(m, keras_object("StringLookup", vocabulary="/etc/passwd")),
-        "asks for StringLookup",
+        "config.json requests StringLookup",
     ),
     "an object of eight TB": (
         lambda m: with_encoder(m, x=keras_object("__numpy__", value=[0], dtype="f8")),
-        "asks for __numpy__",
+        "config.json requests __numpy__",
     ),
     "a part that is compiled": (
         lambda m: with_recipe(
             m, lambda r: r["config"]["encoder"].update(compile_config={"optimizer": "adam"})
         ),
-        "asks for a part to be compiled",
+        "config.json requests a compiled part",
     ),
     "a gigantic network": (
         lambda m: with_encoder(m, width=10**6, mlp_width=10**6, heads=1),
-        "asks for a network of 2.4e+13 weights",
+        "config.json describes a network of 2.4e+13 weights",
     ),
     "a gigantic image": (lambda m: with_encoder(m, image_shape=[10**9, 8, 1]), "a size of 10000"),
     "numbers of eight bytes": (lambda m: with_encoder(m, dtype="float64"), "the type float64"),
@@ -303,15 +303,21 @@ MODELS = {
         lambda m: with_encoder(m, dtype=keras_object("DTypePolicy", "keras", name="float64")),
         "the type float64",
     ),
-    "a million blocks": (lambda m: with_encoder(m, depth=10**6), "asks for 1000000 blocks"),
-    "a width that is no number": (lambda m: with_encoder(m, width="96"), "asks for a size of '96'"),
+    "a million blocks": (
+        lambda m: with_encoder(m, depth=10**6),
+        "config.json requests 1000000 blocks",
+    ),
+    "a width that is no number": (
+        lambda m: with_encoder(m, width="96"),
+        "config.json requests a size of '96'",
+    ),
     "a gigantic head": (
         lambda m: with_recipe(m, lambda r: r["config"]["head"]["config"].update(units=10**9)),
-        "asks for a network of 9.7e+10 weights",
+        "config.json describes a network of 9.7e+10 weights",
     ),
     "a gigantic addition to the head": (
         lambda m: with_recipe(m, lambda r: r["config"]["head"]["config"].update(lora_rank=10**9)),
-        "asks for a network of 9.8e+10 weights",
+        "config.json describes a network of 9.8e+10 weights",
     ),
     "an encoder that is not built": (
         lambda m: with_recipe(m, lambda r: r["config"]["encoder"].pop("build_config")),

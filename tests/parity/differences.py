@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 HEADER = """\
-| piece | compared | numbers | largest difference | tolerance |
+| component | compared | numbers | largest difference | tolerance |
 | --- | --- | --- | --- | --- |
 """
 
@@ -32,8 +32,8 @@ class Differences:
         self.note(piece, compared, count, difference, f"{tolerance:.0e}")
         assert difference <= tolerance, f"{piece}, {compared}: {difference:.2g} > {tolerance:g}"
 
-    def note(self, piece, compared, count, difference, held="differs on purpose"):
-        """Record a difference that is there on purpose, or that gives the scale of another."""
+    def note(self, piece, compared, count, difference, held="intended difference"):
+        """Record an intended difference, or one that is the reference for another."""
         assert np.isfinite(difference), f"{piece}, {compared}: the difference is {difference}"
         self.rows.append((piece, compared, count, difference, held))
 

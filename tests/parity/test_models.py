@@ -71,7 +71,7 @@ def test_losses_in_float32(step, reference, differences):
     theirs, ours = below(step.theirs, "loss"), {k: step.losses[k] for k in ("each", "mean")}
     rounding = largest(theirs, below(reference(f"{step.name}_float64"), "loss"))
     count, kind = sum(part.size for part in theirs.values()), "loss, float32"
-    differences.note(step.piece, f"{kind}: Keras 2's own rounding", count, rounding, "for scale")
+    differences.note(step.piece, f"{kind}: Keras 2's own rounding", count, rounding, "reference")
     tolerance = max(FLOAT64, TIMES_KERAS_2S_ROUNDING * rounding)
     differences.hold(step.piece, kind, ours, theirs, tolerance)
 
@@ -89,7 +89,7 @@ def test_gradients_in_float32(step, reference, differences):
     truth = below(reference(f"{step.name}_float64"), "gradient")
     count, rounding = sum(part.size for part in theirs.values()), distance(theirs, truth)
     kind = "gradient as one vector, float32"
-    differences.note(step.piece, f"{kind}: Keras 2's own rounding", count, rounding, "for scale")
+    differences.note(step.piece, f"{kind}: Keras 2's own rounding", count, rounding, "reference")
     gap = distance(step.gradients, theirs)
     differences.hold_figure(step.piece, kind, count, gap, TIMES_KERAS_2S_ROUNDING * rounding)
 
@@ -119,7 +119,7 @@ def test_moving_statistics_in_float32(step, reference, differences):
     truth = step.as_fused(below(reference(f"{step.name}_float64"), "moved"))
     count, rounding = sum(part.size for part in theirs.values()), largest(theirs, truth)
     kind = "moving statistics, float32"
-    differences.note(step.piece, f"{kind}: Keras 2's own rounding", count, rounding, "for scale")
+    differences.note(step.piece, f"{kind}: Keras 2's own rounding", count, rounding, "reference")
     tolerance = max(1e-6, TIMES_KERAS_2S_ROUNDING * rounding)
     differences.hold(step.piece, kind, step.as_fused(step.after), theirs, tolerance)
 

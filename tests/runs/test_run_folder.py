@@ -98,7 +98,7 @@ def test_a_run_is_found_by_its_folder_or_a_file_in_it(config, tmp_path):
 
 
 def test_a_folder_without_a_configuration_is_not_a_run(tmp_path):
-    with pytest.raises(RequestError, match=r"is no run folder: it has no config\.yaml"):
+    with pytest.raises(RequestError, match=r"not a run folder: it has no config\.yaml"):
         Run(tmp_path).load_config()
 
 

@@ -1,4 +1,4 @@
-"""How much a recipe asks for, against what Keras then allocates."""
+"""How much a recipe requests, against what Keras then allocates."""
 
 import json
 
@@ -25,7 +25,7 @@ def recipe_of(model):
 
 
 @pytest.mark.parametrize(("name", "image_shape", "options", "head"), MODELS)
-def test_a_model_asks_for_what_it_has_and_a_file_of_half_as_much_is_refused(
+def test_a_model_requests_what_it_has_and_a_file_of_half_as_much_is_refused(
     name, image_shape, options, head
 ):
     model = build_encoder(name, image_shape, **options)
@@ -33,7 +33,9 @@ def test_a_model_asks_for_what_it_has_and_a_file_of_half_as_much_is_refused(
         model = DownstreamModel(model, head, ("a", "b", "c"))
     weights = model.count_params()
     check_recipe(recipe_of(model), 2 * weights)
-    with pytest.raises(UnusableFile, match="asks for a network of"):
+    with pytest.raises(
+        UnusableFile, match=r"describes a network of .* weights, but the file stores only"
+    ):
         check_recipe(recipe_of(model), int(0.95 * 2 * weights))
 
 

@@ -9,24 +9,23 @@
 # %% [markdown]
 # # 2. Contrastive pretraining
 #
-# **What you learn.** The contrastive loss, built step by step on a batch of four images and checked
-# against the package's; how to pretrain an encoder and read its curves; what the encoder learned,
-# measured by a *probe* beside the *control* without which such a number says nothing.
+# **What you learn.** The contrastive loss, computed step by step for a batch of four images and
+# compared with the function of the package; how to pretrain an encoder with Keras's `fit`; how to
+# measure what it has learned with a *probe*, and why this number needs a *control*.
 #
 # **What it costs.** About two minutes on two cores.
 
 # %%
 # %matplotlib inline
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from deeplens_tf.startup import import_tensorflow
+import deeplens_tf as dl
 
-import_tensorflow()  # without its start-up messages
+dl.import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 # %%
@@ -37,68 +36,49 @@ SETTINGS = {"images_per_class": 600, "test_images_per_class": 300, "epochs": 6, 
 # %% [markdown]
 # ## Images
 #
-# Simulated as in [tutorial 1](01_data_and_pretexts.ipynb), which also explains `ZOOM`: the central
-# 32 of 64 pixels, in patches of 4.
+# Simulated as in [tutorial 1](01_data_and_pretexts.ipynb). Training uses the central crop of
+# 32 x 32 pixels. The test images are in a folder `data/lenses_test`, which `open_folder` finds next
+# to `data/lenses`.
 
 # %%
-from deeplens_tf.data.preparing import prepare_folder
-from deeplens_tf.prepare import summary
-from deeplens_tf.simulation.generation import simulate
-from deeplens_tf.simulation.request import SimulationRequest
-
-lenses = Path("data/lenses")
 seed = SETTINGS["seed"]
-simulate(SimulationRequest("model_ii", SETTINGS["images_per_class"], lenses, seed), jobs=2)
-test = SETTINGS["test_images_per_class"]
-simulate(SimulationRequest("model_ii", test, lenses, seed, split="test"), jobs=2)
+count, test_count = SETTINGS["images_per_class"], SETTINGS["test_images_per_class"]
+dl.simulation.simulate("data/lenses", count, seed=seed, jobs=2)
+dl.simulation.simulate("data/lenses", test_count, seed=seed, split="test", jobs=2)
 
-prepared = Path("data/lenses_32")
-manifest = prepare_folder(
-    lenses, prepared, image_size=32, fit="crop", validation_fraction=0.1, seed=seed
-)
-print(summary(manifest, prepared))
-
-# %%
-from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import open_data, pretraining_batches
-
-ZOOM = ["data.image_size=32", "data.fit=crop", "encoder.patch_size=4"]
-words = [*ZOOM, f"train.epochs={SETTINGS['epochs']}", f"seed={seed}"]
-config = load_config("contrastive", words, data=str(prepared))
-data = open_data(config)
+data = dl.data.open_folder("data/lenses", image_size=32, fit="crop", seed=seed)
+print("images:", {split: data.count(split) for split in ("train", "validation", "test")})
 
 # %% [markdown]
 # ## The loss, step by step
 #
-# Four images, two views of each. An encoder turns each view into features, a small *projector*
-# turns these into the vectors $p_i$ (view 1) and $q_i$ (view 2) on which the loss is taken. Both
-# have random weights so far.
+# We take four images and two views of each. The *encoder* turns a view into features. A small
+# network, the *projector*, turns the features into a vector for the loss: $p_i$ for view 1 of image
+# $i$, and $q_i$ for view 2. Both networks still have random weights.
 
 # %%
 import keras
 
-from deeplens_tf.figures.image_grids import views_grid
-from deeplens_tf.models import build_encoder
-from deeplens_tf.models.heads import projection_head
-from deeplens_tf.simulation.render import instrument_for
-
 keras.utils.set_random_seed(seed)
-encoder = build_encoder(config.encoder.name, data.image_shape, **config.encoder.options())
-projector = projection_head(config.pretrain.projection_width)
+encoder = dl.models.build_encoder("vit_nano", data.image_shape, patch_size=4)
+projector = dl.models.projection_head(256)
 
-batch = next(iter(pretraining_batches(data, "train", config.augment, 4, None)))
+augment = dl.augment.Augment(["flip", "rotation"])
+batch = next(iter(dl.data.view_batches(data, augment, batch_size=4)))
 p, q = (projector(encoder(batch[view])).numpy() for view in ("view_1", "view_2"))
 print("projections of one view:", p.shape)
-pixel_arcsec = float(instrument_for("model_ii", 0).simulation.pixel_scale)
+pixel_arcsec = dl.simulation.pixel_scale_arcsec("model_ii")
 views = [batch[key] for key in ("image", "view_1", "view_2")]
-views_grid(*views, "A batch of four", pixel_scale_arcsec=pixel_arcsec)
+dl.figures.views_grid(*views, "A batch of four images", pixel_scale_arcsec=pixel_arcsec)
 
 # %% [markdown]
-# **1. Normalise.** Only the direction of a projection counts: $\hat p_i = p_i / \lVert p_i \rVert$.
+# **1. Normalise.** Only the direction of a projection matters:
+# $\hat p_i = p_i / \lVert p_i \rVert$.
 #
-# **2. Compare everything with everything.** The cosine of view 1 of image $i$ with view 2 of image
-# $j$ is $c_{ij} = \hat p_i \cdot \hat q_j$. Partners stand on the diagonal. With random weights
-# all cosines are near 1: the network has not yet learned to tell images apart.
+# **2. Compare all pairs.** The cosine of view 1 of image $i$ and view 2 of image $j$ is
+# $c_{ij} = \hat p_i \cdot \hat q_j$. The two views of one image, which we call partners, are on the
+# diagonal. With random weights all cosines are close to 1: the projections hardly depend on the
+# image.
 
 # %%
 from tutorial_figures import similarity_figure
@@ -106,179 +86,187 @@ from tutorial_figures import similarity_figure
 p_hat = p / np.linalg.norm(p, axis=1, keepdims=True)
 q_hat = q / np.linalg.norm(q, axis=1, keepdims=True)
 cosines = p_hat @ q_hat.T
-similarity_figure({"view 1 (rows) with view 2": cosines}, "Cosines of a batch of four")
+similarity_figure({"view 1 (rows), view 2 (columns)": cosines}, "Cosines of a batch of four")
 
 # %% [markdown]
-# **3. Sharpen.** The cosines are divided by a temperature $\tau$; small differences become large.
+# **3. Divide by a temperature $\tau$.** A small temperature makes small differences large.
 #
-# **4. Let each row choose its partner.** A softmax over row $i$ gives the probability that view 1
-# of image $i$ picks view 2 of image $j$. The loss is the cross-entropy with the right choice:
+# **4. Find the partner in each row.** A softmax over row $i$ gives the probability that view 1 of
+# image $i$ is matched with view 2 of image $j$. The loss is the cross-entropy with the correct
+# match:
 #
 # $$\ell_i^{\rightarrow} = -\log\frac{\exp(c_{ii}/\tau)}{\sum_j \exp(c_{ij}/\tau)}.$$
 #
-# **5. The same for the columns**, where view 2 looks for view 1, and the mean of both.
+# **5. Do the same for the columns**, from view 2 to view 1, and average the two losses.
 
 # %%
-similarities = cosines / config.pretrain.temperature
+temperature = 0.1
+similarities = cosines / temperature
 
 
-def choose_the_diagonal(logits):
-    """Cross-entropy of each row with its own place."""
-    log_sums = np.log(np.exp(logits).sum(axis=1))
-    return log_sums - np.diag(logits)
+def row_cross_entropy(logits):
+    """Return the cross-entropy of each row, whose correct column is the one on the diagonal."""
+    return np.log(np.exp(logits).sum(axis=1)) - np.diag(logits)
 
 
-by_hand = (choose_the_diagonal(similarities) + choose_the_diagonal(similarities.T)) / 2
-print("by hand:", by_hand)
-
-# %%
-from deeplens_tf.losses import contrastive_loss
-
-from_package = contrastive_loss(p, q, config.pretrain.temperature).numpy()
+by_hand = (row_cross_entropy(similarities) + row_cross_entropy(similarities.T)) / 2
+from_package = dl.losses.contrastive_loss(p, q, temperature).numpy()
 np.testing.assert_allclose(by_hand, from_package, rtol=1e-4)
+print("by hand:", by_hand)
 print("package:", from_package)
 
 # %% [markdown]
-# The same numbers. To know what a loss means it helps to know where it starts and ends. If all
-# projections are alike, each row can only guess among $N$ images, and the loss is $\log N$. If
-# partners are alike and all others at a right angle, it is $\log(1 + (N-1)\,e^{-1/\tau})$.
+# Both agree. To judge a value of the loss, it helps to know two special cases. If all projections
+# are equal, each row is a guess among $N$ images, and the loss is $\log N$. If partners are equal
+# and all other pairs are orthogonal, it is $\log(1 + (N-1)\,e^{-1/\tau})$.
 
 # %%
-size = config.train.batch_size
-alike = contrastive_loss(np.ones((size, 8)), np.ones((size, 8))).numpy().mean()
-apart = contrastive_loss(np.eye(size), np.eye(size)).numpy().mean()
+batch_size = 128
+equal = dl.losses.contrastive_loss(np.ones((batch_size, 8)), np.ones((batch_size, 8)), temperature)
+apart = dl.losses.contrastive_loss(np.eye(batch_size), np.eye(batch_size), temperature)
 Markdown(
-    f"For batches of {size}: all alike **{alike:.3f}** ($\\log N$ = {np.log(size):.3f}), partners "
-    f"found and all others at right angles **{apart:.4f}**."
+    f"For batches of {batch_size} images the loss is **{np.mean(equal):.3f}** if all projections "
+    f"are equal ($\\log N$ = {np.log(batch_size):.3f}), and **{np.mean(apart):.4f}** if partners "
+    f"are equal and all other pairs are orthogonal."
 )
 
 # %% [markdown]
 # ## Pretraining
 #
-# `pretrain` does it and leaves a *run folder*: the complete configuration, the history, curves,
-# the encoder. Labels never reach the encoder. A linear probe is trained beside it on features
-# through which no gradient flows back; it watches and does not steer.
+# `ContrastiveModel` combines the encoder, the projector and the loss in a Keras model. It needs no
+# labels. `view_batches` makes new views in each epoch, and also shuffles the images: hence
+# `shuffle=False` in `fit`. The learning rate rises during the first epoch and then falls to zero
+# along a cosine.
+#
+# (In a terminal, `python -m deeplens_tf.pretrain --config contrastive` does the same and adds
+# checkpoints and records. [Tutorial 4](04_from_encoder_to_classifier.ipynb) uses the function
+# behind it.)
 
 # %%
-from deeplens_tf.training.pretraining import pretrain
+train = dl.data.view_batches(data, augment, batch_size)
+validation = dl.data.view_batches(data, augment, batch_size, split="validation")
+
+epochs, steps = SETTINGS["epochs"], len(train)
+learning_rate = keras.optimizers.schedules.CosineDecay(
+    0.0, (epochs - 1) * steps, warmup_target=1e-3, warmup_steps=steps
+)
+optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=0.05, global_clipnorm=1.0)
+
+model = dl.models.ContrastiveModel(encoder, projector, temperature)
+model.compile(optimizer=optimizer)
+fitted = model.fit(train, validation_data=validation, epochs=epochs, shuffle=False, verbose=0)
 
 # %%
-# %%capture log
-run = pretrain(config, "contrastive", "runs/contrastive")
-
-# %%
-from deeplens_tf.figures.training_curves import training_curves
-
-history = pd.read_csv(run.history)
-training_curves({"contrastive": history}, "Contrastive pretraining")
+history = pd.DataFrame(fitted.history).filter(regex="^(val_)?(loss|contrastive_accuracy)$")
+dl.figures.training_curves({"contrastive": history}, "Contrastive pretraining")
 
 # %% [markdown]
-# The same in numbers. (`history.csv` counts the epochs from 0, pictures and this table from 1.)
+# The same in numbers:
 
 # %%
-history["epoch"] += 1
-history.set_index("epoch").filter(regex="pretext|contrastive|probe_accuracy").round(3)
+history.set_axis(range(1, epochs + 1)).rename_axis("epoch").round(3)
 
 # %%
 last = history.iloc[-1]
-choices = min(size, data.count("validation"))
 Markdown(
-    f"After {len(history)} epochs a view finds its partner among {choices} with probability "
-    f"**{last['val_contrastive_accuracy']:.2f}** on images not trained on (guessing: "
-    f"{1 / choices:.3f}). The loss there fell from {history['val_pretext_loss'].iloc[0]:.2f} to "
-    f"**{last['val_pretext_loss']:.2f}**. Whether what solves the pretext "
-    f"is also what tells the classes apart is another question, and the loss cannot answer it: "
-    f"the probe's accuracy is **{last['val_probe_accuracy']:.2f}**, with chance at "
-    f"{1 / len(data.classes):.2f}."
+    f"After {epochs} epochs, **{last['val_contrastive_accuracy']:.0%}** of the views of validation "
+    f"images are matched with their partner among {batch_size} candidates (by chance: "
+    f"{1 / batch_size:.1%}). The validation loss fell from {history['val_loss'].iloc[0]:.2f} to "
+    f"**{last['val_loss']:.2f}**."
 )
 
 # %% [markdown]
 # ## Probe and control
 #
-# After the training, a fresh *linear probe* (logistic regression on the frozen features, with all
-# training labels) says how much of the label can be read from the features. The number needs a
-# **control**: the same probe on the same network with the random weights it began with. Random
-# features of an image are features too, and often good ones. A pretraining has taught something
-# only where it beats the control.
+# Are the features that solve this pretext task also useful to distinguish the classes? The loss
+# cannot answer this. A *linear probe* can: logistic regression on the features of the frozen
+# encoder, fitted to the labels of all training images and scored on the test images.
 #
-# (The probe in the curves above is a watchman: one layer that had few steps, on features that moved
-# all the time. The fresh probe is fitted to the end, so it sees more.)
+# The score of the probe needs a **control**: the same probe on the same network with its initial
+# random weights. Random features of an image are features too, and often good ones. Pretraining has
+# helped only if it beats the control. `probe` returns both. Its control gets new random weights;
+# with the same seed as above, they are the ones with which our training began.
 
 # %%
-from deeplens_tf.evaluation.probe_report import evaluate_probe
-from deeplens_tf.evaluation.report_folder import summary_table
+keras.utils.set_random_seed(seed)
+scores = dl.evaluation.probe(encoder, data)
+control = scores["control"]
 
-folder, metrics = evaluate_probe(run, config, "classification", "linear")
-control = metrics["control"]
-print("pretrained:", summary_table(metrics), "untrained control:", summary_table(control), sep="\n")
+
+def with_interval(result, key, value):
+    """Return a score with its 95 % interval as text."""
+    low, high = result["intervals_95"][key]
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def table_of(result):
+    """Return the scores of a probe, each with its interval."""
+    rows = {key: with_interval(result, key, result[key]) for key in ("macro_auc", "accuracy")}
+    for name, value in result["per_class_auc"].items():
+        rows[f"AUC of {name}"] = with_interval(result, f"per_class_auc.{name}", value)
+    return rows
+
+
+pd.DataFrame({"pretrained": table_of(scores), "untrained control": table_of(control)})
 
 # %%
-from deeplens_tf.evaluation.comparison import QUANTITIES, compare, read_entries
-from deeplens_tf.evaluation.comparison_figure import comparison_figure
-
-table = compare(read_entries([run.folder]))
-comparison_figure(table, QUANTITIES["classification"], "Linear probes, with 95 % intervals")
-
-# %%
-low, high = metrics["intervals_95"]["macro_auc"]
+low, high = scores["intervals_95"]["macro_auc"]
 verdict = (
-    "lies **below** the control: by learning what two views have in common, the network lost "
-    "some of the faint traces that tell the classes apart"
+    "is **below** the control: features that agree between two views have lost part of the "
+    "faint signal that distinguishes the classes"
     if high < control["macro_auc"]
-    else "lies **above** the control: the pretraining taught something about the classes"
+    else "is **above** the control: pretraining has improved the features for these classes"
     if low > control["macro_auc"]
     else "does not differ clearly from the control"
 )
 Markdown(
-    f"The probe's macro AUC is **{metrics['macro_auc']:.3f}** (95 % interval {low:.3f} to "
-    f"{high:.3f}), the control's **{control['macro_auc']:.3f}**. So the pretrained encoder "
+    f"The macro AUC of the probe is **{scores['macro_auc']:.3f}** (95 % interval {low:.3f} to "
+    f"{high:.3f}), that of the control **{control['macro_auc']:.3f}**. The pretrained encoder "
     f"{verdict}."
 )
 
 # %% [markdown]
-# Do not be surprised to find it below. The loss asks for features that are the same in both views
-# and differ from image to image. The shape of the ring or arcs, whatever its orientation, gives
-# that: it follows from how far the source is off the centre, and in which direction. The faint
-# trace of the substructure is not needed. This is no fault of the program but a finding about these
-# images, which a results table without the control would hide.
+# A result below the control is not a bug. The loss rewards features that are equal in both views of
+# an image and different between images. The shape of the ring or of the arcs is enough for that: it
+# depends on how far, and in which direction, the source is offset from the centre. The faint effect
+# of the substructure is not needed. This is a finding about these images, and a table of results
+# without the control would hide it.
 #
-# ## What the encoder looks at
+# ## Nearest neighbours
 #
-# Take a test image and ask for the images whose features are nearest to its own.
+# Which images are similar according to the encoder? For a test image we look up the images whose
+# features have the largest cosine with its own.
 
 # %%
-from deeplens_tf import load_encoder
-from deeplens_tf.data.batches import image_batches
-from deeplens_tf.figures.image_grids import image_grid
-
-pretrained = load_encoder(run.folder)
-images = np.concatenate(list(image_batches(data, "test", 256)))
+images = np.stack([example["image"] for example in data.examples("test")])
 labels = data.index("test")["label"].to_numpy()
-features = pretrained.predict(images, verbose=0)
+features = encoder.predict(images, verbose=0)
 features = features - features.mean(axis=0)
 features /= np.linalg.norm(features, axis=1, keepdims=True)
 
 nearest = np.argsort(-features @ features.T, axis=1)[:, :6]  # the first is the image itself
 queries = [np.flatnonzero(labels == label)[0] for label in range(len(data.classes))]
 shown = nearest[queries].ravel()
-image_grid(
+dl.figures.image_grid(
     images[shown],
     [data.classes[labels[i]] for i in shown],
     columns=6,
-    title="An image and its neighbours",
+    title="First column: test images; to the right: their nearest neighbours",
     pixel_scale_arcsec=pixel_arcsec,
 )
 
 # %%
 same = np.mean(labels[nearest[:, 1:]] == labels[:, None])
 Markdown(
-    f"In each row the first image was asked for and the five others are its neighbours. They "
-    f"resemble it in shape, ring or arcs and their brightness, whatever the orientation. Over the "
-    f"whole test set **{same:.0%}** of the neighbours are of the same class; by chance it would "
-    f"be {1 / len(data.classes):.0%}."
+    f"The neighbours resemble the image in the first column in shape (ring or arcs) and in the "
+    f"distribution of brightness, at any orientation. In the complete test set **{same:.0%}** of "
+    f"the neighbours have the same class; by chance it would be {1 / len(data.classes):.0%}."
 )
 
 # %% [markdown]
-# Next: [3. BYOL](03_byol_pretraining.ipynb), which does without negatives, and
-# [4. From encoder to classifier](04_from_encoder_to_classifier.ipynb), where labels come in and a
-# pretrained start may help although its probe does not.
+# `dl.save_encoder(encoder, "encoder.keras")` would keep the encoder, and `dl.load_encoder` would
+# read it again.
+#
+# Next: [3. BYOL](03_byol_pretraining.ipynb), a method without negatives, and
+# [4. From encoder to classifier](04_from_encoder_to_classifier.ipynb), where the encoder is trained
+# further with labels. Pretraining may help there even if its probe does not.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 3. BYOL pretraining
 #
-# **What you learn.** How BYOL pretrains without negatives: an online network and the target it
-# follows; what *collapse* is, how it looks, and why a low loss does not show it; curves, probe and
-# control.
+# **What you learn.** How BYOL pretrains without negatives, with an online network and a target
+# network; what *collapse* is, how to detect it, and why a low loss does not rule it out; how to
+# judge a run by its curves, its probe and the control.
 #
 # **What it costs.** About two minutes on two cores.
 
@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from deeplens_tf.startup import import_tensorflow
+import deeplens_tf as dl
 
-import_tensorflow()  # without its start-up messages
+dl.import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 # %%
@@ -47,184 +47,174 @@ SETTINGS = {
 # }
 
 # %%
-from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import open_data, pretraining_batches
-from deeplens_tf.data.preparing import prepare_folder
-from deeplens_tf.simulation.generation import simulate
-from deeplens_tf.simulation.request import SimulationRequest
-
-lenses, prepared = Path("data/lenses"), Path("data/lenses_32")
 seed = SETTINGS["seed"]
-simulate(SimulationRequest("model_ii", SETTINGS["images_per_class"], lenses, seed), jobs=2)
-test = SETTINGS["test_images_per_class"]
-simulate(SimulationRequest("model_ii", test, lenses, seed, split="test"), jobs=2)
-prepare_folder(lenses, prepared, image_size=32, fit="crop", validation_fraction=0.1, seed=seed)
+count, test_count = SETTINGS["images_per_class"], SETTINGS["test_images_per_class"]
+outcome = dl.simulation.simulate("data/lenses", count, seed=seed, jobs=2)
+dl.simulation.simulate("data/lenses", test_count, seed=seed, split="test", jobs=2)
 
-ZOOM = ["data.image_size=32", "data.fit=crop", "encoder.patch_size=4"]
-words = [*ZOOM, f"train.epochs={SETTINGS['epochs']}", f"seed={seed}"]
-config = load_config("byol", words, data=str(prepared))
-data = open_data(config)
-print({split: data.count(split) for split in ("train", "validation", "test")})
+data = dl.data.open_folder("data/lenses", image_size=32, fit="crop", seed=seed)
+print("images:", {split: data.count(split) for split in ("train", "validation", "test")})
 
 # %% [markdown]
-# ## Online and target
+# ## Online network and target network
 #
-# The contrastive loss of [tutorial 2](02_contrastive_pretraining.ipynb) pulls partners together
-# and pushes everything else apart. BYOL only pulls. Two networks look at the two views:
+# The contrastive loss of [tutorial 2](02_contrastive_pretraining.ipynb) makes partners similar and
+# all other pairs dissimilar. BYOL only does the first. It has two networks:
 #
-# - the **online** network: encoder, projector, and a *predictor* on top. It is trained;
-# - the **target** network: encoder and projector of the same shape. It is never trained. After
-#   every step it moves a little towards the online one:
+# - The **online** network is an encoder, a projector and a *predictor* on top. It is trained.
+# - The **target** network is an encoder and a projector of the same shape. It is not trained by
+#   gradients. After each step its weights $\xi$ move a little towards the weights $\theta$ of the
+#   online network, with a momentum $\beta$:
 #
 # $$\xi \leftarrow \beta\,\xi + (1-\beta)\,\theta .$$
 #
-# The online network has to predict, from one view, what the target makes of the other view. With
-# the prediction $p$ and the target's projection $z$ the loss is
+# From one view, the online network predicts the projection that the target network makes of the
+# other view. With the prediction $p$ and the projection of the target $z$, the loss is
 #
-# $$\mathcal L = 2 - 2\,\frac{p\cdot z}{\lVert p\rVert\,\lVert z\rVert},$$
+# $$\mathcal L = 2 - 2\,\frac{p\cdot z}{\lVert p\rVert\,\lVert z\rVert}.$$
 #
-# 0 where both point the same way, 2 at a right angle, 4 for opposite directions. Both views
-# play both parts, and the two losses are averaged.
+# It is 0 for equal directions, 2 for orthogonal and 4 for opposite ones. The loss is computed in
+# both directions, with the views exchanged, and averaged.
 
 # %%
-from deeplens_tf.losses import byol_loss
-
 generator = np.random.default_rng(seed)
 p, z = generator.normal(size=(2, 4, 8))
 cosines = (p * z).sum(axis=1) / np.linalg.norm(p, axis=1) / np.linalg.norm(z, axis=1)
+byol_loss = dl.losses.byol_loss
 print(f"by hand {2 - 2 * cosines.mean():.6f}, package {float(byol_loss(p, z)):.6f}")
-print(f"alike {abs(float(byol_loss(p, 3 * p))):.1f}, opposite {float(byol_loss(p, -p)):.1f}")
+print(f"equal {abs(float(byol_loss(p, 3 * p))):.1f}, opposite {float(byol_loss(p, -p)):.1f}")
 
 # %% [markdown]
-# And the update of the target, on the package's model with a small network:
+# The update of the target, shown with a small encoder. We shift a weight of the online network, as
+# a step of the optimiser might, and update the target four times:
 
 # %%
 import keras
 
-from deeplens_tf.models import BYOLModel, build_encoder
-from deeplens_tf.models.heads import batch_norm_mlp
-
 SMALL = {"patch_size": 8, "width": 48, "depth": 2, "mlp_width": 192}
 
 
-def small_byol(projector, predictor, beta):
-    """Return BYOL around a small encoder, with the same weights each time."""
+def small_byol(projector, predictor, momentum):
+    """Return BYOL with a small encoder, which has the same initial weights each time."""
     keras.utils.set_random_seed(seed)
-    encoder = build_encoder("vit_nano", data.image_shape, **SMALL)
-    return BYOLModel(encoder, projector, predictor, beta)
+    encoder = dl.models.build_encoder("vit_nano", data.image_shape, **SMALL)
+    return dl.models.BYOLModel(encoder, projector, predictor, momentum)
 
 
-model = small_byol(
-    batch_norm_mlp((128, 64), "projector"), batch_norm_mlp((128, 64), "predictor"), 0.9
-)
+def heads(hidden_width, width):
+    """Return the two heads of BYOL, each with one hidden layer and a BatchNorm."""
+    widths = (hidden_width, width)
+    return [dl.models.batch_norm_mlp(widths, name) for name in ("projector", "predictor")]
+
+
+model = small_byol(*heads(128, 64), momentum=0.9)
 online, target = model.encoder.weights[0], model.target_encoder.weights[0]
-online.assign(online + 1.0)  # as if the optimiser had taken a step
+online.assign(online + 1.0)
 distances = []
 for _ in range(4):
     distances.append(float(np.abs(online - target).max()))
     model.update_target()
-print("distance of target and online:", np.round(distances, 4))
+print("distance of target and online network:", np.round(distances, 4))
 
 # %% [markdown]
-# With $\beta = 0.9$ a tenth of the distance goes at each step. In pretraining $\beta$ begins near
-# 1 and rises to 1 by a cosine: in the end the target stands still.
+# With $\beta = 0.9$, each update removes a tenth of the distance. During pretraining, $\beta$
+# starts at 0.99 and rises to 1 along a cosine, so that the target is constant in the end.
 #
 # ## Pretraining
+#
+# The optimiser and its schedule are those of tutorial 2. `CollapseWarning` is explained below.
 
 # %%
-from deeplens_tf.training.pretraining import pretrain
+BATCH_SIZE = 128
+augment = dl.augment.Augment(["flip", "rotation"])
+batches = dl.data.view_batches(data, augment, BATCH_SIZE)
+validation = dl.data.view_batches(data, augment, BATCH_SIZE, split="validation")
+
+
+def train(model, epochs):
+    """Train a model on two views of each image; return its history."""
+    steps = len(batches)
+    learning_rate = keras.optimizers.schedules.CosineDecay(
+        0.0, (epochs - 1) * steps, warmup_target=1e-3, warmup_steps=steps
+    )
+    model.compile(keras.optimizers.AdamW(learning_rate, weight_decay=0.05, global_clipnorm=1.0))
+    fitted = model.fit(
+        batches,
+        validation_data=validation,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[dl.training.CollapseWarning()],
+    )
+    return pd.DataFrame(fitted.history).filter(regex="^(val_)?(loss|feature_std)$")
+
 
 # %%
-# %%capture log
-run = pretrain(config, "byol", "runs/byol")
+keras.utils.set_random_seed(seed)
+encoder = dl.models.build_encoder("vit_nano", data.image_shape, patch_size=4)
+total_steps = SETTINGS["epochs"] * len(batches)
+byol = dl.models.BYOLModel(encoder, *heads(512, 128), momentum=0.99, total_steps=total_steps)
 
-# %%
-from deeplens_tf.figures.training_curves import training_curves
-
-history = pd.read_csv(run.history)
-training_curves({"BYOL": history}, "BYOL pretraining")
+images = next(iter(validation))["image"]
+untrained_std = float(dl.models.feature_std([encoder(images)]))
+history = train(byol, SETTINGS["epochs"])
+dl.figures.training_curves({"BYOL": history}, "BYOL pretraining")
 
 # %% [markdown]
-# `loss` is the sum of `pretext_loss`, which is BYOL's, and of `probe_loss`, that of the linear
-# probe which watches. `feature_std` is the spread of the features over the images of a batch: 0
-# where all images have the same features, about 1 where they point evenly in all directions.
+# `feature_std` is the spread of the normalised features over the images of a batch. It is 0 if all
+# images have the same features, and about 1 if the features point evenly in all directions.
 #
 # ## Collapse
 #
-# There is a cheap way to make two views of an image alike: make *all images* alike. A network
-# that gives every image the same features has a loss of zero and knows nothing. Nothing in the loss
-# forbids it; what prevents it is the predictor, the slow target and the normalisation over the
-# batch in the heads. To see it happen we take these away and train again: no predictor, one
-# linear layer as projector, and $\beta = 0$, so that the target is the online network itself. The
-# networks are small, so this does not take long. Both start from the same encoder.
+# There is a trivial way to give two views of an image the same features: give *all images* the same
+# features. The loss is then zero, and the features contain no information. The loss does not
+# prevent this. What prevents it is the predictor, the slow target and the normalisation over the
+# batch in the heads. To observe a collapse, we remove all three and train again: no predictor, a
+# single linear layer as projector, and $\beta = 0$, so that the target is the online network
+# itself. We use the small encoder to save time, for the reduced model and for the complete one.
+# Both start from the same encoder weights.
 
 
 # %%
-def small_whole():
-    """Return BYOL with all that prevents its collapse."""
-    heads = [batch_norm_mlp((128, 64), name) for name in ("projector", "predictor")]
-    return small_byol(*heads, beta=0.99)
+def small_complete():
+    """Return BYOL with everything that prevents collapse."""
+    return small_byol(*heads(128, 64), momentum=0.99)
 
 
-def small_stripped():
-    """Return BYOL without it."""
+def small_reduced():
+    """Return BYOL without predictor, BatchNorm and slow target."""
     linear = keras.Sequential([keras.layers.Dense(64)], name="projector")
-    return small_byol(linear, keras.layers.Identity(name="predictor"), beta=0.0)
+    return small_byol(linear, keras.layers.Identity(name="predictor"), momentum=0.0)
 
 
-# %%
-from deeplens_tf.training.callbacks import COLLAPSED_BELOW, CollapseWarning
-from deeplens_tf.training.optimizers import build_optimizer
-
-epochs, size = SETTINGS["small_epochs"], config.train.batch_size
-steps = data.count("train") // size
-
-
-def train(model):
-    """Train on the two views of each image, as `pretrain` does; return the model and history."""
-    optimizer = build_optimizer(config.optimizer, steps, epochs)
-    model.compile(optimizer=optimizer, jit_compile=config.train.jit_compile)
-    batches = pretraining_batches(data, "train", config.augment, size, epochs)
-    fitted = model.fit(
-        batches,
-        epochs=epochs,
-        steps_per_epoch=steps,
-        shuffle=False,
-        callbacks=[CollapseWarning()],
-        verbose=0,
-    )
-    return model, pd.DataFrame({name: fitted.history[name] for name in ("loss", "feature_std")})
-
-
-whole, whole_history = train(small_whole())
-stripped, stripped_history = train(small_stripped())
+complete, reduced = small_complete(), small_reduced()
+complete_history = train(complete, SETTINGS["small_epochs"])
+reduced_history = train(reduced, SETTINGS["small_epochs"])
 
 # %%
-training_curves({"BYOL, small": whole_history, "stripped": stripped_history}, "Collapse")
+histories = {"complete BYOL": complete_history, "reduced BYOL": reduced_history}
+dl.figures.training_curves(histories, "Collapse")
 
 # %% [markdown]
-# The line before the curves is the warning that `pretrain` gives too, as soon as `feature_std`
-# falls below a threshold. How low is low? An untrained network gives to all these images, which
-# resemble each other, features that are much alike already. It is the *control* of this
-# experiment. What the numbers mean is seen best when we compare the projections of twelve images
-# with each other, before the training and after it. Where all are alike, every cosine is 1:
+# The line above the curves comes from `CollapseWarning`, which warns when `feature_std` falls below
+# a threshold. What is a low value? The lenses resemble each other, so even an untrained network
+# gives them similar features. The untrained network is therefore the *control* of this experiment.
+# The difference is clearest in the cosines between the projections of twelve images, before and
+# after training. If all projections are equal, every cosine is 1:
 
 # %%
 from tutorial_figures import similarity_figure
 
-from deeplens_tf.losses import normalised
-from deeplens_tf.models.collapse import feature_std
-
-images = next(iter(pretraining_batches(data, "validation", config.augment, size, None)))["image"]
 models = {
-    "BYOL, untrained": small_whole(),
-    "BYOL": whole,
-    "stripped, untrained": small_stripped(),
-    "stripped": stripped,
+    "complete, untrained": small_complete(),
+    "complete": complete,
+    "reduced, untrained": small_reduced(),
+    "reduced": reduced,
 }
 features = {name: model.encoder(images) for name, model in models.items()}
 directions = {
-    name: normalised(model.projector(features[name])).numpy() for name, model in models.items()
+    name: keras.ops.normalize(model.projector(features[name]), axis=-1).numpy()
+    for name, model in models.items()
 }
 cosines = {name: rows @ rows.T for name, rows in directions.items()}
 twelve = {name: matrix[:12, :12] for name, matrix in cosines.items()}
@@ -235,7 +225,7 @@ others = ~np.eye(len(images), dtype=bool)
 collapse = pd.DataFrame(
     {
         "mean cosine of different images": {k: m[others].mean() for k, m in cosines.items()},
-        "feature_std": {k: float(feature_std([f])) for k, f in features.items()},
+        "feature_std": {k: float(dl.models.feature_std([f])) for k, f in features.items()},
     }
 )
 collapse.round(4)
@@ -243,84 +233,83 @@ collapse.round(4)
 # %%
 spread, cosine = collapse["feature_std"], collapse["mean cosine of different images"]
 Markdown(
-    f"The stripped network ends at a loss of **{stripped_history['loss'].iloc[-1]:.5f}**, BYOL at "
-    f"**{whole_history['loss'].iloc[-1]:.3f}**. By the loss the stripped one would be the better. "
-    f"But from the encoder that both began with, of a `feature_std` of "
-    f"{spread['stripped, untrained']:.3f} on these {len(images)} validation images, it went to "
-    f"**{spread['stripped']:.3f}**, below the {COLLAPSED_BELOW} at which the package warns; BYOL "
-    f"went to **{spread['BYOL']:.3f}**. The cosines of the stripped network are near 1 before the "
-    f"training too ({cosine['stripped, untrained']:.3f}, then {cosine['stripped']:.4f}): only "
-    f"beside the control does one see what the training did. BYOL's went the other way, from "
-    f"{cosine['BYOL, untrained']:.3f} to {cosine['BYOL']:.3f}."
+    f"The reduced model ends with a loss of **{reduced_history['loss'].iloc[-1]:.5f}**, the "
+    f"complete one with **{complete_history['loss'].iloc[-1]:.3f}**. Judged by the loss, the "
+    f"reduced model would be better. Both started from the same encoder, with a `feature_std` of "
+    f"{spread['reduced, untrained']:.3f} on these {len(images)} validation images. Training "
+    f"changed it to **{spread['reduced']:.3f}** in the reduced model and to "
+    f"**{spread['complete']:.3f}** in the complete one. The mean cosine of the reduced model was "
+    f"high before training ({cosine['reduced, untrained']:.3f}) and is {cosine['reduced']:.4f} "
+    f"now: only the comparison with the control shows what training did. In the complete model it "
+    f"went from {cosine['complete, untrained']:.3f} to {cosine['complete']:.3f}."
 )
 
 # %% [markdown]
-# BYOL's matrix has a pattern: many images are alike to each other, and some stand apart from all of
-# these, as if there were two groups. What tells them apart? The images are simulated, so we can ask
-# where their sources are.
+# The matrix of the complete model has a pattern, as if there were two groups: images of the same
+# group are similar, images of different groups are not. What distinguishes the groups? Since the
+# images are simulated, we know the positions of their sources.
 
 # %%
 from sklearn.metrics import roc_auc_score
 
-request = SimulationRequest("model_ii", SETTINGS["images_per_class"], lenses, seed)
 rows = data.index("validation").head(len(images))
-drawn = [request.lens(Path(f).parent.name, int(Path(f).stem[-8:])) for f in rows["file"]]
-offset_arcsec = np.array([np.hypot(lens.source_x_arcsec, lens.source_y_arcsec) for lens in drawn])
-centred = directions["BYOL"] - directions["BYOL"].mean(axis=0)
-one_group = np.linalg.svd(centred, full_matrices=False)[0][:, 0] > 0
-if np.median(offset_arcsec[one_group]) > np.median(offset_arcsec[~one_group]):
-    one_group = ~one_group
-order = np.argsort(~one_group, kind="stable")
-similarity_figure({"BYOL, sorted by group": cosines["BYOL"][order][:, order]}, "Two groups")
+paths = [Path(file) for file in rows["file"]]  # such as axion/axion_sim_00000007.npy
+lenses = [outcome.request.lens(path.parent.name, int(path.stem[-8:])) for path in paths]
+offset_arcsec = np.array([np.hypot(lens.source_x_arcsec, lens.source_y_arcsec) for lens in lenses])
+centred = directions["complete"] - directions["complete"].mean(axis=0)
+near = np.linalg.svd(centred, full_matrices=False)[0][:, 0] > 0
+if np.median(offset_arcsec[near]) > np.median(offset_arcsec[~near]):
+    near = ~near
+order = np.argsort(~near, kind="stable")
+sorted_cosines = cosines["complete"][order][:, order]
+similarity_figure({"complete BYOL, sorted by group": sorted_cosines}, "Two groups")
 
 # %%
-far = roc_auc_score(~one_group, offset_arcsec)
-same_class = [np.bincount(rows["label"][group], minlength=3) for group in (one_group, ~one_group)]
+far = roc_auc_score(~near, offset_arcsec)
+classes = [np.bincount(rows["label"][group], minlength=3).tolist() for group in (near, ~near)]
 Markdown(
-    f"Sorted along the direction in which the projections differ most, {one_group.sum()} and "
-    f"{(~one_group).sum()} images. The sources of the first are "
-    f"**{np.median(offset_arcsec[one_group]):.2f} arcsec** off the centre (median), those of the "
-    f"second **{np.median(offset_arcsec[~one_group]):.2f} arcsec**; of two images, one of each "
-    f"group, the one of the second has its source farther off in **{far:.0%}** of the pairs. The "
-    f"classes ({', '.join(data.classes)}) are in both: {same_class[0].tolist()} and "
-    f"{same_class[1].tolist()}. So this is no collapse, and yet not much has been learned: mainly "
-    f"how far the source is off the centre, that is, how evenly the ring is lit."
+    f"The two groups are the images with a positive and with a negative first principal component "
+    f"of the projections: {near.sum()} and {(~near).sum()} images. The median offset of the source "
+    f"from the centre is **{np.median(offset_arcsec[near]):.2f} arcsec** in the first group and "
+    f"**{np.median(offset_arcsec[~near]):.2f} arcsec** in the second. If we take one image from "
+    f"each group, the one from the second has the larger offset in **{far:.0%}** of all pairs. "
+    f"Both groups contain all classes ({', '.join(data.classes)}: {classes[0]} and {classes[1]} "
+    f"images). This is not a collapse, but what the model has mainly learned is the offset of the "
+    f"source, which determines how evenly the ring is illuminated."
 )
 
 # %% [markdown]
-# So a falling loss alone is no good news in BYOL. Look at `feature_std` in `history.csv`, beside
-# that of the untrained network, and at the probe.
+# A falling loss alone is therefore no evidence of success in BYOL. Compare `feature_std` with that
+# of the untrained network, and look at the probe.
 #
 # ## Probe and control
 #
-# Back to the run of this tutorial. As in tutorial 2, the probe of the pretrained encoder stands
-# beside that of the same network with random weights.
+# We return to the first model of this tutorial. As in tutorial 2, we compare the probe of the
+# pretrained encoder with that of the same network with its initial random weights.
 
 # %%
-from deeplens_tf.evaluation.comparison import QUANTITIES, compare, read_entries
-from deeplens_tf.evaluation.comparison_figure import comparison_figure
-from deeplens_tf.evaluation.probe_report import evaluate_probe
-
-folder, metrics = evaluate_probe(run, config, "classification", "linear")
-table = compare(read_entries([run.folder]))
-comparison_figure(table, QUANTITIES["classification"], "Linear probes, with 95 % intervals")
+keras.utils.set_random_seed(seed)  # the control gets the weights with which training began
+scores = dl.evaluation.probe(encoder, data)
+columns = ["macro_auc", "accuracy"]
+rows = {"BYOL": scores, "untrained control": scores["control"]}
+pd.DataFrame({name: {key: row[key] for key in columns} for name, row in rows.items()}).T.round(3)
 
 # %%
-low, high = metrics["intervals_95"]["macro_auc"]
-control = metrics["control"]["macro_auc"]
-verdict = "below" if high < control else "above" if low > control else "not clearly apart from"
+low, high = scores["intervals_95"]["macro_auc"]
+control = scores["control"]["macro_auc"]
+verdict = "below" if high < control else "above" if low > control else "not clearly different from"
 Markdown(
-    f"Macro AUC of the probe: BYOL **{metrics['macro_auc']:.3f}** (95 % interval {low:.3f} to "
-    f"{high:.3f}), untrained control **{control:.3f}**. The pretrained encoder's probe is "
-    f"**{verdict}** the control. Its `feature_std` on validation began at "
-    f"{history['val_feature_std'].iloc[0]:.3f} and ended at "
-    f"{history['val_feature_std'].iloc[-1]:.3f}."
+    f"The macro AUC of the probe is **{scores['macro_auc']:.3f}** for BYOL (95 % interval "
+    f"{low:.3f} to {high:.3f}) and **{control:.3f}** for the untrained control. BYOL is "
+    f"**{verdict}** the control. On the {len(images)} validation images, its `feature_std` was "
+    f"{untrained_std:.3f} before training and is "
+    f"{float(dl.models.feature_std([encoder(images)])):.3f} now."
 )
 
 # %% [markdown]
-# So there are three questions, and each needs its own number. Was the pretext learned? The loss.
-# Are the features still features? `feature_std`. Do they help with *these* classes? The probe
-# beside its control. Substructure is a faint trace, and agreeing on two views does not need it; see
-# the end of tutorial 2.
+# There are three questions, and each has its own number. Has the network learned the pretext task?
+# See the loss. Do the features still differ between images? See `feature_std`. Are they useful for
+# *these* classes? See the probe and its control. The effect of substructure is faint, and two views
+# can agree without it; see the end of tutorial 2.
 #
 # Next: [4. From encoder to classifier](04_from_encoder_to_classifier.ipynb).

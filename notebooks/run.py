@@ -1,13 +1,13 @@
-"""Execute the tutorials, or check what is committed of them.
+"""Execute the tutorials, or check the committed notebooks.
 
     python notebooks/run.py                  execute all and rewrite their .ipynb files
-    python notebooks/run.py 05               execute those whose names begin so
-    python notebooks/run.py --check          execute all, write nothing, fail on a stale .ipynb
-    python notebooks/run.py --pictures DIR   write the pictures that the README shows into DIR
+    python notebooks/run.py 05               execute those whose names begin with 05
+    python notebooks/run.py --check          execute all, write nothing, fail if an .ipynb is stale
+    python notebooks/run.py --pictures DIR   write the pictures of the README to DIR
 
-A tutorial is a pair of files: the script `<name>.py`, which is what one edits, and the notebook
-`<name>.ipynb`, which is the script with its outputs. Each runs in an empty folder of its own that
-is removed afterwards, so no data and no runs are left here.
+A tutorial is a pair of files: the script `<name>.py`, which is the one to edit, and the notebook
+`<name>.ipynb`, which contains the cells of the script and their outputs. Each tutorial runs in a
+temporary folder, so no data and no runs remain here.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
 MAX_BYTES = 1_500_000
-SECONDS_PER_CELL = 600
+MAX_SECONDS_PER_CELL = 600
 PICTURE_TAG = "picture-"
 METADATA = {
     "jupytext": {"formats": "ipynb,py:percent"},
@@ -38,26 +38,36 @@ METADATA = {
     "language_info": {"file_extension": ".py", "name": "python"},
 }
 MACHINE_PATH = re.compile(
-    # Two folders or more from the root, and not the host of an address: `scheme://host/...`.
+    # Two folders or more from the root, but not the host of an address: `scheme://host/...`.
     r"(?<![\w.\-)\]])(?<!\w:/)/[\w.+\-]+/[\w.+\-][^\s'\"<>]*"
-    # Windows's, as it is and as Python shows it.
+    # A path of Windows, plain or as Python's `repr` shows it.
     r"|\b[A-Za-z]:(?:/|\\{1,2})[\w.][^\s'\"<>]*"
 )
 
 
-def main(words: Sequence[str]) -> int:
-    """Do what the command line asks for; return the exit code."""
-    options = _parser().parse_args(words)
-    if options.pictures:
-        return _write_pictures(options.pictures)
-    scripts = [path for path in tutorials() if path.name.startswith(tuple(options.names or [""]))]
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; return the exit code."""
+    arguments = build_parser().parse_args(argv)
+    if arguments.pictures:
+        return _write_pictures(arguments.pictures)
+    beginnings = tuple(arguments.names or [""])
+    scripts = [path for path in tutorials() if path.name.startswith(beginnings)]
     if not scripts:
-        print(f"no tutorial begins with {', '.join(options.names)}", file=sys.stderr)
+        print(f"no tutorial begins with {', '.join(beginnings)}", file=sys.stderr)
         return 2
-    wrong = [problem for script in scripts for problem in _run(script, options.check)]
-    for problem in wrong:
+    found = [problem for script in scripts for problem in _run(script, arguments.check)]
+    for problem in found:
         print(problem, file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if found else 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(description="Execute the tutorials.", allow_abbrev=False)
+    parser.add_argument("names", nargs="*", help="beginnings of the names; default: all tutorials")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if one is stale")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the README's pictures")
+    return parser
 
 
 def tutorials() -> list[Path]:
@@ -70,19 +80,24 @@ def read_script(script: Path) -> NotebookNode:
     notebook = jupytext.read(script)
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for place, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{place:02d}"
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
     return notebook
 
 
 def problems(
-    script: Path, notebook: NotebookNode | None = None, places: Collection[str] = ()
+    script: Path, notebook: NotebookNode | None = None, folders: Collection[str] = ()
 ) -> list[str]:
-    """Return what is wrong with a pair, or with the outputs of a fresh `notebook` of the script.
+    """Return what is wrong with a notebook, one line each.
 
-    Cells that differ from the script, a code cell that did not run, an error, a path of the
-    machine (one of `places`, or what looks like one), a file too large.
+    Reported are a missing file, cells that differ from the script, a code cell that was not
+    executed, an error, a path of this machine in an output, and a notebook that is too large.
+
+    Args:
+        script: of the tutorial.
+        notebook: the executed script; None for the committed notebook.
+        folders: folders of this machine, in addition to everything that looks like a path of one.
     """
     path = script.with_suffix(".ipynb")
     if notebook is None:
@@ -94,14 +109,14 @@ def problems(
     if size > MAX_BYTES:
         found.append(f"{path.name}: {size} bytes, more than {MAX_BYTES}")
     if _cells(notebook) != _cells(read_script(script)):
-        found.append(f"{path.name}: its cells are not those of {script.name}; run `make notebooks`")
+        found.append(f"{path.name}: its cells differ from {script.name}; run `make notebooks`")
     for cell in notebook.cells:
-        found += [f"{path.name}, {cell.id}: {problem}" for problem in _cell_problems(cell, places)]
+        found += [f"{path.name}, {cell.id}: {problem}" for problem in _cell_problems(cell, folders)]
     return found
 
 
 def links(text: str) -> list[str]:
-    """Return the files beside or above a tutorial that its Markdown links to."""
+    """Return the files next to or above a tutorial that its Markdown links to."""
     return re.findall(r"\]\(((?:\.\./|\d\d_)[^)#]+)\)", text)
 
 
@@ -116,20 +131,40 @@ def pictures(notebook: NotebookNode) -> dict[str, bytes]:
     return found
 
 
+def machine_paths(text: str, folders: Collection[str] = ()) -> list[str]:
+    """Return the parts of a text that belong to one machine: paths, `folders`, the user's name."""
+    found = MACHINE_PATH.findall(text)
+    found += [name for name in folders if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    user = getpass.getuser()
+    # "root" also occurs in "root mean square"; a folder of this name is found above.
+    if user != "root" and re.search(rf"\b{re.escape(user)}\b", text):
+        found.append(user)
+    return found
+
+
+def machine_folders(*folders: Path) -> set[str]:
+    """Return the given folders, and those of the user, the package and Python, as text."""
+    known = (*folders, Path.home(), HERE.parent, Path(sys.prefix), Path(sys.base_prefix))
+    paths = {path for folder in known for path in (folder, folder.resolve())}
+    texts = {text for path in paths for text in (str(path), path.as_posix(), repr(str(path))[1:-1])}
+    # Short ones, such as "/" or "/usr" as Python's prefix, also occur in addresses.
+    return {text for text in texts if text.count("/") + text.count("\\") > 1} | {str(Path.home())}
+
+
 def _run(script: Path, check: bool) -> list[str]:
-    """Execute one tutorial and return what is wrong with it."""
+    """Execute one tutorial and return its problems; write the notebook if there are none."""
     stale = problems(script) if check else []
     notebook = read_script(script)
-    start, start_of_processor = time.monotonic(), _processor_seconds()
+    start, processor_start = time.monotonic(), _processor_seconds()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         failure = _execute(notebook, folder)
-        places = machine_places(Path(folder))
-    seconds, worked = time.monotonic() - start, _processor_seconds() - start_of_processor
-    # A machine that others use too takes longer; the work stays about the same.
-    print(f"{script.stem}: {seconds:.0f} s, {worked:.0f} s of one core's work", flush=True)
+        folders = machine_folders(Path(folder))
+    seconds, processor = time.monotonic() - start, _processor_seconds() - processor_start
+    # On a busy machine the wall-clock time is longer, the processor time about the same.
+    print(f"{script.stem}: {seconds:.0f} s, {processor:.0f} s of processor time", flush=True)
     if failure:
         return [*stale, f"{script.name}: {failure}"]
-    found = problems(script, notebook, places)
+    found = problems(script, notebook, folders)
     if not (check or found):
         nbformat.write(notebook, script.with_suffix(".ipynb"))
         found = problems(script)
@@ -137,15 +172,15 @@ def _run(script: Path, check: bool) -> list[str]:
 
 
 def _execute(notebook: NotebookNode, folder: str) -> str:
-    """Execute a notebook in a folder with a kernel of its own; return why it could not end."""
+    """Execute a notebook in a folder with its own kernel; return why it failed, or ""."""
     client = NotebookClient(
         notebook,
-        timeout=SECONDS_PER_CELL,
+        timeout=MAX_SECONDS_PER_CELL,
         kernel_name="python3",
         resources={"metadata": {"path": folder}},
         record_timing=False,
         coalesce_streams=True,
-        extra_arguments=["--IPKernelApp.log_level=40"],  # errors alone
+        extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
     )
     try:
         client.execute(env={**os.environ, "PYTHONPATH": str(HERE)})  # for tutorial_figures
@@ -156,7 +191,7 @@ def _execute(notebook: NotebookNode, folder: str) -> str:
 
 
 def _processor_seconds() -> float:
-    """Return what all processes that have ended under this one took of the processor."""
+    """Return the processor time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -165,7 +200,7 @@ def _cells(notebook: NotebookNode) -> list[tuple[str, str]]:
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-def _cell_problems(cell: NotebookNode, places: Collection[str]) -> Iterator[str]:
+def _cell_problems(cell: NotebookNode, folders: Collection[str]) -> Iterator[str]:
     if cell.cell_type != "code":
         return
     if cell.execution_count is None:
@@ -174,28 +209,8 @@ def _cell_problems(cell: NotebookNode, places: Collection[str]) -> Iterator[str]
         if output.output_type == "error":
             yield f"ended with {output.ename}"
         for text in _texts(output):
-            for place in machine_paths(text, places):
-                yield f"shows a path of the machine, {place}"
-
-
-def machine_paths(text: str, places: Collection[str] = ()) -> list[str]:
-    """Return what in a text belongs to one machine: absolute paths, `places`, the user's name."""
-    found = MACHINE_PATH.findall(text)
-    found += [place for place in places if re.search(rf"(?<!\w){re.escape(place)}(?!\w)", text)]
-    user = getpass.getuser()
-    # "root" is also a square root, and as a folder it is found above.
-    if user != "root" and re.search(rf"\b{re.escape(user)}\b", text):
-        found.append(user)
-    return found
-
-
-def machine_places(*folders: Path) -> set[str]:
-    """Return these folders and those of the user, the package and Python, as a text has them."""
-    known = (*folders, Path.home(), HERE.parent, Path(sys.prefix), Path(sys.base_prefix))
-    paths = {path for folder in known for path in (folder, folder.resolve())}
-    texts = {text for path in paths for text in (str(path), path.as_posix(), repr(str(path))[1:-1])}
-    # The root, or "/usr" as Python's home, is in too many addresses.
-    return {text for text in texts if text.count("/") + text.count("\\") > 1} | {str(Path.home())}
+            for path in machine_paths(text, folders):
+                yield f"contains a path of this machine, {path}"
 
 
 def _texts(output: NotebookNode) -> list[str]:
@@ -217,14 +232,6 @@ def _write_pictures(folder: Path) -> int:
             (folder / f"{name}.png").write_bytes(content)
             print(folder / f"{name}.png")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Execute the tutorials.", allow_abbrev=False)
-    parser.add_argument("names", nargs="*", help="beginnings of the names; without them: all")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail on a stale one")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the README's pictures")
-    return parser
 
 
 if __name__ == "__main__":

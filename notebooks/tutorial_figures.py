@@ -1,7 +1,7 @@
-"""Figures of the tutorials: what substructure does to an image, what a mass and a batch look like.
+"""Figures of the tutorials: the effect of substructure on an image, masses, similarities.
 
-Arrays in, a matplotlib Figure out, in the look of all other figures; and the one number that the
-tutorials say of such a figure.
+Arrays in, a matplotlib Figure out, in the style of the package's figures; and the one number that
+the tutorials quote from a figure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from deeplens_tf.figures.style import (
+from deeplens_tf.figures import (
     IMAGE_COLOURS,
     MATRIX_COLOURS,
     PALETTE,
@@ -22,34 +22,36 @@ from deeplens_tf.figures.style import (
 )
 
 DIFFERENCE_COLOURS = "PuOr_r"
-"""Colour map of differences: white at zero, orange and purple for all kinds of colour vision."""
+"""Colour map of differences: white at zero, orange and purple, safe with colour-blindness."""
 
 PERCENT_IN_SCALE = 99.5
-"""Of a residual's pixels: a single bright one would leave the others white."""
+"""Percentage of a residual's pixels within the colour scale: outliers must not set the scale."""
 
-MIN_PERCENT = 0.1
-"""Of the brightest pixel, at the end of a residual's colours; a lens without any is all white."""
+MIN_LIMIT_PERCENT = 0.1
+"""Minimum limit of a residual's colour scale, which a lens without substructure would make 0."""
+
+MAX_NUMBERED_COLUMNS = 8
 
 
 def residual_rms_percent(image: ArrayLike, smooth: ArrayLike, side: int | None = None) -> float:
-    """Return how large that is which substructure does to an image.
+    """Return the size of the effect of substructure on an image.
 
     Args:
         image: shape (H, W).
         smooth: the same lens without substructure.
-        side: of the central square that is looked at, in pixels; None for the whole image. Most
-            of a lens's image is empty sky, which makes the number smaller.
+        side: of the central square to use, in pixels; None for the complete image, which is
+            mostly empty sky and therefore gives a smaller number.
 
     Returns:
-        Root mean square over the pixels of image minus smooth, in % of the brightest pixel.
+        Root mean square of image minus smooth over the pixels, in % of the brightest pixel.
 
     Raises:
-        ValueError: shapes that differ or are not 2-D, or a side that is not inside.
+        ValueError: shapes that differ or are not 2-D, or a side larger than the image.
     """
     image, smooth = np.asarray(image, float), np.asarray(smooth, float)
     if image.ndim != 2 or image.shape != smooth.shape:
         raise ValueError(
-            "image and smooth must be of one shape, (H, W). "
+            "image and smooth must have one shape (H, W). "
             f"Received: {image.shape} and {smooth.shape}"
         )
     residual = image - smooth
@@ -70,26 +72,26 @@ def substructure_figure(
     half_side_arcsec: float | None = None,
     title: str = "",
 ) -> Figure:
-    """Show lenses above what is left of them when the smooth lens is taken away.
+    """Show lenses above their residuals, the difference from the smooth lenses.
 
     Args:
         images: n arrays of shape (H, W).
         smooth: the same lenses without substructure, in the same order.
         names: n titles.
         pixel_scale_arcsec: side of a pixel.
-        half_side_arcsec: how far from the centre is shown; None for the whole image.
+        half_side_arcsec: half the side of the part to show; None for the complete image.
         title: of the figure.
 
     Returns:
-        The figure, y upwards; each residual is in per cent of its image's brightest pixel and has
-        a scale of its own, which a few pixels may exceed.
+        The figure, y upwards; each residual is in % of the brightest pixel of its image, on its
+        own scale, which a few pixels may exceed.
 
     Raises:
         ValueError: no images, or lengths that differ.
     """
     if not len(images) or not len(images) == len(smooth) == len(names):
         raise ValueError(
-            "images, smooth and names must be of one length, 1 or more. "
+            "images, smooth and names must have one length of 1 or more. "
             f"Received: {len(images)}, {len(smooth)} and {len(names)}"
         )
     figure = Figure(figsize=(2.7 * len(images) + 0.7, 6.3))
@@ -97,7 +99,7 @@ def substructure_figure(
     for (upper, lower), image, without, name in zip(panels.T, images, smooth, names, strict=True):
         image, without = np.asarray(image, float), np.asarray(without, float)
         residual_percent = 100 * (image - without) / image.max()
-        limit = max(np.percentile(np.abs(residual_percent), PERCENT_IN_SCALE), MIN_PERCENT)
+        limit = max(np.percentile(np.abs(residual_percent), PERCENT_IN_SCALE), MIN_LIMIT_PERCENT)
         _sky(upper, image / image.max(), pixel_scale_arcsec, IMAGE_COLOURS, (0, 1))
         shown = _sky(
             lower, residual_percent, pixel_scale_arcsec, DIFFERENCE_COLOURS, (-limit, limit)
@@ -117,17 +119,17 @@ def substructure_figure(
     if half_side_arcsec is not None:
         axes.set(xlim=(-half_side_arcsec, half_side_arcsec))
         axes.set(ylim=(-half_side_arcsec, half_side_arcsec))
-    figure.suptitle(title or "Lenses, and what their substructure does")
+    figure.suptitle(title or "Lenses and the effect of their substructure")
     return figure
 
 
 @in_house_style
 def histograms(panels: Mapping[str, ArrayLike], bins: int = 20, title: str = "") -> Figure:
-    """Draw one histogram beside the other, of equally many bins each.
+    """Draw histograms side by side, with the same number of bins.
 
     Args:
         panels: quantity with its unit -> values.
-        bins: number of them.
+        bins: number of bins.
         title: of the figure.
 
     Returns:
@@ -137,7 +139,7 @@ def histograms(panels: Mapping[str, ArrayLike], bins: int = 20, title: str = "")
     columns = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (quantity, values) in zip(columns, panels.items(), strict=True):
         axes.hist(np.asarray(values), bins, color=PALETTE[0], edgecolor="white", linewidth=0.5)
-        axes.xaxis.get_major_locator().set_params(nbins=5)
+        axes.locator_params(axis="x", nbins=5)
         name_axes(axes, "", quantity, "")
     columns[0].set_ylabel("images")
     figure.suptitle(title or "Distribution")
@@ -148,12 +150,12 @@ def histograms(panels: Mapping[str, ArrayLike], bins: int = 20, title: str = "")
 def vortex_figure(
     mass_ev: ArrayLike, length_arcsec: ArrayLike, marks: Mapping[str, float], title: str = ""
 ) -> Figure:
-    """Draw the length of the vortex over the mass of the axion, both as logarithms.
+    """Draw the length of the vortex against the axion mass, both on logarithmic axes.
 
     Args:
         mass_ev: shape (n,).
         length_arcsec: shape (n,), from the centre to one end.
-        marks: name -> length in arcsec to compare with, drawn as a horizontal line.
+        marks: name -> length in arcsec for comparison, drawn as a horizontal line.
         title: of the panel.
 
     Returns:
@@ -171,15 +173,15 @@ def vortex_figure(
 
 @in_house_style
 def similarity_figure(matrices: Mapping[str, ArrayLike], title: str = "") -> Figure:
-    """Show cosines of vectors with vectors, one matrix beside the other.
+    """Show matrices of cosine similarities side by side.
 
     Args:
         matrices: name -> shape (rows, columns), from -1 to 1.
         title: of the figure.
 
     Returns:
-        The figure, all matrices in one scale from the smallest cosine to the largest; matrices
-        of up to 8 columns have their numbers in them.
+        The figure, all matrices on one scale from the smallest cosine to the largest; matrices
+        with at most `MAX_NUMBERED_COLUMNS` columns also show their numbers.
     """
     low = min(float(np.min(matrix)) for matrix in matrices.values())
     high = max(float(np.max(matrix)) for matrix in matrices.values())
@@ -189,8 +191,7 @@ def similarity_figure(matrices: Mapping[str, ArrayLike], title: str = "") -> Fig
         matrix = np.asarray(matrix, float)
         shown = axes.imshow(matrix, cmap=MATRIX_COLOURS, vmin=low, vmax=high)
         _write_numbers(axes, matrix, (low + high) / 2)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(integer=True)
         axes.grid(False)
         name_axes(axes, name, "image", "image")
     figure.colorbar(shown, ax=list(columns), label="cosine", shrink=0.8)
@@ -212,14 +213,14 @@ def _sky(
         cmap=colours,
         vmin=limits[0],
         vmax=limits[1],
-        origin="lower",  # the first row of a simulated image is at the smallest y
+        origin="lower",  # the first row of a simulated image has the smallest y
         extent=(-half_width, half_width, -half_height, half_height),
         interpolation="nearest",
     )
 
 
 def _write_numbers(axes: Axes, matrix: np.ndarray, middle: float) -> None:
-    if matrix.shape[1] > 8:
+    if matrix.shape[1] > MAX_NUMBERED_COLUMNS:
         return
     for (row, column), value in np.ndenumerate(matrix):
         colour = "black" if value > middle else "white"

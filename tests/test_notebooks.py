@@ -1,14 +1,19 @@
-"""The committed tutorials: pairs that agree, outputs that are there, nothing of one machine.
+"""The committed tutorials: complete, up to date, on the public API, without paths of a machine.
 
 The tutorials are not executed here; `make notebooks` and the continuous integration do that.
 """
 
+import ast
 import importlib.util
+import inspect
+import operator
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+import deeplens_tf as dl
 from tests.conftest import REPOSITORY
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebooks`")
@@ -16,6 +21,7 @@ pytest.importorskip("jupytext", reason="needs the extra `notebooks`")
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 TITLES = ("data", "contrastive", "byol", "encoder", "regression", "your")
+MAX_PUBLIC_NAMES = 15  # that one tutorial uses; a newcomer has to learn them
 
 
 def load_runner():
@@ -78,6 +84,23 @@ def test_the_full_size_settings_are_those_of_the_small_run_and_only_need_a_hash_
     small, full = (names["SETTINGS"] for names in found)
     assert list(full) == list(small)
     assert all(full[key] >= small[key] for key in small)
+
+
+def names_below_dl(tree):
+    """Dotted names without the "dl.", such as `simulation` and `simulation.simulate`."""
+    attributes = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {name.removeprefix("dl.") for name in attributes if re.fullmatch(r"dl(\.\w+)+", name)}
+
+
+def test_each_uses_only_public_names_and_few_of_them(script):
+    tree = ast.parse(script.read_text())
+    imports = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert [line for line in imports if "deeplens_tf" in line] == ["import deeplens_tf as dl"]
+    found = {name: operator.attrgetter(name)(dl) for name in names_below_dl(tree)}
+    rooms = {name for name, value in found.items() if inspect.ismodule(value)}
+    assert not [room for room in rooms if "." in room]
+    names = {name for name in found if name.rpartition(".")[0] in rooms | {""}} - rooms
+    assert len(names) <= MAX_PUBLIC_NAMES, sorted(names)
 
 
 def test_cells_are_short(notebook):
@@ -157,10 +180,10 @@ def test_what_is_no_path_of_the_machine_passes(text):
 
 
 def test_the_folders_of_this_run_are_found_wherever_they_are(tmp_path):
-    places = runner.machine_places(tmp_path)
-    for place in (tmp_path, Path.home(), REPOSITORY, Path(sys.prefix)):
-        assert str(place) in places
-        assert str(place) in runner.machine_paths(f"<{place}>", places)
+    folders = runner.machine_folders(tmp_path)
+    for folder in (tmp_path, Path.home(), REPOSITORY, Path(sys.prefix)):
+        assert str(folder) in folders
+        assert str(folder) in runner.machine_paths(f"<{folder}>", folders)
     assert runner.machine_paths("in x-/odd", {"/odd"}) == ["/odd"]
     assert not runner.machine_paths("in /oddity", {"/odd"})
 
@@ -192,7 +215,7 @@ def test_a_stale_pair_is_found(pair):
     script, _ = pair
     script.write_text(script.read_text().replace("print(1)", "print(2)"))
     (problem,) = runner.problems(script)
-    assert "its cells are not those of 01_small.py" in problem
+    assert "its cells differ from 01_small.py" in problem
 
 
 def test_what_did_not_run_or_failed_or_shows_a_path_is_found(pair):
@@ -204,7 +227,7 @@ def test_what_did_not_run_or_failed_or_shows_a_path_is_found(pair):
         nbformat.v4.new_output("stream", name="stderr", text="wrote /tmp/x/y\n"),
     ]
     found = " ".join(runner.problems(script, notebook))
-    for part in ("was not executed", "ended with ValueError", "a path of the machine, /tmp/x/y"):
+    for part in ("was not executed", "ended with ValueError", "a path of this machine, /tmp/x/y"):
         assert part in found
 
 
@@ -230,7 +253,7 @@ def test_a_fresh_notebook_that_shows_where_it_ran_is_found(pair):
     notebook.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="in /x1\n")]
     assert runner.problems(script, notebook) == []
     (problem,) = runner.problems(script, notebook, {"/x1"})
-    assert "a path of the machine, /x1" in problem
+    assert "a path of this machine, /x1" in problem
 
 
 FAILURES = {
@@ -246,7 +269,7 @@ def test_what_does_not_end_is_a_problem_and_the_next_still_runs(tmp_path, monkey
     scripts = [write_script(tmp_path, name, code) for name, (code, _) in FAILURES.items()]
     last = write_script(tmp_path, "04_right", "print(1)")
     monkeypatch.setattr(runner, "tutorials", lambda: [*scripts, last])
-    monkeypatch.setattr(runner, "SECONDS_PER_CELL", 3)
+    monkeypatch.setattr(runner, "MAX_SECONDS_PER_CELL", 3)
     assert runner.main([]) == 1
     told = capsys.readouterr().err
     for name, (_, kind) in FAILURES.items():

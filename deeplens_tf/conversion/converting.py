@@ -1,7 +1,6 @@
 """Converts a file of Keras 2 weights to an encoder of this package, or reports why it can't."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -12,6 +11,7 @@ from deeplens_tf.conversion.file_names import name_slots
 from deeplens_tf.conversion.weight_files import open_weights, read_array
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import build_encoder
+from deeplens_tf.models.planning import without_values
 
 MAX_NAMES_SHOWN = 3
 
@@ -50,19 +50,13 @@ def _build(architecture: Architecture) -> keras.Model:
 
 
 def _shapes_of(architecture: Architecture) -> Shapes:
-    """Return the shape of every slot of an encoder without allocating its weights.
-
-    In a stateless scope variables have a shape and no value. Keras initialises them when the next
-    stateless scope of the same thread ends, so this thread opens no other.
-    """
+    """Return the shape of every slot of an encoder without allocating its weights."""
 
     def build() -> Shapes:
-        with keras.StatelessScope(initialize_variables=False):
-            slots = encoder_slots(_build(architecture))
+        slots = encoder_slots(_build(architecture))
         return {slot: target.shape for slot, target in slots.items()}
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(build).result()
+    return without_values(build)
 
 
 def _require_same(wanted: Shapes, shapes: Shapes, names: Mapping[str, str]) -> None:

@@ -66,13 +66,13 @@ class ArrayData(ImageData):
         """Return the examples of a split, see `ImageData`."""
         self.require_images(split)
         index, of_split = self.index(split), (self.table["split"] == split).to_numpy()
-        # Eager tensors, which a graph holds by reference.
-        columns = {
-            "image": tf.constant(self.images[of_split]),
-            "label": tf.constant(index["label"].to_numpy()),
-            "mass_ev": tf.constant(index["mass_ev"].to_numpy()),
-            "index": tf.constant(index["index"].to_numpy()),
-        }
+        with tf.init_scope():  # eager tensors, which a graph refers to instead of copying them
+            columns = {
+                "image": tf.constant(self.images[of_split]),
+                "label": tf.constant(index["label"].to_numpy()),
+                "mass_ev": tf.constant(index["mass_ev"].to_numpy()),
+                "index": tf.constant(index["index"].to_numpy()),
+            }
         order = tf.range(len(index), dtype=tf.int64)
         if epoch is not None:
             order = stateless_shuffle(order, self.epoch_key(epoch))

@@ -44,9 +44,11 @@ def view_batches(
     patches: int = 0,
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """Return the batches of one epoch for Keras's `fit`, with new views each time it is iterated.
+    """Return the batches of one epoch for Keras's `fit`.
 
-    The dataset counts its epochs: an epoch is over when its last batch has been taken.
+    In the training split they have new views each time the dataset is iterated. It counts its
+    epochs: an epoch is over when its last batch has been taken. Other splits have the views of
+    epoch 0 each time.
 
     Args:
         data: from `open_folder` or `from_arrays`.
@@ -76,7 +78,8 @@ def view_batches(
     steps = data.count(split) // batch_size
     if split != "train":
         return pretraining_batches(data, split, augment, batch_size, None, patches)
-    epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
+    with tf.device("CPU:0"):  # where tf.data runs
+        epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 
     def of_next_epoch(_: tf.Tensor) -> tf.data.Dataset:
         current = epoch.read_value()

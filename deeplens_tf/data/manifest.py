@@ -42,7 +42,10 @@ class PreparationSettings:
     seed: int
 
     def __post_init__(self) -> None:
-        _require_setting(8 <= self.image_size <= 4096, "image_size", self.image_size, "8 to 4096")
+        size, seed = self.image_size, self.seed
+        is_size = isinstance(size, int) and 8 <= size <= 4096
+        _require_setting(is_size, "image_size", size, "8 to 4096")
+        _require_setting(isinstance(seed, int) and seed >= 0, "seed", seed, "at least 0")
         _require_setting(self.fit in FIT_MODES, "fit", self.fit, " or ".join(FIT_MODES))
         fraction = self.validation_fraction
         _require_setting(0 <= fraction <= 0.9, "validation_fraction", fraction, "0 to 0.9")

@@ -136,7 +136,9 @@ def _prepare(
     with draft_folder(out) as draft, _keep_list_on_failure(out, rejected):
         manifest = _write(folders, draft, settings, source_digest, rejected, strict, progress)
         # Another process may have filled the cache in the meantime and be reading from it.
-        if not (replace and is_current(out, settings, source_digest)):
+        if not replace:
+            draft.rename(out)  # fails if `out` has been filled in the meantime
+        elif not is_current(out, settings, source_digest):
             replace_folder(draft, out)
     rejected.report(out)
     return manifest

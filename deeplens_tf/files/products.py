@@ -22,4 +22,4 @@ def encoder_file(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     problem = f"the folder contains no {ENCODER}" if path.is_dir() else "no such file or run folder"
-    raise RequestError(f"{path}: {problem}; give the folder of a run, or a .keras file")
+    raise RequestError(f"{path}: {problem}; pretrain first, or give a run folder or a .keras file")

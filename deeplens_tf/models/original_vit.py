@@ -15,7 +15,7 @@ class OriginalViT(keras.Model):
     """Image to 256 features: a `VisionTransformer` and the original's layers on its output.
 
     The layers are Dense(width, tanh), BatchNorm, Dense(512, gelu), Dropout 0.2, BatchNorm,
-    Dense(256, gelu), BatchNorm.
+    Dense(256, gelu), BatchNorm. The tokens of its blocks are available from its `transformer`.
 
     Args:
         image_shape: (height, width, bands).
@@ -34,12 +34,11 @@ class OriginalViT(keras.Model):
     def __init__(self, image_shape: tuple[int, int, int], **options: Any) -> None:
         own = {key: options.pop(key) for key in ("name", "dtype", "trainable") if key in options}
         super().__init__(**own)
-        # Of the same name and built outside of this model's own scope, the transformer's variables
-        # have the paths under which checkpoints of earlier versions hold them.
+        # Of the same name, and built within this model's scope, so that the variables have the
+        # paths of checkpoints from earlier versions, and initial values in the same order.
         self.transformer = VisionTransformer(
             image_shape, **options, dtype=self.dtype_policy, name=self.name
         )
-        self.transformer.build()
         self.top = _top(self.transformer.width, self.dtype_policy)
 
     @property
@@ -75,7 +74,9 @@ class OriginalViT(keras.Model):
         return [*self.transformer.layers, self.top]
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
-        """Create the variables of the top."""
+        """Create every variable."""
+        self.transformer.build_layers()
+        self.transformer.built = True
         self.top.build((None, self.transformer.width))
         self.built = True
 

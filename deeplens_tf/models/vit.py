@@ -1,5 +1,6 @@
 """Vision Transformer (Dosovitskiy et al. 2020, arXiv:2010.11929), from small blocks to large."""
 
+import math
 from typing import Any
 
 import keras
@@ -258,11 +259,15 @@ class VisionTransformer(keras.Model):
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Create every variable; the constructor knows the image's shape."""
+        self.build_layers()
+        self.built = True
+
+    def build_layers(self) -> None:
+        """Create every variable, in the name scope of the caller."""
         self.embedding.build((None, *self.image_shape))
         tokens = (None, self.embedding.positions.shape[1], self.width)
         for layer in (*self.blocks, self.norm):
             layer.build(tokens)
-        self.built = True
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""
@@ -355,9 +360,15 @@ def _layer_norm(policy: Any, name: str) -> keras.layers.LayerNormalization:
 def _check_divisors(
     patch_size: int, image_shape: tuple[int, int, int], heads: int, width: int
 ) -> None:
+    if len(image_shape) != 3 or min(*image_shape, patch_size, heads, width) < 1:
+        raise ValueError(
+            "image_shape must be (height, width, bands), and all sizes positive. Received: "
+            f"image_shape={image_shape}, patch_size={patch_size}, heads={heads}, width={width}"
+        )
     height, image_width = image_shape[:2]
     if height % patch_size or image_width % patch_size:
-        divisors = [n for n in range(2, height + 1) if not height % n and not image_width % n]
+        common = math.gcd(height, image_width)
+        divisors = [n for n in range(2, common + 1) if common % n == 0] or [1]
         raise ValueError(
             f"patch_size must divide the image of {height} x {image_width} pixels, as "
             f"{', '.join(map(str, divisors))} do. Received: patch_size={patch_size}"

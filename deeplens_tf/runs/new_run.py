@@ -71,4 +71,5 @@ def _created(folder: Path) -> bool:
 
 
 def _is_foreign(path: Path) -> bool:
-    return path.name not in (LOCK, "environment.json") and PARTIAL_SUFFIX not in path.name
+    is_draft = path.name.startswith(".") and PARTIAL_SUFFIX in path.name
+    return path.name not in (LOCK, "environment.json") and not is_draft

@@ -15,7 +15,9 @@ MAX_MODEL_IMAGE_SIDE = 4096
 # Half as many bytes as float32 takes, so that a bfloat16 network passes too.
 MIN_BYTES_PER_WEIGHT = 2
 
-MODELS = {"VisionTransformer", "OriginalViT", "ResNet50", "DownstreamModel"}
+ENCODER_NAMES = {"VisionTransformer", "OriginalViT", "ResNet50"}
+MODELS = ENCODER_NAMES | {"DownstreamModel"}
+HEAD_NAMES = {"Dense", "MassHead"}
 OURS = MODELS | {"MassHead"}
 POLICY = "DTypePolicy"
 KERAS = {
@@ -51,6 +53,7 @@ def check_recipe(recipe: Any, weight_bytes: int) -> None:
     built = {key: value for key, value in recipe.items() if key != "compile_config"}
     for part in _dictionaries(built):
         _check_part(part)
+    _check_structure(built)
     requested = _count_weights(built)
     if requested * MIN_BYTES_PER_WEIGHT > weight_bytes:
         raise UnusableFile(
@@ -69,6 +72,22 @@ def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+
+
+def _check_structure(recipe: dict[str, Any]) -> None:
+    """Refuse networks within networks, other than an encoder and a head in a fine-tuned model."""
+    expected = [recipe]
+    if recipe["class_name"] not in ENCODER_NAMES:
+        config = recipe.get("config")
+        for name, classes in (("encoder", ENCODER_NAMES), ("head", HEAD_NAMES)):
+            part = config.get(name) if isinstance(config, dict) else None
+            if not isinstance(part, dict) or part.get("class_name") not in classes:
+                raise UnusableFile(f"config.json describes a model without a valid {name}")
+            expected.append(part)
+    for part in _dictionaries(recipe):
+        known = any(part is one for one in expected)
+        if part.get("class_name") in MODELS | HEAD_NAMES and not known:
+            raise UnusableFile(f"config.json requests a {_name(part)} within another network")
 
 
 def _check_part(part: dict[str, Any]) -> None:

@@ -51,11 +51,11 @@ def check_model_file(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist(), path.stat().st_size)
-            recipe = _parse(archive.read(RECIPE))
-            check_recipe(recipe, archive.getinfo(WEIGHTS).file_size)
             _check_checksums(archive)
             with StoredMember(path, archive.getinfo(WEIGHTS)) as weights:
                 check_weights(weights, weights.size)
+            # The most expensive check is the last one.
+            check_recipe(_parse(archive.read(RECIPE)), weights.size)
     except UnusableFile:
         raise
     except _DAMAGED as error:

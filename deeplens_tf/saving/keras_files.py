@@ -13,11 +13,11 @@ from deeplens_tf.saving.archive_checks import check_model_file
 MAX_REASON_LENGTH = 300
 
 
-def load_encoder(path: str | Path) -> keras.Model:
+def load_encoder(path_or_name: str | Path) -> keras.Model:
     """Load an encoder, image -> feature vector.
 
     Args:
-        path: a run folder, or a `.keras` file of an encoder or of a fine-tuned model.
+        path_or_name: a run folder, or a `.keras` file of an encoder or of a fine-tuned model.
 
     Returns:
         The encoder; its `image_shape` is the (height, width, bands) of its images, which have
@@ -26,7 +26,7 @@ def load_encoder(path: str | Path) -> keras.Model:
     Raises:
         RequestError: no such file, or one without an encoder of this package.
     """
-    path = encoder_file(Path(path))
+    path = encoder_file(Path(path_or_name))
     model = _load(path)
     encoder = model.encoder if isinstance(model, DownstreamModel) else model
     if not isinstance(encoder, ENCODER_CLASSES):

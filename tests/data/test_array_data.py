@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import deeplens_tf as dl
 from deeplens_tf.augment import Augment
@@ -148,6 +149,18 @@ def test_other_splits_come_in_stored_order_and_a_batch_too_large_is_refused(imag
         view_batches(data, Augment([]), 3, split="valid")
     with pytest.raises(ValueError, match=r"augment must be an Augment. Received: \['flip'\]"):
         view_batches(data, ["flip"], 3)
+
+
+def test_a_graph_refers_to_the_images_instead_of_containing_them(images):
+    data = dl.data.from_arrays(np.repeat(images, 50, 0))
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
+    def count(epoch):
+        return data.examples("train", epoch).reduce(0, lambda n, example: n + 1)
+
+    graph = count.get_concrete_function().graph.as_graph_def()
+    assert graph.ByteSize() < data.images.nbytes / 10
+    assert count(0) == data.count("train")
 
 
 def test_patch_orders_replace_the_second_view(images):

@@ -213,6 +213,20 @@ def test_images_without_classes_may_or_may_not_have_masses(tmp_path):
 # Rejected files
 
 
+def test_what_appears_in_the_folder_meanwhile_is_kept(source, tmp_path, monkeypatch):
+    out, write = tmp_path / "out", preparing._write
+
+    def slow_write(*arguments):
+        out.mkdir()
+        (out / "precious.txt").touch()
+        return write(*arguments)
+
+    monkeypatch.setattr(preparing, "_write", slow_write)
+    with pytest.raises(OSError, match="not empty"):
+        prepare_folder(source, out, **SETTINGS)
+    assert [path.name for path in out.iterdir()] == ["precious.txt"]
+
+
 def test_one_bad_file_among_many_is_listed_and_left_out(source, tmp_path, capsys):
     make_unusable(source / "cdm" / "cdm_0005.npy")
     manifest = prepare_folder(source, tmp_path / "out", **SETTINGS)

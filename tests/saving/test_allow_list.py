@@ -1,6 +1,7 @@
 """How much a recipe requests, against what Keras then allocates."""
 
 import json
+import random
 
 import keras
 import pytest
@@ -45,6 +46,44 @@ def test_a_mixed_policy_is_taken():
         check_recipe(recipe_of(build_encoder("vit_nano", (16, 16, 1))), 10**7)
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def nested(part):
+    inner = recipe_of(DownstreamModel(build_encoder("vit_nano", (16, 16, 1)), MassHead(-23, 1)))
+    outer = json.loads(json.dumps(inner))
+    outer["config"][part] = inner
+    return outer
+
+
+def initialised_by_a_network():
+    recipe = recipe_of(
+        DownstreamModel(build_encoder("vit_nano", (16, 16, 1)), classification_head(3), ("a",))
+    )
+    recipe["config"]["head"]["config"]["activation"] = recipe["config"]["encoder"]
+    return json.loads(json.dumps(recipe))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (nested("encoder"), "a model without a valid encoder"),
+        (nested("head"), "a model without a valid head"),
+        (initialised_by_a_network(), r"requests a \S*VisionTransformer within another network"),
+    ],
+)
+def test_networks_within_networks_are_refused_before_they_are_built(recipe, message, monkeypatch):
+    monkeypatch.setattr(keras.saving, "deserialize_keras_object", lambda *_, **__: pytest.fail())
+    with pytest.raises(UnusableFile, match=message):
+        check_recipe(recipe, 10**12)
+
+
+def test_the_check_uses_up_no_random_numbers():
+    recipe = recipe_of(build_encoder("vit_nano", (16, 16, 1), dropout=0.1))
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    check_recipe(recipe, 10**9)
+    assert random.random() == expected
 
 
 @pytest.mark.parametrize("recipe", [None, [], "x", {}, {"class_name": []}, {"class_name": "Dense"}])

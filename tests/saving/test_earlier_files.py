@@ -1,5 +1,6 @@
 """Files of an earlier version load, with renamed and moved classes, and compute what they did."""
 
+import json
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from deeplens_tf.models import (
     TwinModel,
     VisionTransformer,
 )
+from deeplens_tf.models.heads import batch_norm_mlp
 
 EARLIER = Path(__file__).parent / "earlier"
 IMAGES = (np.arange(3 * 8 * 8).reshape(3, 8, 8, 1) % 13 / 13).astype("float32")
@@ -44,6 +46,18 @@ def test_an_encoder_loads_and_is_saved_again(name, kind, expected, tmp_path):
     dl.save_encoder(encoder, tmp_path / "again.keras")
     again = dl.load_encoder(tmp_path / "again.keras")
     np.testing.assert_array_equal(again(IMAGES), encoder(IMAGES))
+
+
+def test_the_original_encoder_begins_as_it_did_under_the_same_names():
+    keras.utils.set_random_seed(3)
+    sizes = {"patch_size": 4, "depth": 1, "width": 4, "heads": 2, "mlp_width": 8}
+    encoder = dl.models.build_encoder("vit_b32_original", (8, 8, 1), **sizes)
+    heads = (batch_norm_mlp((4, 2), name) for name in ("projector", "predictor"))
+    model = BYOLModel(encoder, *heads, name="byol")
+    now = {v.path: np.ravel(v)[-1] for v in model.variables if "seed_generator" not in v.path}
+    then = dict(json.loads((EARLIER / "byol_on_original.json").read_text()))
+    assert list(now) == list(then)
+    np.testing.assert_allclose(list(now.values()), list(then.values()), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["classifier", "regressor"])

@@ -93,7 +93,7 @@ def test_a_file_that_carries_code_is_refused(load, code_file):
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(RequestError, match=r"none\.keras: no such file or run folder; give"):
+    with pytest.raises(RequestError, match=r"none\.keras: no such file or run folder; pretrain"):
         load_encoder(tmp_path / "none.keras")
     with pytest.raises(RequestError, match=r"the folder contains no encoder\.keras"):
         load_encoder(tmp_path)

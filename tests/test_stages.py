@@ -174,7 +174,7 @@ def test_unlabelled_images_are_for_pretraining_only(blobs_folder, common, tmp_pa
 @pytest.mark.slow
 def test_an_encoder_of_another_architecture_is_refused_with_the_differences(pretrained, tmp_path):
     argv = ["--encoder", str(pretrained.encoder), "--set", "encoder.patch_size=4"]
-    with pytest.raises(RequestError, match=r"another architecture: patch_size 8 instead of 4$"):
+    with pytest.raises(RequestError, match=r"configuration's: patch_size 8 instead of 4$"):
         finetune.main([*as_set(QUICK), *argv, "--run-dir", str(tmp_path / "x")])
     assert not (tmp_path / "x").exists()
 

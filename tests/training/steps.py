@@ -15,6 +15,8 @@ from deeplens_tf.training.methods import build_method
 from tests.models.pretexts import CLASSES, METHODS, make_batch, settings
 from tests.models.tiny import tiny_images, tiny_original, tiny_vit
 
+# The original's layers on a transformer with the options of the other ones.
+PLAIN = {"depth": 1, "pooling": "average", "dropout": 0.0, "position_stddev": 0.02}
 BATCH, STEPS = 16, 5
 LEFT_OVER = 1  # images in the last batch of a fine-tuning's validation: fewer than replicas
 RATE = 0.01
@@ -74,12 +76,12 @@ def pretext_model(case):
     # Wide enough that no hidden layer is all zeros for an image: that has no true gradient.
     widths = ("projection_width", "byol.hidden_width", "simsiam.predictor_width")
     words = [f"pretrain.{name}=32" for name in widths]
-    encoder = (tiny_original if case == "contrastive" else tiny_vit)(depth=1)
+    encoder = tiny_original(**PLAIN) if case == "contrastive" else tiny_vit(depth=1)
     return build_method(settings(case, *words), encoder, CLASSES, total_steps=10)
 
 
 def downstream_model(case):
-    encoder = tiny_original(depth=1)
+    encoder = tiny_original(**PLAIN)
     if case == "regression":
         return DownstreamModel(encoder, MassHead(-23.0, 0.5))
     return DownstreamModel(encoder, classification_head(CLASSES), ("axion", "cdm", "no_sub"))

@@ -41,7 +41,7 @@ def contrastive(name):
 
 def byol_resnet():
     encoder, heads = encoder_of("byol"), (byol_head("projector"), byol_head("predictor"))
-    model = BYOLModel(encoder, *heads, beta=0.99)
+    model = BYOLModel(encoder, *heads, momentum=0.99)
     without_dropout(model.target_encoder)
     return model
 
@@ -55,7 +55,7 @@ def regression_resnet():
 
 def byol_small():
     """BYOL around a network small enough for its steps to travel as arrays."""
-    return BYOLModel(tiny_original(), byol_head("projector"), byol_head("predictor"), beta=0.99)
+    return BYOLModel(tiny_original(), byol_head("projector"), byol_head("predictor"), momentum=0.99)
 
 
 def byol_head(name):

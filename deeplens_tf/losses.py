@@ -95,13 +95,17 @@ def contrastive_loss(
         ValueError: a temperature that is not positive, or two shapes.
     """
     _require_same_shape(projections_1, projections_2)
-    candidates_1, candidates_2 = candidates or (projections_1, projections_2)
+    if candidates is None:  # one matrix for both directions: half the work, less rounding
+        similarities = cosine_similarities(projections_1, projections_2, temperature)
+        directions = (similarities, ops.transpose(similarities))
+    else:
+        directions = (
+            cosine_similarities(projections_1, candidates[1], temperature),
+            cosine_similarities(projections_2, candidates[0], temperature),
+        )
     partners = partner_columns(projections_1, first_row)
-    losses = [
-        partner_cross_entropy(partners, cosine_similarities(own, others, temperature))
-        for own, others in ((projections_1, candidates_2), (projections_2, candidates_1))
-    ]
-    return (losses[0] + losses[1]) / 2
+    first, second = (partner_cross_entropy(partners, each) for each in directions)
+    return (first + second) / 2
 
 
 def partner_columns(projections: KerasTensor, first_row: KerasTensor | int = 0) -> KerasTensor:

@@ -139,7 +139,7 @@ def _self_supervised(model, batch):
 
 def _of_each(model, outputs):
     """Return the pretext's loss of each example, the loss of BYOL in both directions."""
-    if "projections" in outputs:
+    if "targets" not in outputs:
         return contrastive_loss(*outputs["projections"], model.temperature)
     pairs = zip(outputs["predictions"], reversed(outputs["targets"]), strict=True)
     rows = ((p[i : i + 1], z[i : i + 1]) for p, z in pairs for i in range(BATCH))

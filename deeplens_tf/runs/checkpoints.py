@@ -127,8 +127,16 @@ class CheckpointStore:
         # A damaged checkpoint must not count among those to keep.
         good = [folder for folder in self._folders() if folder not in self._damaged]
         for folder in [*good[self.keep :], *self._damaged]:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         self._damaged.clear()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; a process killed meanwhile leaves a draft, not half a checkpoint."""
+    hidden = folder.with_name(f".{folder.name}")
+    with contextlib.suppress(OSError):
+        folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _order(folder: Path) -> tuple[int, int]:

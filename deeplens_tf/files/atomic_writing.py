@@ -100,6 +100,16 @@ def replace_folder(draft: Path, path: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder as far as possible; a killed process leaves a hidden draft, not half of it."""
+    former = _hidden_folder(path)
+    try:
+        path.rename(former)
+    except OSError:
+        former = path
+    shutil.rmtree(former, ignore_errors=True)
+
+
 def sweep_partials(folder: Path) -> None:
     """Remove drafts that killed processes left, if their files have been completed since.
 

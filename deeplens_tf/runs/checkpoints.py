@@ -24,7 +24,13 @@ from typing import Any
 import numpy as np
 
 from deeplens_tf.errors import RequestError, ResourceError, UnusableFile
-from deeplens_tf.files.atomic_writing import draft_folder, flush, flush_folder, writing
+from deeplens_tf.files.atomic_writing import (
+    draft_folder,
+    flush,
+    flush_folder,
+    remove_folder,
+    writing,
+)
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.terminal import print_lines
 
@@ -127,16 +133,8 @@ class CheckpointStore:
         # A damaged checkpoint must not count among those to keep.
         good = [folder for folder in self._folders() if folder not in self._damaged]
         for folder in [*good[self.keep :], *self._damaged]:
-            _remove(folder)
+            remove_folder(folder)
         self._damaged.clear()
-
-
-def _remove(folder: Path) -> None:
-    """Remove a checkpoint; a process killed meanwhile leaves a draft, not half a checkpoint."""
-    hidden = folder.with_name(f".{folder.name}")
-    with contextlib.suppress(OSError):
-        folder.rename(hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _order(folder: Path) -> tuple[int, int]:

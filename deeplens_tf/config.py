@@ -24,6 +24,8 @@ Count = Annotated[int, Bounds(low=1, high=2**31 - 1)]
 Fraction = Annotated[float, Bounds(low=0, high=1)]
 NonNegative = Annotated[float, Bounds(low=0)]
 Positive = Annotated[float, Bounds(above=0)]
+IMAGE_SIZE = Bounds(low=8, high=4096)
+VALIDATION_FRACTION = Bounds(low=0, high=0.9)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class DataConfig:
     """Where the images are and how they are converted to one size, range and number of bands."""
 
     path: str
-    image_size: Annotated[int, Bounds(low=8, high=4096)]
+    image_size: Annotated[int, IMAGE_SIZE]
     fit: Literal["resize", "crop"]
     bands: Annotated[int, Bounds(low=1, high=1024)] | None
-    validation_fraction: Annotated[float, Bounds(low=0, high=0.9)]
+    validation_fraction: Annotated[float, VALIDATION_FRACTION]
     strict: bool
     cache: str
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION
 from deeplens_tf.data.scaling import FIT_MODES
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
@@ -43,12 +44,13 @@ class PreparationSettings:
 
     def __post_init__(self) -> None:
         size, seed = self.image_size, self.seed
-        is_size = isinstance(size, int) and 8 <= size <= 4096
+        is_size = isinstance(size, int) and IMAGE_SIZE.admits(size)
         _require_setting(is_size, "image_size", size, "8 to 4096")
         _require_setting(isinstance(seed, int) and seed >= 0, "seed", seed, "at least 0")
         _require_setting(self.fit in FIT_MODES, "fit", self.fit, " or ".join(FIT_MODES))
         fraction = self.validation_fraction
-        _require_setting(0 <= fraction <= 0.9, "validation_fraction", fraction, "0 to 0.9")
+        is_fraction = VALIDATION_FRACTION.admits(fraction)
+        _require_setting(is_fraction, "validation_fraction", fraction, "0 to 0.9")
 
 
 @dataclass(frozen=True)

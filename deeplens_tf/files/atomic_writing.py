@@ -101,7 +101,7 @@ def replace_folder(draft: Path, path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder as far as possible; a killed process leaves a hidden draft, not half of it."""
+    """Remove a folder as far as possible; if killed meanwhile, a hidden draft is left of it."""
     former = _hidden_folder(path)
     try:
         path.rename(former)

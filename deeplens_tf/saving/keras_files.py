@@ -44,9 +44,12 @@ def load_model(path: str | Path) -> DownstreamModel:
         RequestError: no such file, or one without a fine-tuned model of this package.
     """
     path = Path(path)
-    if path.is_dir() and not (path / MODEL).is_file():
-        raise RequestError(f"{path}: holds no fine-tuned model; load_encoder reads an encoder")
-    path = path / MODEL if path.is_dir() else path
+    if path.is_dir():
+        path /= MODEL
+        if not path.is_file():
+            raise RequestError(
+                f"{path.parent}: holds no fine-tuned model; load_encoder reads an encoder"
+            )
     model = _load(path)
     if not isinstance(model, DownstreamModel):
         raise RequestError(f"{path}: holds a {type(model).__name__}, not a fine-tuned model")

@@ -87,14 +87,15 @@ def _build_model(encoder_name: str) -> "keras.Model":
     from deeplens_tf.config import load_config
     from deeplens_tf.models import build_encoder
     from deeplens_tf.training.methods import build_method
-    from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
+    from deeplens_tf.training.optimizers import build_optimizer
 
     config = load_config("contrastive")
     encoder = build_encoder(encoder_name, IMAGE_SHAPE)
     model = build_method(config.pretrain, encoder, CLASSES, total_steps=1000)
     optimizer = build_optimizer(config.optimizer, steps_per_epoch=100, epochs=10)
-    optimizer = with_probe_rate(optimizer, config.pretrain.probe_learning_rate)
-    model.compile(optimizer=optimizer, jit_compile=config.train.jit_compile)
+    probe_optimizer = keras.optimizers.Adam(config.pretrain.probe_learning_rate)
+    jit_compile = config.train.jit_compile
+    model.compile(optimizer=optimizer, probe_optimizer=probe_optimizer, jit_compile=jit_compile)
     return model
 
 

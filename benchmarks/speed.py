@@ -95,19 +95,20 @@ def _steps(steps: int) -> None:
 
 
 def _median_step(compiled: bool, steps: int) -> float:
+    import keras
     import numpy as np
 
     from deeplens_tf.config import load_config
     from deeplens_tf.models import build_encoder
     from deeplens_tf.training.methods import build_method
-    from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
+    from deeplens_tf.training.optimizers import build_optimizer
 
     config = load_config("contrastive")
     encoder = build_encoder("vit_nano", (SIDE, SIDE, 1), patch_size=4)
     model = build_method(config.pretrain, encoder, len(CLASSES), total_steps=1000)
     optimizer = build_optimizer(config.optimizer, steps_per_epoch=100, epochs=10)
-    optimizer = with_probe_rate(optimizer, config.pretrain.probe_learning_rate)
-    model.compile(optimizer=optimizer, jit_compile=compiled)
+    probe_optimizer = keras.optimizers.Adam(config.pretrain.probe_learning_rate)
+    model.compile(optimizer=optimizer, probe_optimizer=probe_optimizer, jit_compile=compiled)
     images = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 1), "float32")
     labels = np.arange(BATCH) % len(CLASSES)
     batch = {"view_1": images, "view_2": images[::-1], "image": images, "label": labels}

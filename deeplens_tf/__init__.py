@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "augment": "augment",
         "data": "data",
+        "distribution": "distribution",
         "evaluation": "evaluation",
         "figures": "figures",
         "losses": "losses",

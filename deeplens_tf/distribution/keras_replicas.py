@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from deeplens_tf.models.replicas import Replicas
+from deeplens_tf.models.replicas import ONE_DEVICE, Replicas
 
 
 class StrategyReplicas(Replicas):
@@ -23,6 +23,13 @@ class StrategyReplicas(Replicas):
             return rows
         # As float32, since TensorFlow does not gather bfloat16; the conversion is exact.
         gathered = tf.cast(context.all_gather(tf.cast(rows, tf.float32), axis=0), rows.dtype)
+        equal = tf.debugging.assert_equal(
+            tf.shape(gathered)[0],
+            self.count * tf.shape(rows)[0],
+            f"batch_size must be a multiple of the {self.count} replicas",
+        )
+        with tf.control_dependencies([equal]):
+            gathered = tf.identity(gathered)
         # Gathering loses the static shape, of which only the number of rows is unknown.
         return tf.ensure_shape(gathered, (None, *rows.shape[1:]))
 
@@ -36,13 +43,46 @@ class StrategyReplicas(Replicas):
         return _mean_over_replicas(value)
 
 
+def connect_replicas(model: keras.Model) -> None:
+    """Make a model compute on all replicas of its strategy what it would compute on one device.
+
+    Negatives and the statistics of BatchNorms are those of the whole batch, which must divide
+    equally among the replicas, and so is the gradient that is clipped.
+
+    Args:
+        model: created and compiled in the scope of a strategy.
+
+    Raises:
+        ValueError: a model that is not compiled, or was created outside of any such scope.
+
+    Example:
+        >>> with tf.distribute.MirroredStrategy().scope():
+        ...     model = ContrastiveModel(encoder, projection_head(256))
+        ...     model.compile(optimizer="adam")
+        >>> connect_replicas(model)
+        >>> model.fit(batches)
+    """
+    strategy = model.distribute_strategy
+    if not model.compiled or strategy.num_replicas_in_sync == 1:
+        raise ValueError(
+            "model must be created and compiled in the scope of a strategy of several replicas. "
+            f"Received: {model.name}, {'compiled' if model.compiled else 'not compiled'}, with "
+            f"{strategy.num_replicas_in_sync} replicas"
+        )
+    if getattr(model, "replicas", ONE_DEVICE).count > 1:
+        return  # connected already
+    if hasattr(model, "replicas"):
+        model.replicas = StrategyReplicas(strategy)
+    for layer in batch_norms(model):
+        synchronise(layer)
+    clip_the_summed_gradient(model.optimizer, strategy.num_replicas_in_sync)
+
+
 def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
-    """Yield every BatchNorm of a model, also within nested models."""
-    for layer in model.layers:
+    """Yield every BatchNorm of a model, also within nested models and layers."""
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             yield layer
-        elif isinstance(layer, keras.Model):
-            yield from batch_norms(layer)
 
 
 def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:

@@ -18,10 +18,7 @@ import tensorflow as tf
 from deeplens_tf.data.image_data import Share
 from deeplens_tf.distribution.cluster import VARIABLE, read_cluster, slurm_cluster
 from deeplens_tf.distribution.keras_replicas import (
-    StrategyReplicas,
-    batch_norms,
-    clip_the_summed_gradient,
-    synchronise,
+    connect_replicas,
     with_leading_axis,
 )
 from deeplens_tf.errors import RequestError, ResourceError
@@ -189,11 +186,8 @@ class Distribution:
         if self.strategy is None:
             allocate(model, batch_spec)
             return
-        if hasattr(model, "replicas"):
-            model.replicas = StrategyReplicas(self.strategy)
-        for layer in batch_norms(model):
-            synchronise(layer)
-        clip_the_summed_gradient(model.optimizer, self.replicas)
+        if self.replicas > 1:
+            connect_replicas(model)
         self._build(model, batch_spec)
         if self.workers > 1:
             model.train_step = with_leading_axis(model.train_step)

@@ -14,7 +14,7 @@ class BarlowTwinsModel(JointEmbeddingModel):
     """Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230), with an optional linear probe.
 
     Args:
-        encoder: built model, image -> features.
+        encoder: any built Keras model, image -> features (batch, dim).
         projector: features -> projection, of which the cross-correlation is taken.
         off_diagonal_weight: weight of the off-diagonal correlations in the loss.
         probe: layer of class logits on the features, or None for unlabelled data.

@@ -11,8 +11,13 @@ import keras
 from keras import KerasTensor, ops
 
 from deeplens_tf.losses import byol_loss
+from deeplens_tf.models.encoders import (
+    build_encoder_variables,
+    build_on_features,
+    copy_of,
+    require_same_weights,
+)
 from deeplens_tf.models.joint_embedding import VIEWS, JointEmbeddingModel
-from deeplens_tf.models.self_supervised import build_on_features
 
 Pairs = Iterator[tuple[keras.Variable, keras.Variable]]
 
@@ -26,7 +31,7 @@ class BYOLModel(JointEmbeddingModel):
     BatchNorms normalise by the batch in training and keep their own moving statistics.
 
     Args:
-        encoder: built model, image -> features.
+        encoder: any built Keras model, image -> features (batch, dim).
         projector: features -> projection.
         predictor: projection -> prediction of the target's projection, of the same length.
         momentum: fraction of the target that the first update keeps (beta in the paper), 0 to 1.
@@ -60,8 +65,8 @@ class BYOLModel(JointEmbeddingModel):
         super().__init__(encoder, projector, predictor, probe, **kwargs)
         self.momentum = momentum
         self.total_steps = total_steps
-        self.target_encoder = _copy(encoder)
-        self.target_projector = _copy(projector)
+        self.target_encoder = copy_of(encoder, f"target_{encoder.name}")
+        self.target_projector = copy_of(projector, f"target_{projector.name}")
         self.updates = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates"
         )
@@ -72,9 +77,10 @@ class BYOLModel(JointEmbeddingModel):
     def build(self, input_shape: Any = None) -> None:
         """Create the variables of the heads, the probe and the target; freeze the target."""
         super().build(input_shape)
-        if not self.target_encoder.built:
-            self.target_encoder.build()
+        build_encoder_variables(self.target_encoder)
         build_on_features(self.target_projector, self.target_encoder)
+        require_same_weights(self.encoder, self.target_encoder)
+        require_same_weights(self.projector, self.target_projector)
         # Not `layer.trainable`, which would put its BatchNorms into inference mode.
         for variable in self.target_encoder.variables + self.target_projector.variables:
             variable.trainable = False
@@ -94,6 +100,11 @@ class BYOLModel(JointEmbeddingModel):
         """Return the loss averaged over both directions; the paper adds them."""
         (p1, p2), (z1, z2) = outputs["predictions"], outputs["targets"]
         return (byol_loss(p1, z2) + byol_loss(p2, z1)) / 2
+
+    def regularisation_losses(self) -> list[KerasTensor]:
+        """Return the losses of the online network's regularisers; the target has no gradient."""
+        parts = (self.encoder, self.projector, self.predictor, self.probe)
+        return [loss for part in parts if part is not None for loss in part.losses]
 
     def train_step(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Take the optimiser's step, then update the target once."""
@@ -141,8 +152,3 @@ class BYOLModel(JointEmbeddingModel):
             config = {**config, "momentum": config["beta"]}
             del config["beta"]
         return super().from_config(config, custom_objects)
-
-
-def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return a layer of the same configuration with its own weights and name."""
-    return type(layer).from_config({**layer.get_config(), "name": f"target_{layer.name}"})

@@ -21,7 +21,7 @@ class ContrastiveModel(JointEmbeddingModel):
     """Encoder and projector trained by symmetric InfoNCE, with an optional linear probe.
 
     Args:
-        encoder: built model, image -> features.
+        encoder: any built Keras model, image -> features (batch, dim).
         projector: features -> projection, the input of the loss.
         temperature: positive divisor of the cosine similarities.
         probe: layer of class logits on the features, or None for unlabelled data.

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from deeplens_tf.models.self_supervised import build_on_features
+from deeplens_tf.models.encoders import build_on_features, image_shape_of
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
@@ -47,7 +47,7 @@ class DownstreamModel(keras.Model):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, bands) of the images that the encoder takes."""
-        return self.encoder.image_shape
+        return image_shape_of(self.encoder)
 
     @property
     def head_name(self) -> str:

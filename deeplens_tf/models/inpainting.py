@@ -101,8 +101,8 @@ class InpaintingModel(SelfSupervisedModel):
         pixels = ops.cast(patchify(batch["view_1"], self._patch_size), "float32")
         errors = choose(outputs["patches"], dropped) - choose(pixels, dropped)
         loss = ops.mean(ops.square(errors))
-        self.mse_tracker.update_state(loss)
-        self.ssim_tracker.update_state(self._masked_ssim(batch, outputs["patches"]))
+        self.track(self.mse_tracker, loss, outputs)
+        self.track(self.ssim_tracker, self._masked_ssim(batch, outputs["patches"]), outputs)
         return loss
 
     def _masked_ssim(self, batch: dict[str, KerasTensor], predicted: KerasTensor) -> KerasTensor:

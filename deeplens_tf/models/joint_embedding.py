@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from deeplens_tf.models.self_supervised import SelfSupervisedModel, build_on_features, require_keys
+from deeplens_tf.models.encoders import build_on_features, feature_shape
+from deeplens_tf.models.self_supervised import SelfSupervisedModel, require_keys
 
 VIEWS = ("view_1", "view_2")
 
@@ -16,7 +17,7 @@ class JointEmbeddingModel(SelfSupervisedModel):
     A subclass defines `pretext_loss` on the outputs of `call`.
 
     Args:
-        encoder: built model, image -> features.
+        encoder: any built Keras model, image -> features (batch, dim).
         projector: features -> projection.
         predictor: projection -> prediction, of the same length; None for methods without one.
         probe: layer of class logits on the features, or None for unlabelled data.
@@ -48,8 +49,7 @@ class JointEmbeddingModel(SelfSupervisedModel):
             self._build_predictor(self.predictor)
 
     def _build_predictor(self, predictor: keras.layers.Layer) -> None:
-        features = self.encoder.compute_output_shape((None, *self.encoder.image_shape))
-        projection = self.projector.compute_output_shape(features)
+        projection = self.projector.compute_output_shape(feature_shape(self.encoder))
         if not predictor.built:
             predictor.build(projection)
         prediction = predictor.compute_output_shape(projection)

@@ -1,5 +1,6 @@
 """What a loss over a batch needs from the other replicas of a model."""
 
+import keras
 from keras import KerasTensor
 
 
@@ -34,3 +35,26 @@ class Replicas:
 
 
 ONE_DEVICE = Replicas()
+
+
+def require_replicas(model: keras.Model) -> None:
+    """Refuse a model in the scope of a strategy whose replicas it does not know.
+
+    Each replica would find its negatives in its own part of the batch only, and the parts of the
+    loss would add up to a multiple of it.
+
+    Args:
+        model: with an attribute `replicas`.
+
+    Raises:
+        ValueError: the strategy has another number of replicas than `model.replicas`.
+    """
+    # Keras's own; a backend without strategies does not have it.
+    strategy = getattr(model, "distribute_strategy", None)
+    count = getattr(strategy, "num_replicas_in_sync", 1)
+    if count != model.replicas.count:
+        raise ValueError(
+            f"{model.name} was created in the scope of a strategy of {count} replicas: call "
+            "deeplens_tf.distribution.connect_replicas(model) after compile. "
+            f"Received: a model that knows {model.replicas.count}"
+        )

@@ -1,5 +1,8 @@
 """The part that all self-supervised models have in common: an encoder and an online probe."""
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -7,24 +10,42 @@ from keras import KerasTensor, ops
 
 from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.models.collapse import feature_std
-from deeplens_tf.models.replicas import ONE_DEVICE, Replicas
+from deeplens_tf.models.encoders import build_encoder_variables, build_on_features, feature_shape
+from deeplens_tf.models.probe_optimizer import separate_probe
+from deeplens_tf.models.replicas import ONE_DEVICE, Replicas, require_replicas
+
+UNUSED = ("y", "sample_weight", "class_weight")  # of Keras's `fit` and the like
 
 
-def build_on_features(layer: keras.layers.Layer, encoder: keras.Model) -> None:
-    """Create the variables of a layer on the encoder's features, unless it has them already."""
-    if not layer.built:
-        layer.build(encoder.compute_output_shape((None, *encoder.image_shape)))
-
-
-def require_keys(batch: dict[str, KerasTensor], *keys: str) -> None:
-    """Refuse a batch that lacks a part.
+def require_keys(batch: Mapping[str, KerasTensor], *keys: str) -> None:
+    """Refuse a batch that is not a dict, or that lacks a part.
 
     Raises:
-        ValueError: a key is missing.
+        ValueError: not a dict, or a key is missing.
     """
+    if not isinstance(batch, Mapping):
+        raise ValueError(
+            f"a batch must be a dict with {', '.join(keys)}; Keras takes a tuple for images and "
+            f"targets. Received: {type(batch).__name__}"
+        )
     missing = [key for key in keys if key not in batch]
     if missing:
         raise ValueError(f"a batch must contain {', '.join(missing)}. Received: {list(batch)}")
+
+
+def _on_views_only(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse arguments of a method of Keras that a batch of views has no use for.
+
+    Keras would drop weights without targets, and `compute_loss` never see them.
+    """
+
+    @functools.wraps(method)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(method).bind(*args, **kwargs).arguments
+        _require_no_targets(**{name: given.get(name) for name in UNUSED})
+        return method(*args, **kwargs)
+
+    return checked
 
 
 class SelfSupervisedModel(keras.Model):
@@ -37,9 +58,15 @@ class SelfSupervisedModel(keras.Model):
     dict with `features`, a tuple of the feature batches used by the pretext, and `pretext_loss`.
     The metric `feature_std` falls to 0 when those features collapse.
 
+    In the scope of a strategy of several replicas, call `deeplens_tf.distribution.connect_replicas`
+    on the compiled model before the first step.
+
     Args:
-        encoder: built model, image -> features.
+        encoder: any built Keras model, image -> features (batch, dim).
         probe: layer of class logits on the features, or None for unlabelled data.
+
+    Raises:
+        ValueError: an encoder that takes no images of a known size, or returns no vectors.
     """
 
     patch_count = 0
@@ -51,10 +78,8 @@ class SelfSupervisedModel(keras.Model):
     def __init__(
         self, encoder: keras.Model, probe: keras.layers.Layer | None = None, **kwargs: Any
     ) -> None:
-        if not hasattr(encoder, "image_shape"):
-            raise ValueError(
-                f"encoder must be a model that build_encoder returns. Received: {encoder!r}"
-            )
+        feature_shape(encoder)
+        build_encoder_variables(encoder)
         super().__init__(**kwargs)
         self.encoder = encoder
         self.probe = probe
@@ -85,18 +110,35 @@ class SelfSupervisedModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> KerasTensor:
-        """Return the loss of the pretext plus that of the probe, a scalar in float32.
+        """Return the loss of the pretext, of the regularisers and of the probe: a float32 scalar.
 
         On several replicas, return this replica's part: the loss of the batch is their sum.
+
+        Raises:
+            ValueError: targets or weights beside the batch, a batch that lacks a part, or a model
+                in a strategy's scope whose replicas are not connected.
         """
-        loss = self.pretext_loss(x, y_pred)
-        self.pretext_loss_tracker.update_state(loss)
+        _require_no_targets(y=y, sample_weight=sample_weight)
+        require_replicas(self)
+        pretext = self.pretext_loss(x, y_pred)
+        self.track(self.pretext_loss_tracker, pretext, y_pred)
         features = [self.replicas.gather(ops.stop_gradient(part)) for part in y_pred["features"]]
-        self.feature_std_tracker.update_state(feature_std(features))
+        self.track(self.feature_std_tracker, feature_std(features), y_pred)
+        loss = sum(self.regularisation_losses(), start=pretext)
         if self.probe is not None:
             require_keys(x, "image", "label")
             loss = loss + self._probe_loss(self.probe, x["image"], x["label"])
         return loss / self.replicas.count
+
+    def track(
+        self, tracker: keras.metrics.Mean, value: KerasTensor, outputs: dict[str, Any]
+    ) -> None:
+        """Add the value of a batch to a mean over the epoch, weighted by the size of the batch."""
+        tracker.update_state(value, sample_weight=ops.shape(outputs["features"][0])[0])
+
+    def regularisation_losses(self) -> list[KerasTensor]:
+        """Return the losses that the layers' regularisers add, of weights and of activities."""
+        return self.losses
 
     def _probe_loss(
         self, probe: keras.layers.Layer, images: KerasTensor, labels: KerasTensor
@@ -108,11 +150,60 @@ class SelfSupervisedModel(keras.Model):
             ops.maximum(labels, 0), logits, from_logits=True
         )
         # Replicas may have different numbers of labels, but each label has the same weight.
-        count = ops.maximum(self.replicas.mean(ops.sum(known)), 1 / self.replicas.count)
-        loss = ops.sum(losses * known) / count
-        self.probe_loss_tracker.update_state(loss)
+        count = self.replicas.mean(ops.sum(known))
+        loss = ops.sum(losses * known) / ops.maximum(count, 1 / self.replicas.count)
+        self.probe_loss_tracker.update_state(loss, sample_weight=count)
         self.probe_accuracy_tracker.update_state(labels, logits, sample_weight=known)
         return loss
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        probe_optimizer: keras.optimizers.Optimizer | str | None = None,
+        **options: Any,
+    ) -> None:
+        """Configure the training, as Keras's `compile` does.
+
+        Args:
+            optimizer: of all variables but the probe's.
+            loss: refused, as are `loss_weights`, `metrics` and `weighted_metrics`: the method
+                defines them.
+            loss_weights: see `loss`.
+            metrics: see `loss`.
+            weighted_metrics: see `loss`.
+            probe_optimizer: of the probe's variables; None for a copy of `optimizer`. The probe's
+                gradient is always clipped and applied apart from the others, so that labels never
+                influence the encoder.
+            **options: Keras's others, such as `jit_compile` and `steps_per_execution`.
+
+        Raises:
+            ValueError: one of the refused arguments, or an optimiser for a probe that is not there.
+        """
+        _refuse(
+            loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics
+        )
+        if self.probe is not None:
+            optimizer = separate_probe(optimizer, self.probe, probe_optimizer)
+        elif probe_optimizer is not None:
+            raise ValueError(
+                f"probe_optimizer must be None for a model without a probe. "
+                f"Received: probe_optimizer={probe_optimizer!r}"
+            )
+        super().compile(optimizer=optimizer, **options)
+
+    fit = _on_views_only(keras.Model.fit)
+    evaluate = _on_views_only(keras.Model.evaluate)
+    train_on_batch = _on_views_only(keras.Model.train_on_batch)
+    test_on_batch = _on_views_only(keras.Model.test_on_batch)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile a model that is loaded from a file as the saved one was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def build(self, input_shape: Any = None) -> None:
         """Create the variables of the probe; the encoder is built already."""
@@ -150,3 +241,21 @@ class SelfSupervisedModel(keras.Model):
             for key, value in config.items()
         }
         return cls(**nested)
+
+
+def _refuse(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value:
+            raise ValueError(
+                f"{name} must be left out: a self-supervised model has its own loss and metrics, "
+                f"which pretext_loss defines. Received: {name}={value!r}"
+            )
+
+
+def _require_no_targets(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} must be left out: a batch is one dict, with labels under 'label', and "
+                f"its images have equal weights. Received: {name} beside the batch"
+            )

@@ -14,7 +14,7 @@ class SimSiamModel(JointEmbeddingModel):
     """SimSiam (Chen and He 2020, arXiv:2011.10566), with an optional linear probe.
 
     Args:
-        encoder: built model, image -> features.
+        encoder: any built Keras model, image -> features (batch, dim).
         projector: features -> projection.
         predictor: projection -> prediction of the other view's projection, of the same length.
         probe: layer of class logits on the features, or None for unlabelled data.

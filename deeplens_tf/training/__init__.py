@@ -10,6 +10,5 @@ __getattr__, __dir__, __all__ = lazy_names(
         "build_optimizer": "optimizers",
         "finetune": "finetuning",
         "pretrain": "pretraining",
-        "with_probe_rate": "optimizers",
     },
 )

@@ -45,13 +45,3 @@ def learning_rate(
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-
-
-def with_probe_rate(
-    optimizer: keras.optimizers.Optimizer, probe_learning_rate: float
-) -> keras.optimizers.Optimizer:
-    """Train the probe's variables by a separate Adam with a constant learning rate."""
-    probe = keras.optimizers.Adam(probe_learning_rate)
-    return keras.optimizers.MultiOptimizer(
-        keras.optimizers.OptimizerMap(optimizer, {r"(.*/)?probe/.*": probe})
-    )

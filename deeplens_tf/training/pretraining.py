@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -29,7 +30,7 @@ from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.fitting import TrainingPlan, fit, start
 from deeplens_tf.training.methods import build_method
-from deeplens_tf.training.optimizers import build_optimizer, with_probe_rate
+from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
 
@@ -133,10 +134,12 @@ def _compiled_model(
     epochs = config.schedule_epochs
     model = build_method(config.pretrain, encoder, len(data.classes), steps * epochs)
     optimizer = build_optimizer(config.optimizer, steps, epochs)
-    if data.classes:
-        optimizer = with_probe_rate(optimizer, config.pretrain.probe_learning_rate)
-    compiled = config.train.jit_compile and distribution.can_compile
-    model.compile(optimizer=optimizer, jit_compile=compiled)
+    rate = config.pretrain.probe_learning_rate
+    model.compile(
+        optimizer=optimizer,
+        probe_optimizer=keras.optimizers.Adam(rate) if data.classes else None,
+        jit_compile=config.train.jit_compile and distribution.can_compile,
+    )
     return model
 
 

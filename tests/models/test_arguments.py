@@ -27,7 +27,7 @@ def long_predictor(model):
             lambda: ContrastiveModel(tiny_vit(), projection_head(4), "0.1"),
             "temperature must be positive. Received: temperature='0.1'",
         ),
-        (lambda: ContrastiveModel("vit_nano", projection_head(4)), "Received: 'vit_nano'"),
+        (lambda: ContrastiveModel("vit_nano", projection_head(4)), "Received: encoder='vit_nano'"),
         (lambda: ContrastiveModel(tiny_vit(), 4), "projector must be a Keras layer. Received: "),
         (lambda: batch_norm_mlp((), "projector"), "widths must contain that of the output"),
     ],

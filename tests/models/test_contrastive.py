@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from deeplens_tf.models import ContrastiveModel
 from deeplens_tf.models.heads import linear_probe, projection_head
-from deeplens_tf.training.optimizers import with_probe_rate
 from tests.models.tiny import (
     assert_same_values,
     changed_paths,
@@ -39,9 +38,10 @@ def make_batch(count=8, labels=True):
     return batch
 
 
-def compiled(model, optimizer):
+def compiled(model, optimizer, probe_rate=None):
+    probe_optimizer = keras.optimizers.Adam(probe_rate) if probe_rate else None
     # Eager: a few steps on tiny images take less time than tracing a graph.
-    model.compile(optimizer=optimizer, run_eagerly=True, jit_compile=False)
+    model.compile(optimizer, probe_optimizer=probe_optimizer, run_eagerly=True, jit_compile=False)
     return model
 
 
@@ -145,7 +145,7 @@ def test_labels_do_not_change_what_the_encoder_learns():
     for shift in (0, 1):
         # SGD with clipping: a norm taken over the probe's gradient too would show.
         sgd = keras.optimizers.SGD(0.5, global_clipnorm=0.01)
-        model, batch = compiled(make_model(), with_probe_rate(sgd, 0.02)), make_batch()
+        model, batch = compiled(make_model(), sgd, probe_rate=0.02), make_batch()
         before = values_of(model.encoder)
         batch["label"] = (batch["label"] + shift) % CLASSES
         for _ in range(3):
@@ -159,7 +159,7 @@ def test_labels_do_not_change_what_the_encoder_learns():
 
 def test_the_probe_learns_at_its_own_rate():
     model, batch = make_model(), make_batch()
-    compiled(model, with_probe_rate(keras.optimizers.Adam(0.003), 0.02))
+    compiled(model, keras.optimizers.Adam(0.003), probe_rate=0.02)
     before = values_of(model)
     model.train_on_batch(batch)
     after = values_of(model)
@@ -196,8 +196,13 @@ def test_the_encoder_is_trained_in_training_mode_and_scored_at_inference():
 def test_compiled_by_xla_it_takes_the_same_step():
     models, batch = [make_model(), make_model()], make_batch()
     for model, compile_it in zip(models, (True, False), strict=True):
-        optimizer = with_probe_rate(keras.optimizers.SGD(0.5), 0.02)
-        model.compile(optimizer, run_eagerly=not compile_it, jit_compile=compile_it)
+        optimizers = keras.optimizers.SGD(0.5), keras.optimizers.Adam(0.02)
+        model.compile(
+            optimizers[0],
+            probe_optimizer=optimizers[1],
+            run_eagerly=not compile_it,
+            jit_compile=compile_it,
+        )
         model.train_on_batch(batch)
     compiled_values, eager_values = map(values_of, models)
     for ours, theirs in zip(compiled_values.values(), eager_values.values(), strict=True):
@@ -211,7 +216,7 @@ def test_it_trains_in_mixed_precision_with_the_loss_in_float32(precision):
     keras.config.set_dtype_policy(precision)
     try:
         model, batch = make_model(), make_batch()
-        compiled(model, with_probe_rate(keras.optimizers.Adam(0.003), 0.02))
+        compiled(model, keras.optimizers.Adam(0.003), probe_rate=0.02)
         assert all(side.dtype == "float32" for side in model(batch)["projections"])
         before = values_of(model.encoder)
         # float16: the first steps are skipped until the scale of the loss fits.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.models.heads import linear_probe
-from deeplens_tf.training.optimizers import with_probe_rate
+from deeplens_tf.models.probe_optimizer import separate_probe
 from parity.exchange import below
 from tests.parity.differences import largest
 from tests.parity.ours import MODELS
@@ -141,7 +141,7 @@ def test_probe_step(step, given, differences):
     probe = linear_probe(3)
     probe.build((None, len(weights["kernel"])))
     probe.set_weights([weights["kernel"], weights["bias"]])
-    optimizer = with_probe_rate(keras.optimizers.SGD(), 1e-3)
+    optimizer = separate_probe(keras.optimizers.SGD(), probe, keras.optimizers.Adam(1e-3))
     optimizer.apply([gradients["kernel"], gradients["bias"]], [probe.kernel, probe.bias])
     stepped = {"kernel": probe.kernel.numpy(), "bias": probe.bias.numpy()}
     kind = f"step, {step.precision}"

@@ -1,6 +1,5 @@
 """Schedules against closed forms, and what decays."""
 
-import contextlib
 from dataclasses import replace
 
 import keras
@@ -8,8 +7,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.models.heads import linear_probe
-from deeplens_tf.training.optimizers import build_optimizer, learning_rate, with_probe_rate
+from deeplens_tf.training.optimizers import build_optimizer, learning_rate
 from tests.models.tiny import tiny_original
 
 
@@ -95,20 +93,3 @@ def test_clipping_is_of_the_whole_gradients_norm(settings, clip, norm):
     build_optimizer(config, 20, 5).apply(gradients, [first, second])
     np.testing.assert_allclose(first, -0.01 * 3 * norm / 5, rtol=1e-5)
     np.testing.assert_allclose(second, 0.01 * 4 * norm / 5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("scope", [None, "model"])
-def test_the_probe_alone_has_the_probes_rate(scope):
-    # A model that was loaded from a file has its layers' paths without the model's name.
-    with keras.name_scope(scope) if scope else contextlib.nullcontext():
-        probe, head = linear_probe(2), keras.layers.Dense(2, name="problem")
-        probe.build((None, 3))
-        head.build((None, 3))
-    variables = [probe.kernel, head.kernel]
-    assert variables[0].path == ("model/probe/kernel" if scope else "probe/kernel")
-    before = [variable.numpy() for variable in variables]
-    optimizer = with_probe_rate(keras.optimizers.SGD(0.5), 0.125)
-    optimizer.apply([np.full((3, 2), 0.5, "float32")] * 2, variables)
-    steps = [old - new.numpy() for old, new in zip(before, variables, strict=True)]
-    np.testing.assert_allclose(steps[0], 0.125, rtol=1e-4)  # Adam's first step is its rate
-    np.testing.assert_allclose(steps[1], 0.5 * 0.5, rtol=1e-6)

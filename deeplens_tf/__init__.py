@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "simulation": "simulation",
         "training": "training",
         "import_tensorflow": "startup",
+        "Bounds": "dataclass_parsing",
         "load_config": "config",
         "load_encoder": "saving.keras_files",
         "load_model": "saving.keras_files",

@@ -11,20 +11,24 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from deeplens_tf import registry
+
 ImageShape: TypeAlias = tuple[int, int, int]
+INTERPOLATIONS = ("bilinear", "bicubic")
 MASK = 0  # in place of the number of a view, which starts at 1
 
 
 class Augmentation(Protocol):
     """A random change of an image; any object with these two methods and this attribute works."""
 
-    dtype: ClassVar[str]
-    """Type of the random numbers."""
+    @property
+    def dtype(self) -> Any:
+        """Type of the random numbers, such as "float32"; a tuple for several tensors."""
 
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> Any:
         """Draw the random numbers of one example from a stateless key, shape (2,)."""
 
-    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+    def apply(self, images: tf.Tensor, draws: Any) -> tf.Tensor:
         """Change a batch (batch, height, width, bands) by the numbers of its examples."""
 
 
@@ -73,17 +77,21 @@ class QuarterTurn:
 
 @dataclass(frozen=True)
 class Rotation:
-    """Rotation by a random angle, bilinear, reflected at the border.
+    """Rotation by a random angle, reflected at the border.
 
     Args:
         degrees: largest angle; the angle is uniform in ±degrees.
+        interpolation: "bilinear", as the original, or "bicubic", which smooths less and takes
+            longer; see `rotate`.
     """
 
     degrees: float = 180.0
+    interpolation: str = "bilinear"
     dtype: ClassVar[str] = "float32"
 
     def __post_init__(self) -> None:
         _require(0 <= self.degrees <= 180, "degrees", self.degrees, "from 0 to 180")
+        _require_interpolation(self.interpolation)
 
     def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
         """Return the angle in radians, shape ()."""
@@ -91,8 +99,9 @@ class Rotation:
         return tf.random.stateless_uniform((), key, -limit, limit)
 
     def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        """Rotate each image by its angle, (batch,)."""
-        return rotate(images, draws)
+        """Rotate each image by its angle, (batch,); bicubic is clipped to [0, 1]."""
+        rotated = rotate(images, draws, self.interpolation)
+        return tf.clip_by_value(rotated, 0.0, 1.0) if self.interpolation == "bicubic" else rotated
 
 
 @dataclass(frozen=True)
@@ -169,22 +178,74 @@ class GaussianNoise:
         return tf.clip_by_value(images + draws, 0.0, 1.0)
 
 
-AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
-    "flip": Flip,
-    "rot90": QuarterTurn,
-    "rotation": Rotation,
-    "crop": Crop,
-    "brightness": Brightness,
-    "gaussian_noise": GaussianNoise,
-}
+@dataclass(frozen=True)
+class Sometimes:
+    """An augmentation that each view has with a probability.
+
+    Args:
+        augmentation: changes the chosen images.
+        probability: of an image to be changed, 0 to 1.
+    """
+
+    augmentation: Augmentation
+    probability: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.probability <= 1, "probability", self.probability, "in [0, 1]")
+
+    @property
+    def dtype(self) -> tuple[str, Any]:
+        """Types of the choice and of the augmentation's numbers."""
+        return "bool", self.augmentation.dtype
+
+    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tuple[tf.Tensor, Any]:
+        """Return whether the image is changed, shape (), and the augmentation's numbers."""
+        chosen = tf.random.stateless_uniform((), _fold_in(key, 0)) < self.probability
+        return chosen, self.augmentation.draw(key, image_shape)
+
+    def apply(self, images: tf.Tensor, draws: tuple[tf.Tensor, Any]) -> tf.Tensor:
+        """Change the chosen images."""
+        chosen, numbers = draws
+        changed = self.augmentation.apply(images, numbers)
+        return tf.where(chosen[:, None, None, None], changed, images)
+
+
+def register_augmentation(name: str, make: Callable[..., Augmentation]) -> None:
+    """Make an augmentation known to configurations, to `Augment` and to `--help`.
+
+    Args:
+        name: in `augment.views` of a configuration; an identifier that is not taken.
+        make: class or function of settings, which returns an augmentation. A setting has a type
+            hint, such as `float` or `Annotated[float, Bounds(low=1)]`, and a default or none; a
+            configuration sets it under `augment.options.<name>`.
+
+    Raises:
+        ValueError: a name that is taken or no identifier, or a setting without a type hint.
+
+    Example:
+        >>> register_augmentation("zoom", Zoom)
+        >>> augment = Augment(["flip", "zoom"])
+    """
+    registry.augmentations.register(name, make)
+
+
+AUGMENTATIONS = tuple(registry.augmentations.built_in)
+register_augmentation("flip", Flip)
+register_augmentation("rot90", QuarterTurn)
+register_augmentation("rotation", Rotation)
+register_augmentation("crop", Crop)
+register_augmentation("brightness", Brightness)
+register_augmentation("gaussian_noise", GaussianNoise)
 
 
 class Augment:
     """Augmentations in sequence, from an image to its views.
 
     Args:
-        augmentations: names of `AUGMENTATIONS`, with their default settings, or objects such as
-            `Rotation(degrees=30)` or one of your own; none of them for views that equal the image.
+        augmentations: names such as "flip", with their default settings, or objects such as
+            `Rotation(degrees=30)`, `Sometimes(GaussianNoise(), 0.5)` or one of your own; none of
+            them for views that equal the image.
+        view_2: those of the second view; None for the same as the first view's.
 
     Raises:
         ValueError: not a sequence of such names and objects.
@@ -194,10 +255,17 @@ class Augment:
         >>> view_1, view_2 = augment.two_views(images, indices, seed=0, epoch=0)
     """
 
-    def __init__(self, augmentations: Sequence[str | Augmentation] = ()) -> None:
-        if isinstance(augmentations, str):
-            raise ValueError(f"augmentations must be a list. Received: {augmentations!r}")
-        self.augmentations = tuple(map(_by_name, augmentations))
+    def __init__(
+        self,
+        augmentations: Sequence[str | Augmentation] = (),
+        view_2: Sequence[str | Augmentation] | None = None,
+    ) -> None:
+        self.augmentations = _made("augmentations", augmentations)
+        self.of_view_2 = self.augmentations if view_2 is None else _made("view_2", view_2)
+
+    def of_view(self, number: int) -> tuple[Augmentation, ...]:
+        """Return the augmentations of view `number`, 1 or 2."""
+        return self.of_view_2 if number == 2 else self.augmentations
 
     def two_views(
         self, images: tf.Tensor, indices: tf.Tensor, seed: int, epoch: int | tf.Tensor
@@ -225,7 +293,8 @@ class Augment:
         number: int = 1,
     ) -> tf.Tensor:
         """Make view `number` of each image; the other arguments are those of `two_views`."""
-        return self.apply(images, self.draw(indices, seed, epoch, number, images.shape[1:]))
+        draws = self.draw(indices, seed, epoch, number, images.shape[1:])
+        return self.apply(images, draws, number)
 
     def draw(
         self,
@@ -235,27 +304,29 @@ class Augment:
         number: int,
         image_shape: ImageShape,
     ) -> tuple[tf.Tensor, ...]:
-        """Draw the random numbers of a batch, one tensor for each augmentation."""
-        if not self.augmentations:
+        """Draw the random numbers of a batch, for each augmentation of view `number`."""
+        chosen = self.of_view(number)
+        if not chosen:
             return ()
 
         def draw_one(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
             key = _key(index, seed, epoch, number)
             return tuple(
                 augmentation.draw(_fold_in(key, i), image_shape)
-                for i, augmentation in enumerate(self.augmentations)
+                for i, augmentation in enumerate(chosen)
             )
 
-        signature = tuple(tf.TensorSpec(None, each.dtype) for each in self.augmentations)
+        types = tuple(augmentation.dtype for augmentation in chosen)
+        signature = tf.nest.map_structure(lambda dtype: tf.TensorSpec(None, dtype), types)
         return tf.map_fn(draw_one, tf.cast(indices, tf.int64), fn_output_signature=signature)
 
-    def apply(self, images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Apply the augmentations in order to a batch (batch, height, width, bands).
+    def apply(self, images: tf.Tensor, draws: Sequence[Any], number: int = 1) -> tf.Tensor:
+        """Apply the augmentations of a view in order to a batch (batch, height, width, bands).
 
         Raises:
             ValueError: an augmentation changed the shape.
         """
-        for augmentation, numbers in zip(self.augmentations, draws, strict=True):
+        for augmentation, numbers in zip(self.of_view(number), draws, strict=True):
             changed = augmentation.apply(images, numbers)
             if not changed.shape.is_compatible_with(images.shape):
                 raise ValueError(
@@ -288,22 +359,34 @@ def patch_orders(
     return tf.map_fn(order, tf.cast(indices, tf.int64), fn_output_signature=signature)
 
 
-def rotate(images: tf.Tensor, angles_rad: tf.Tensor) -> tf.Tensor:
-    """Rotate each image about its centre: bilinear, reflected at the border.
+def without_margin(images: Any, margin: int) -> Any:
+    """Cut `margin` pixels off each side of images (..., height, width, bands)."""
+    return images[..., margin:-margin, margin:-margin, :] if margin else images
+
+
+def rotate(images: tf.Tensor, angles_rad: tf.Tensor, interpolation: str = "bilinear") -> tf.Tensor:
+    """Rotate each image about its centre, reflected at the border.
 
     Args:
         images: shape (batch, height, width, bands).
         angles_rad: counter-clockwise on a picture whose rows run downwards, shape (batch,).
+        interpolation: "bilinear", or "bicubic" for the cubic convolution of Keys (1981) with
+            a = -1/2, which may exceed the range of the images.
 
     Returns:
         The rotated images, of the same shape.
+
+    Raises:
+        ValueError: an unknown interpolation.
     """
+    _require_interpolation(interpolation)
     cosine, sine = tf.cos(angles_rad), tf.sin(angles_rad)
     width, height = images.shape[2] - 1.0, images.shape[1] - 1.0
     # The output pixel (x, y) is read at the input's (a x + b y + c, d x + e y + f).
     c = (width - (cosine * width - sine * height)) / 2
     f = (height - (sine * width + cosine * height)) / 2
-    return _project(images, cosine, -sine, c, sine, cosine, f)
+    project = _project if interpolation == "bilinear" else _project_bicubic
+    return project(images, cosine, -sine, c, sine, cosine, f)
 
 
 def _project(images: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
@@ -318,6 +401,42 @@ def _project(images: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
     )
 
 
+def _project_bicubic(images: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
+    """Read each output pixel from the 4 x 4 pixels around its place in the input."""
+    height, width, bands = images.shape[1:]
+    a, b, c, d, e, f = (row[:, None, None] for row in rows)  # (batch, 1, 1)
+    y, x = tf.range(height, dtype=tf.float32)[:, None], tf.range(width, dtype=tf.float32)
+    columns, of_column = _cubic_taps(a * x + b * y + c, width)  # 4 of (batch, height, width)
+    lines, of_line = _cubic_taps(d * x + e * y + f, height)
+    pixels = tf.reshape(images, (-1, height * width, bands))
+    return tf.add_n(
+        [
+            tf.gather(pixels, line * width + column, batch_dims=1)
+            * tf.cast(u * v, images.dtype)[..., None]
+            for line, u in zip(lines, of_line, strict=True)
+            for column, v in zip(columns, of_column, strict=True)
+        ]
+    )
+
+
+def _cubic_taps(places: tf.Tensor, length: int) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Return the indices of the four pixels around each place on an axis, and their weights.
+
+    The weights are those of Keys, "Cubic convolution interpolation for digital image processing",
+    IEEE Trans. ASSP 29 (1981) 1153, with a = -1/2. Beyond the ends the pixels are reflected.
+    """
+    first = tf.floor(places)
+    t = places - first  # in [0, 1)
+    weights = [
+        ((-t + 2) * t - 1) * t / 2,
+        ((3 * t - 5) * t * t + 2) / 2,
+        ((-3 * t + 4) * t + 1) * t / 2,
+        (t - 1) * t * t / 2,
+    ]
+    indices = [(tf.cast(first, tf.int32) + step) % (2 * length) for step in (-1, 0, 1, 2)]
+    return [tf.minimum(index, 2 * length - 1 - index) for index in indices], weights
+
+
 def _key(index: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, number: int) -> tf.Tensor:
     """Return the key from which all random numbers of one view of one image follow."""
     key = tf.stack([tf.cast(seed, tf.int64), tf.constant(number, tf.int64)])
@@ -330,18 +449,30 @@ def _fold_in(key: tf.Tensor, number: int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(key, tf.constant(number, tf.int64))
 
 
+def _made(name: str, augmentations: Sequence[str | Augmentation]) -> tuple[Augmentation, ...]:
+    if isinstance(augmentations, str):
+        raise ValueError(f"{name} must be a list. Received: {augmentations!r}")
+    return tuple(map(_by_name, augmentations))
+
+
 def _by_name(augmentation: str | Augmentation) -> Augmentation:
+    known = registry.augmentations
     if isinstance(augmentation, str):
-        if augmentation in AUGMENTATIONS:
-            return AUGMENTATIONS[augmentation]()
+        if known.admits(augmentation):
+            return known.entry(augmentation).build()
     elif not isinstance(augmentation, type) and all(
         hasattr(augmentation, part) for part in ("draw", "apply", "dtype")
     ):
         return augmentation
     raise ValueError(
-        f"augmentations must be names ({', '.join(AUGMENTATIONS)}), or objects with draw, "
+        f"augmentations must be names ({', '.join(known.names)}), or objects with draw, "
         f"apply and dtype. Received: {augmentation!r}"
     )
+
+
+def _require_interpolation(interpolation: Any) -> None:
+    known = interpolation in INTERPOLATIONS
+    _require(known, "interpolation", interpolation, " or ".join(INTERPOLATIONS))
 
 
 def _require(valid: bool, name: str, value: Any, range_text: str) -> None:

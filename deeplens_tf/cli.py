@@ -12,9 +12,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import ClassVar, NoReturn, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
 from deeplens_tf.errors import DeeplensError, RequestError
+from deeplens_tf.plugins import load_plugins
+from deeplens_tf.registry import augmentations, encoders, methods
 from deeplens_tf.terminal import print_lines, shortened
 
 RESOURCE_ERRNOS = {
@@ -31,6 +33,16 @@ class StageParser(argparse.ArgumentParser):
     """An argument parser that raises a `RequestError`, which becomes one line on stderr."""
 
     command: ClassVar[str] = "python -m deeplens_tf."  # in front of the stage, in usage lines
+    takes_plugins = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Load the plugins before anything else, so that `--help` lists what they register."""
+        if self.takes_plugins:
+            first = StageParser(prog=self.prog, add_help=False, allow_abbrev=False)
+            _add_plugin(first)
+            load_plugins(argparse.ArgumentParser.parse_known_args(first, args)[0].plugins)
+            self.epilog = _listed_names()
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise argparse's error as the package's own.
@@ -62,10 +74,35 @@ def stage_parser(stage: str, description: str) -> StageParser:
     return parser
 
 
-def add_run_options(parser: argparse.ArgumentParser, config: str) -> None:
+def add_plugin_option(parser: StageParser) -> None:
+    """Add `--plugin`, which imports a module of the user's."""
+    parser.takes_plugins = True
+    _add_plugin(parser)
+
+
+def _add_plugin(parser: StageParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        dest="plugins",
+        help="import a module of your own that registers encoders, methods or augmentations; "
+        "repeatable",
+    )
+
+
+def _listed_names() -> str:
+    keys = {"encoder.name": encoders, "pretrain.method": methods, "augment.views": augmentations}
+    listed = [f"{key}: {', '.join(registry.names)}" for key, registry in keys.items()]
+    return f"Names in a configuration. {'; '.join(listed)}."
+
+
+def add_run_options(parser: StageParser, config: str) -> None:
     """Add the options of the stages that train: configuration, data, run folder, devices."""
     parser.add_argument("--config", default=config, metavar="NAME|PATH", help="configuration")
     add_set_option(parser)
+    add_plugin_option(parser)
     parser.add_argument("--data", metavar="PATH", help="folder of images or of prepared shards")
     parser.add_argument(
         "--run-dir",

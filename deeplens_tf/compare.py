@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deeplens_tf.cli import StageParser, run_stage, stage_parser
+from deeplens_tf.cli import StageParser, add_plugin_option, run_stage, stage_parser
 from deeplens_tf.errors import RequestError
 from deeplens_tf.terminal import print_lines
 
@@ -18,6 +18,7 @@ def build_parser() -> StageParser:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="evaluated run folders")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    add_plugin_option(parser)
     return parser
 
 

@@ -4,22 +4,33 @@ All defaults are in `configs/defaults.yaml`; each other file lists what it chang
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 
-from deeplens_tf.dataclass_parsing import Bounds, all_keys, parse_dataclass, to_plain, unknown_key
+from deeplens_tf.dataclass_parsing import (
+    Bounds,
+    all_keys,
+    knows_key,
+    parse_dataclass,
+    to_plain,
+    unknown_key,
+)
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.files.plain_yaml import parse_yaml
+from deeplens_tf.registry import augmentations, encoders, methods
 
 CONFIGS = Path(__file__).parent / "configs"
+DEFAULTS = "defaults.yaml"
 MAX_CONFIG_BYTES = 100_000
 FROM_SCRATCH = "none"  # value of `finetune.encoder` for random weights: the supervised baseline
 
-Augmentation = Literal["flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"]
+Augmentation = Annotated[str, augmentations]
+Fit = Literal["resize", "crop"]
 Count = Annotated[int, Bounds(low=1, high=2**31 - 1)]
 Fraction = Annotated[float, Bounds(low=0, high=1)]
 NonNegative = Annotated[float, Bounds(low=0)]
@@ -30,11 +41,14 @@ VALIDATION_FRACTION = Bounds(low=0, high=0.9)
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the images are and how they are converted to one size, range and number of bands."""
+    """Where the images are and how they are converted to one size, range and number of bands.
+
+    Null for `image_size` or `fit` is the prepared folder's own, see `data.folder_settings`.
+    """
 
     path: str
-    image_size: Annotated[int, IMAGE_SIZE]
-    fit: Literal["resize", "crop"]
+    image_size: Annotated[int, IMAGE_SIZE] | None
+    fit: Fit | None
     bands: Annotated[int, Bounds(low=1, high=1024)] | None
     validation_fraction: Annotated[float, VALIDATION_FRACTION]
     strict: bool
@@ -43,9 +57,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class RotationConfig:
-    """Rotation by a random angle, uniform in ±degrees."""
+    """Rotation by a random angle, uniform in ±degrees, and how the pixels are interpolated."""
 
     degrees: Annotated[float, Bounds(low=0, high=180)]
+    interpolation: Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
@@ -77,35 +92,65 @@ class BrightnessConfig:
     maximum_change: Fraction
 
 
+@cache
+def _default_augment() -> "AugmentConfig":
+    """Return the section of defaults.yaml, which is read when a default is first needed."""
+    section = _read_yaml(CONFIGS / DEFAULTS)["augment"]
+    return parse_dataclass(AugmentConfig, section, "augment")
+
+
+def _default(key: str) -> Any:
+    return getattr(_default_augment(), key)
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
-    """The augmentations that make a view, in their order, and the settings of each."""
+    """The augmentations that make a view, in their order, and the settings of each.
 
-    views: tuple[Augmentation, ...]
-    rotation: RotationConfig
-    gaussian_noise: NoiseConfig
-    flip: FlipConfig
-    crop: CropConfig
-    brightness: BrightnessConfig
+    `view_2` are those of the second view (None: those of the first), `probability` is that of a
+    named augmentation (1 if it is not named), and `options` are those of one that a plugin
+    registers. Each default is that of `configs/defaults.yaml`, so `AugmentConfig(views=("flip",))`
+    in Python is the same as `augment: {views: [flip]}` in a file.
+    """
+
+    views: tuple[Augmentation, ...] = field(default_factory=partial(_default, "views"))
+    view_2: tuple[Augmentation, ...] | None = field(default_factory=partial(_default, "view_2"))
+    probability: Mapping[str, Fraction] = field(default_factory=partial(_default, "probability"))
+    rotation: RotationConfig = field(default_factory=partial(_default, "rotation"))
+    gaussian_noise: NoiseConfig = field(default_factory=partial(_default, "gaussian_noise"))
+    flip: FlipConfig = field(default_factory=partial(_default, "flip"))
+    crop: CropConfig = field(default_factory=partial(_default, "crop"))
+    brightness: BrightnessConfig = field(default_factory=partial(_default, "brightness"))
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=partial(_default, "options"))
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The encoder's name and its options (null: the default of that encoder)."""
+    """The encoder's name and its options (null: the default of that encoder).
 
-    name: str
+    `options` are those of an encoder that a plugin registers.
+    """
+
+    name: Annotated[str, encoders]
     patch_size: Count | None
     pooling: Literal["average", "class_token"] | None
     dropout: Annotated[float, Bounds(low=0, high=0.95)] | None
     stochastic_depth: Annotated[float, Bounds(low=0, high=0.95)] | None
     top_width: Annotated[int, Bounds(low=1, high=1024)] | None
     plain_top: bool | None
+    options: Mapping[str, Any]
 
-    def options(self) -> dict[str, Any]:
-        """Return the options that are set, as keyword arguments of `build_encoder`."""
-        return {
-            key: value for key, value in vars(self).items() if key != "name" and value is not None
-        }
+    def arguments(self) -> dict[str, Any]:
+        """Return the options that are set, as keyword arguments of `build_encoder`.
+
+        Raises:
+            RequestError: an option that the encoder does not have, or one with a wrong value.
+        """
+        own = {k: v for k, v in vars(self).items() if k not in ("name", "options")}
+        given = {key: value for key, value in own.items() if value is not None}
+        for key in given.keys() & self.options.keys():
+            raise RequestError(f"encoder.{key} and encoder.options.{key} are the same: set one")
+        return given | encoders.entry(self.name).checked(self.options, "encoder.options.", given)
 
 
 @dataclass(frozen=True)
@@ -143,9 +188,12 @@ class InpaintingConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The self-supervised method, the settings that methods share, and those of each method."""
+    """The self-supervised method, the settings that methods share, and those of each method.
 
-    method: Literal["contrastive", "byol", "twin", "simsiam", "inpainting"]
+    `options` are those of a method that a plugin registers.
+    """
+
+    method: Annotated[str, methods]
     temperature: Positive
     projection_width: Count
     probe_learning_rate: Positive
@@ -154,6 +202,7 @@ class PretrainConfig:
     twin: TwinConfig
     simsiam: SimsiamConfig
     inpainting: InpaintingConfig
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -175,10 +224,15 @@ class OptimizerConfig:
     name: Literal["adamw", "adam", "sgd"]
     learning_rate: Positive
     weight_decay: NonNegative
+    momentum: Annotated[float, Bounds(low=0, below=1)]
     schedule: Literal["cosine", "constant"]
     schedule_epochs: Count | None
     warmup_epochs: NonNegative
     clip_norm: Positive | None
+
+    def warmup_steps(self, steps_per_epoch: int) -> int:
+        """Return the length of the warm-up in steps; `warmup_epochs` may be a fraction."""
+        return round(self.warmup_epochs * steps_per_epoch)
 
 
 @dataclass(frozen=True)
@@ -244,7 +298,7 @@ def load_config(
     """
     path = find_config(name)
     layers = [_read_yaml(path), base or {}]
-    values: Mapping[str, Any] = _read_yaml(CONFIGS / "defaults.yaml")
+    values: Mapping[str, Any] = _read_yaml(CONFIGS / DEFAULTS)
     for layer in layers if path.parent == CONFIGS else reversed(layers):
         values = _merge(values, layer)
     for override in overrides:
@@ -298,7 +352,7 @@ def _parse_override(override: str) -> Mapping[str, Any]:
     if not equals:
         raise RequestError(f"--set {override}: write it as key=value")
     # Checked here: the merged mapping would be refused under a name that the user did not write.
-    if key not in all_keys(Config):
+    if not knows_key(Config, key):
         raise RequestError(unknown_key(key, all_keys(Config)))
     value = _parse_yaml(text, f"--set {override:.80}")
     for part in reversed(key.split(".")):

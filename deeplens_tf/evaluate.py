@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.cli import StageParser, add_set_option, run_stage, stage_parser
+from deeplens_tf.cli import StageParser, add_plugin_option, add_set_option, run_stage, stage_parser
 from deeplens_tf.config import Config, load_config
+from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import ENCODER, MODEL
@@ -48,6 +49,7 @@ def build_parser() -> StageParser:
         "replaces that of the same split",
     )
     add_set_option(parser)
+    add_plugin_option(parser)
     return parser
 
 
@@ -61,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
             f"{run.folder}: no {MODEL} in it; only a fine-tuned run has a head to evaluate "
             "(--probe linear measures an encoder)"
         )
-    config = load_config(str(run.config), arguments.overrides, arguments.data)
+    config = with_folder_settings(load_config(str(run.config), arguments.overrides, arguments.data))
     require_folder(Path(config.data.path))
     import_tensorflow()
     from deeplens_tf.evaluation.report_folder import summary_table

@@ -9,6 +9,7 @@ from typing import Any
 
 from deeplens_tf.cli import MULTIWORKER, StageParser, add_run_options, run_stage, stage_parser
 from deeplens_tf.config import FROM_SCRATCH, Config, load_config
+from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.dataclass_parsing import to_plain
 from deeplens_tf.files.products import ENCODER
@@ -62,7 +63,7 @@ def resolve_config(arguments: Namespace) -> Config:
     overrides = [*arguments.overrides, *_as_overrides(arguments)]
     encoder = load_config(arguments.config, overrides).finetune.encoder or _newest_encoder()
     base = _sections_of_run(encoder)
-    config = load_config(arguments.config, overrides, arguments.data, base)
+    config = with_folder_settings(load_config(arguments.config, overrides, arguments.data, base))
     return replace(config, finetune=replace(config.finetune, encoder=encoder))
 
 

@@ -10,8 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deeplens_tf.cli import add_set_option, run_stage, stage_parser
+from deeplens_tf.cli import (
+    StageParser,
+    add_plugin_option,
+    add_set_option,
+    run_stage,
+    stage_parser,
+)
 from deeplens_tf.config import Config, load_config
+from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import prepare_folder, summarise
@@ -36,7 +43,9 @@ def main(argv: Sequence[str]) -> None:
         raise RequestError("nothing to do: give --out DIR, --preview FILE.png or both")
     if arguments.preview is not None:
         _check_picture_path(arguments.preview)
-    config = load_config(arguments.config, _overrides(arguments), data=arguments.source)
+    config = with_folder_settings(
+        load_config(arguments.config, _overrides(arguments), data=arguments.source)
+    )
     require_folder(Path(config.data.path))
     import_tensorflow()
     if arguments.out is not None:
@@ -49,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         print_lines(f"preview: {arguments.preview}")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
     parser = stage_parser("prepare", "Prepare a folder of images as shards for training.")
     parser.add_argument(
@@ -64,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", default="defaults", metavar="NAME|PATH", help="configuration")
     add_set_option(parser)
+    add_plugin_option(parser)
     for option, key in SHORTCUTS.items():
         name = f"--{option.replace('_', '-')}"
         same = f"the same as --set {key}=VALUE"

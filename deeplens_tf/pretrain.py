@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deeplens_tf.cli import MULTIWORKER, StageParser, add_run_options, run_stage, stage_parser
 from deeplens_tf.config import load_config
+from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.startup import import_tensorflow
@@ -24,7 +25,9 @@ def main(argv: Sequence[str]) -> None:
     """Run the stage with the arguments of the command line."""
     arguments = build_parser().parse_args(argv)
     point_to_run(arguments, "pretrain", PRETRAIN_CONFIG)
-    config = load_config(arguments.config, arguments.overrides, arguments.data)
+    config = with_folder_settings(
+        load_config(arguments.config, arguments.overrides, arguments.data)
+    )
     opened = None
     if arguments.strategy != MULTIWORKER:  # of several workers, the chief opens the run
         opened = open_run("pretrain", config, arguments.run_dir)

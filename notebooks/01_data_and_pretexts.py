@@ -281,7 +281,8 @@ def show_views(title, augmentations):
 show_views("Augmentations: flip, rotation", ["flip", "rotation"])
 
 # %% [markdown]
-# Rotations are by any angle, with bilinear interpolation, and the corners are filled by reflection.
+# Rotations are by any angle, with bilinear interpolation. The whole image is rotated and then
+# cropped, so that the corners show the sky around the crop.
 # Rotations by multiples of 90 degrees (`rot90`) keep the value of every pixel. The other
 # augmentation of the original project is Gaussian noise with a standard deviation of 0.1, for
 # images between 0 and 1. An augmentation is given by its name, or as an object with settings of

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deeplens_tf import registry
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -69,3 +71,14 @@ def blobs_words(blobs_folder, tmp_path_factory):
         "data.image_size=16",
         "data.validation_fraction=0.25",
     )
+
+
+@pytest.fixture
+def forgotten_names():
+    """Forget the names that a test registers."""
+    known = (registry.encoders, registry.methods, registry.augmentations)
+    before = [set(each.plugins()) for each in known]
+    yield
+    for each, names in zip(known, before, strict=True):
+        for name in set(each.plugins()) - names:
+            del each._entries[name]

@@ -1,7 +1,7 @@
 """Augmentations against NumPy and SciPy, and the origin of their random numbers."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pytest
@@ -17,10 +17,15 @@ from deeplens_tf.augment import (
     GaussianNoise,
     QuarterTurn,
     Rotation,
+    Sometimes,
+    register_augmentation,
     rotate,
+    without_margin,
 )
 from deeplens_tf.config import load_config
 from deeplens_tf.data.batches import build_augment
+from deeplens_tf.dataclass_parsing import Bounds
+from deeplens_tf.errors import RequestError
 
 NAMES = ("flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise")
 
@@ -91,6 +96,89 @@ def test_a_rotation_by_right_angles_is_numpys_rot90(turns):
     angles = tf.fill((2,), np.float32(turns * np.pi / 2))
     expected = np.rot90(images, turns, axes=(1, 2))
     np.testing.assert_allclose(rotate(tf.constant(images), angles), expected, atol=2e-5)
+
+
+def keys_weight(distance):
+    """Keys' kernel with a = -1/2, as he defines it piece by piece."""
+    a, s = -0.5, abs(distance)
+    if s < 1:
+        return (a + 2) * s**3 - (a + 3) * s**2 + 1
+    return a * s**3 - 5 * a * s**2 + 8 * a * s - 4 * a if s < 2 else 0.0
+
+
+def mirrored(index, length):
+    while not 0 <= index < length:
+        index = -1 - index if index < 0 else 2 * length - 1 - index
+    return index
+
+
+def naive_bicubic(image, angle_rad):
+    """Sum over the pixels around each place, in float64, pixel by pixel."""
+    height, width = image.shape[:2]
+    result = np.zeros(image.shape)
+    for i, j in np.ndindex(height, width):
+        up, right = (height - 1) / 2 - i, j - (width - 1) / 2
+        x = np.cos(angle_rad) * right + np.sin(angle_rad) * up + (width - 1) / 2
+        y = (height - 1) / 2 + np.sin(angle_rad) * right - np.cos(angle_rad) * up
+        for row in range(int(np.floor(y)) - 2, int(np.floor(y)) + 4):
+            for column in range(int(np.floor(x)) - 2, int(np.floor(x)) + 4):
+                weight = keys_weight(y - row) * keys_weight(x - column)
+                result[i, j] += weight * image[mirrored(row, height), mirrored(column, width)]
+    return result
+
+
+@pytest.mark.parametrize("shape", [(12, 12, 1), (8, 13, 3), (3, 17, 1)])
+@pytest.mark.parametrize("degrees", [0.0, 3.0, -20.0, 45.0, 90.0, 133.0, -179.0])
+def test_a_bicubic_rotation_is_keys_cubic_convolution(shape, degrees):
+    images, angle = images_of(2, *shape), np.float32(np.deg2rad(degrees))
+    rotate_all = tf.function(lambda images, angles: rotate(images, angles, "bicubic"))
+    rotated = rotate_all(tf.constant(images), tf.fill((2,), angle))
+    expected = [naive_bicubic(image.astype(float), float(angle)) for image in images]
+    np.testing.assert_allclose(rotated, expected, atol=2e-5)
+
+
+def test_a_bicubic_rotation_keeps_a_parabola_inside():
+    """Its error is of the third order in the size of a pixel, so a parabola is exact."""
+    rows, columns = np.mgrid[:21, :21] - 10.0
+    for angle in (0.3, -1.0, 2.5):
+        # Counter-clockwise on a picture whose rows run downwards.
+        right = np.cos(angle) * columns - np.sin(angle) * rows
+        parabola = (columns**2 / 100)[None, ..., None].astype("f4")
+        rotated = rotate(tf.constant(parabola), tf.constant([angle], tf.float32), "bicubic")
+        inside = np.hypot(rows, columns) < 7
+        np.testing.assert_allclose(
+            rotated[0, ..., 0].numpy()[inside], right[inside] ** 2 / 100, atol=1e-5
+        )
+
+
+def test_bicubic_views_stay_in_range_and_bands_apart():
+    images = (images_of(6, 16, 16, 2) > 0.5).astype("f4")
+    turned = rotate(tf.constant(images), tf.fill((6,), 0.4), "bicubic").numpy()
+    assert turned.min() < 0
+    assert turned.max() > 1
+    view = Rotation(90, "bicubic").apply(tf.constant(images), tf.fill((6,), 0.4))
+    np.testing.assert_array_equal(view, turned.clip(0, 1))
+    for band in range(2):
+        alone = rotate(tf.constant(images[..., band, None]), tf.fill((6,), 0.4), "bicubic")
+        np.testing.assert_allclose(turned[..., band], alone[..., 0], atol=1e-6)
+
+
+def test_the_interpolation_is_configured():
+    words = ["augment.views=[rotation]", "augment.rotation.interpolation=bicubic"]
+    augment = build_augment(load_config("defaults", words).augment)
+    assert augment.augmentations == (Rotation(180.0, "bicubic"),)
+    with pytest.raises(RequestError, match=r"augment\.rotation\.interpolation .*bilinear"):
+        load_config("defaults", ["augment.rotation.interpolation=nearest"])
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9, 1), (2, 3, 8, 11, 2)])
+@pytest.mark.parametrize("margin", [0, 1, 3])
+def test_a_margin_is_cut_off_each_side(shape, margin):
+    images = images_of(*shape)
+    height, width = shape[-3:-1]
+    expected = images[..., margin : height - margin, margin : width - margin, :]
+    np.testing.assert_array_equal(without_margin(images, margin), expected)
+    np.testing.assert_array_equal(without_margin(tf.constant(images), margin), expected)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 1), (12, 17, 3)])
@@ -252,6 +340,83 @@ def test_an_augmentation_of_ones_own_works_beside_the_packages():
     assert set(halved) == {0.5, 1.0}
 
 
+def test_an_augmentation_with_a_probability_changes_that_share_and_nothing_else():
+    images, rotation = images_of(400, 8, 8, 1), Rotation(90)
+    always = view_of(images, np.arange(400), [rotation])
+    sometimes = view_of(images, np.arange(400), [Sometimes(rotation, 0.3)])
+    changed = (sometimes != images).any(axis=(1, 2, 3))
+    assert stats.binomtest(int(changed.sum()), 400, 0.3).pvalue > 0.01
+    np.testing.assert_array_equal(sometimes[changed], always[changed])
+    for probability, expected in ((0, images), (1, always)):
+        view = view_of(images, np.arange(400), [Sometimes(rotation, probability)])
+        np.testing.assert_array_equal(view, expected)
+
+
+def test_the_choice_is_independent_of_what_is_drawn():
+    ((chosen, angles),) = Augment([Sometimes(Rotation(90), 0.5)]).draw(
+        tf.range(1000), 0, 0, 1, (8, 8, 1)
+    )
+    assert stats.ks_2samp(angles[chosen], angles[~chosen]).pvalue > 0.01
+    ((again, _),) = Augment([Sometimes(Sometimes(Flip(), 0.5), 0.5)]).draw(
+        tf.range(1000), 0, 0, 1, (8, 8, 1)
+    )
+    np.testing.assert_array_equal(chosen, again)
+
+
+def test_the_second_view_may_have_augmentations_of_its_own():
+    images, indices = images_of(20, 8, 8, 1), tf.range(20)
+    augment = Augment(["brightness"], view_2=["flip"])
+    first, second = augment.two_views(tf.constant(images), indices, 0, 0)
+    np.testing.assert_array_equal(first, Augment(["brightness"]).view(images, indices, 0, 0, 1))
+    np.testing.assert_array_equal(second, Augment(["flip"]).view(images, indices, 0, 0, 2))
+    _, plain = Augment(["brightness"], view_2=[]).two_views(tf.constant(images), indices, 0, 0)
+    np.testing.assert_array_equal(plain, images)
+
+
+def test_the_configuration_has_probabilities_and_a_list_for_each_view():
+    words = ["augment.views=[flip, gaussian_noise]", "augment.view_2=[rotation]"]
+    words += ["augment.probability.gaussian_noise=0.25", "augment.rotation.degrees=30"]
+    augment = build_augment(load_config("defaults", words).augment)
+    assert augment.of_view(1) == (Flip(), Sometimes(GaussianNoise(0.1), 0.25))
+    assert augment.of_view(2) == (Rotation(30.0),)
+    same = build_augment(load_config("defaults", words[:1]).augment)
+    assert same.of_view(2) == same.of_view(1)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["augment.probability.crop=0.5", "augment.options.zoom.maximum=2", "augment.options.crop={}"],
+)
+def test_a_setting_of_an_augmentation_that_no_view_has_is_refused(word):
+    augment = load_config("defaults", ["augment.views=[flip]", word]).augment
+    with pytest.raises(ValueError, match=r"augment\.\w+\.\w+: no view has '\w+', only flip"):
+        build_augment(augment)
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A registered augmentation with a setting."""
+
+    factor: Annotated[float, Bounds(low=0, high=1)] = 0.5
+    dtype: ClassVar[str] = "bool"
+
+    def draw(self, key, image_shape):
+        return tf.constant(True)
+
+    def apply(self, images, draws):
+        return images * self.factor
+
+
+def test_a_registered_augmentation_has_checked_settings(forgotten_names):
+    register_augmentation("dim", Dim)
+    words = ["augment.views=[dim]", "augment.options.dim.factor=0.25"]
+    assert build_augment(load_config("defaults", words).augment).augmentations == (Dim(0.25),)
+    assert Augment(["dim"]).augmentations == (Dim(),)
+    words[1] = "augment.options.dim.factor=2"
+    with pytest.raises(ValueError, match=r"augment.options.dim.factor must be .* at most 1, not 2"):
+        build_augment(load_config("defaults", words).augment)
+
+
 class Shrink(Halve):
     def apply(self, images, draws):
         return images[:, ::2, ::2]
@@ -283,7 +448,20 @@ def test_the_defaults_of_the_library_are_those_of_the_configuration():
         (lambda: Augment("flip"), "augmentations must be a list. Received: 'flip'"),
         (lambda: Augment([Rotation]), "must be names .*Received: <class"),
         (lambda: Augment([3]), "objects with draw, apply and dtype. Received: 3"),
+        (
+            lambda: Rotation(30, "nearest"),
+            "interpolation must be bilinear or bicubic. Received: interpolation=nearest",
+        ),
+        (
+            lambda: rotate(tf.zeros((1, 4, 4, 1)), tf.zeros(1), "cubic"),
+            "interpolation must be bilinear or bicubic. Received: interpolation=cubic",
+        ),
         (lambda: Rotation(200), "degrees must be from 0 to 180. Received: degrees=200"),
+        (
+            lambda: Sometimes(Flip(), 1.5),
+            r"probability must be in \[0, 1\]. Received: probability=1.5",
+        ),
+        (lambda: Augment([], view_2="flip"), "view_2 must be a list. Received: 'flip'"),
         (lambda: Crop(0), "minimum_area must be above 0, up to 1. Received: minimum_area=0"),
         (lambda: Brightness(-1), r"maximum_change must be in \[0, 1\]. Received: "),
         (lambda: GaussianNoise(-0.1), "stddev must be at least 0. Received: stddev=-0.1"),

@@ -10,6 +10,7 @@ import yaml
 from deeplens_tf.config import (
     CONFIGS,
     MAX_CONFIG_BYTES,
+    AugmentConfig,
     Config,
     EncoderConfig,
     find_config,
@@ -78,11 +79,24 @@ def test_defaults_yaml_is_complete():
     assert sorted(keys(defaults)) == sorted(all_keys(Config))
 
 
-@pytest.mark.parametrize("kind", sections(Config), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in sections(Config) if kind is not AugmentConfig],
+    ids=lambda kind: kind.__name__,
+)
 def test_no_dataclass_has_a_default(kind):
     for field in fields(kind):
         assert field.default is dataclasses.MISSING, field.name
         assert field.default_factory is dataclasses.MISSING, field.name
+
+
+def test_augmentations_in_python_have_the_defaults_of_the_file():
+    section = yaml.safe_load((CONFIGS / "defaults.yaml").read_text())["augment"]
+    assert to_plain(AugmentConfig()) == section
+    assert to_plain(AugmentConfig(views=("flip",))) == {**section, "views": ["flip"]}
+    assert (
+        AugmentConfig(views=("crop",)) == load_config("defaults", ["augment.views=[crop]"]).augment
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -114,7 +128,7 @@ def test_later_layers_win(write_yaml):
     assert config.train.batch_size == 93
     assert config.seed == 3  # --set over file
     assert config.data.path == "set"
-    assert config.data.fit == "resize"  # defaults under all
+    assert config.data.cache == "runs/cache"  # defaults under all
     assert load_config(file, ["data.path=set"], "given", base).data.path == "given"
     shipped = load_config("original_baseline", ["encoder.top_width=8"], base=base)
     assert shipped.data.image_size == 32  # base over the package's own file
@@ -176,6 +190,7 @@ def test_set_takes_yaml_values(override, read, value):
         ("finetune.fraction=0", "finetune.fraction must be above 0 and at most 1, not 0.0"),
         ("pretrain.temperature=0", "pretrain.temperature must be above 0, not 0.0"),
         ("optimizer.weight_decay=-1", "optimizer.weight_decay must be at least 0, not -1.0"),
+        ("optimizer.momentum=1", "optimizer.momentum must be at least 0 and below 1, not 1.0"),
         ("optimizer.learning_rate=fast", "optimizer.learning_rate must be a number, not 'fast'"),
         ("encoder.patch_size=8.5", "encoder.patch_size must be a whole number, not 8.5"),
         ("augment.views=flip", "augment.views must be a list such as [a, b], not 'flip'"),
@@ -248,4 +263,4 @@ def test_a_shipped_name_wins_over_a_file_and_a_path_over_both(tmp_path, monkeypa
 def test_the_options_of_an_encoder_are_those_that_are_set():
     encoder = load_config("defaults", ["encoder.patch_size=4", "encoder.dropout=0"]).encoder
     assert isinstance(encoder, EncoderConfig)
-    assert encoder.options() == {"patch_size": 4, "dropout": 0.0}
+    assert encoder.arguments() == {"patch_size": 4, "dropout": 0.0}

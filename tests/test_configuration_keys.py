@@ -4,6 +4,7 @@ import pytest
 
 from deeplens_tf.config import Config, load_config
 from deeplens_tf.configuration_keys import KEYS, configuration_keys, with_keys
+from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.dataclass_parsing import all_keys
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import build_encoder
@@ -47,10 +48,10 @@ def test_every_key_exists():
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named_by_its_key(words, message):
-    config = load_config("defaults", words)
     with pytest.raises(RequestError, match=message), configuration_keys():
+        config = with_folder_settings(load_config("defaults", ["data.path=none", *words]))
         shape = (config.data.image_size, config.data.image_size, 1)
-        encoder = build_encoder(config.encoder.name, shape, **config.encoder.options())
+        encoder = build_encoder(config.encoder.name, shape, **config.encoder.arguments())
         build_method(config.pretrain, encoder, 3, 10)
 
 

@@ -113,6 +113,7 @@ def test_a_value_out_of_bounds_is_refused_with_the_bounds(wheel, message):
         (Bounds(low=1), [1, 2], [0.999]),
         (Bounds(high=1), [1, -5], [1.001]),
         (Bounds(above=1), [1.001], [1, 0]),
+        (Bounds(below=1), [0.999, -5], [1, 2]),
         (Bounds(low=0, high=1), [0, 1, 0.5], [-0.1, 1.1, float("nan")]),
         (Bounds(), [0, -1e9], [float("nan")]),
     ],

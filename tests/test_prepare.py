@@ -32,7 +32,7 @@ def test_it_prints_a_summary(source, tmp_path, capsys):
 def test_options_and_keys_reach_the_manifest(source, tmp_path):
     options = ["--fit", "crop", "--validation-fraction", "0.2", "--set", "data.image_size=8"]
     main([str(source), "--out", str(tmp_path / "out"), *options, "--seed", "5"])
-    expected = {"image_size": 8, "fit": "crop", "validation_fraction": 0.2, "seed": 5}
+    expected = {"image_size": 8, "fit": "crop", "validation_fraction": 0.2, "seed": 5, "margin": 2}
     assert Manifest.load(tmp_path / "out").settings == expected
 
 

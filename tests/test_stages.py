@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from deeplens_tf import evaluate, finetune, pretrain
+from deeplens_tf import evaluate, finetune, prepare, pretrain
 from deeplens_tf.config import load_config, save_config
 from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.prepared_data import open_data
@@ -63,7 +63,8 @@ def test_pretraining_writes_a_complete_run(pretrained, blobs_words):
         "encoder.keras",
         "figures",
     }
-    assert pretrained.load_config() == load_config("contrastive", [*blobs_words, *QUICK])
+    expected = load_config("contrastive", [*blobs_words, *QUICK, "data.fit=resize"])
+    assert pretrained.load_config() == expected
     environment = json.loads((pretrained.folder / "environment.json").read_text())
     assert environment["split_counts"] == {"train": 45, "validation": 15, "test": 21}
     history = numbers(pretrained)
@@ -185,6 +186,32 @@ def test_a_batch_larger_than_the_data_is_refused_before_a_folder_is_created(comm
     with pytest.raises(RequestError, match="larger than the 45 training images"):
         pretrain.main(argv)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_prepared_folder_is_trained_on_in_its_own_size(blobs_folder, tmp_path):
+    prepare.main([str(blobs_folder), "--out", str(tmp_path / "own"), "--image-size", "24"])
+    argv = as_set(["train.batch_size=1000"])
+    argv += ["--data", str(tmp_path / "own"), "--run-dir", str(tmp_path / "x")]
+    with pytest.raises(RequestError, match="larger than the 54 training images"):
+        pretrain.main(argv)
+    with pytest.raises(RequestError, match="was prepared with image_size 24, not 64"):
+        pretrain.main([*argv, "--set", "data.image_size=64"])
+
+
+@pytest.mark.slow
+def test_a_prepared_folder_is_scored_in_its_own_size(
+    finetuned, blobs_folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for size in ("16", "24"):
+        prepare.main([str(blobs_folder), "--out", size, "--image-size", size])
+    evaluate.main(["--run", str(finetuned.folder), "--data", "16"])
+    # The run's own size is in its configuration, and null asks for the folder's.
+    argv = ["--run", str(finetuned.folder), "--data", "24"]
+    with pytest.raises(RequestError, match="was prepared with image_size 24, not 16"):
+        evaluate.main(argv)
+    with pytest.raises(RequestError, match=r"the model takes images of .16, 16, 1.* has .24, 24"):
+        evaluate.main([*argv, "--set", "data.image_size=null"])
 
 
 def resolved(*argv):

@@ -8,9 +8,10 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from deeplens_tf.augment import without_margin
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
 from deeplens_tf.data.manifest import PreparationSettings
-from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.data.scaling import scale_with_margin
 from deeplens_tf.data.splitting import validation_count
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.labels import UNLABELLED
@@ -28,6 +29,8 @@ class ArrayData(ImageData):
         class_names: in label order; empty for unlabelled data.
         seed: decides the splits and the order of the images in each epoch.
         share: part of every batch that this process provides.
+        images_with_margin: the images with `margin` pixels more on each side, from which views
+            are made; None for views of `images`.
     """
 
     images: NDArray[np.float32]
@@ -35,6 +38,7 @@ class ArrayData(ImageData):
     class_names: tuple[str, ...]
     seed: int
     share: Share = WHOLE
+    images_with_margin: NDArray[np.float32] | None = None
 
     @property
     def name(self) -> str:
@@ -46,6 +50,12 @@ class ArrayData(ImageData):
         """(height, width, bands) of the images."""
         height, width, bands = self.images.shape[1:]
         return height, width, bands
+
+    @property
+    def margin(self) -> int:
+        """Width in pixels of the margin around each image from which views are made; 0: none."""
+        wide = self.images_with_margin
+        return 0 if wide is None else (wide.shape[1] - self.images.shape[1]) // 2
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,13 +72,17 @@ class ArrayData(ImageData):
         rows.insert(0, "index", np.arange(len(rows)))
         return rows.reset_index(drop=True)
 
-    def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+    def examples(
+        self, split: str, epoch: tf.Tensor | None = None, *, with_margin: bool = False
+    ) -> tf.data.Dataset:
         """Return the examples of a split, see `ImageData`."""
         self.require_images(split)
         index, of_split = self.index(split), (self.table["split"] == split).to_numpy()
+        wide = self.images_with_margin if with_margin else None
+        key, images = ("image", self.images) if wide is None else ("image_with_margin", wide)
         with tf.init_scope():  # eager tensors, which a graph refers to instead of copying them
             columns = {
-                "image": tf.constant(self.images[of_split]),
+                key: tf.constant(images[of_split]),
                 "label": tf.constant(index["label"].to_numpy()),
                 "mass_ev": tf.constant(index["mass_ev"].to_numpy()),
                 "index": tf.constant(index["index"].to_numpy()),
@@ -78,7 +92,10 @@ class ArrayData(ImageData):
             order = stateless_shuffle(order, self.epoch_key(epoch))
 
         def example(row: tf.Tensor) -> Example:
-            return {name: tf.gather(values, row) for name, values in columns.items()}
+            found = {name: tf.gather(values, row) for name, values in columns.items()}
+            if wide is not None:  # cut here, so that the memory does not hold each centre twice
+                found["image"] = without_margin(found["image_with_margin"], self.margin)
+            return found
 
         return tf.data.Dataset.from_tensor_slices(order).map(example)
 
@@ -129,7 +146,11 @@ def from_arrays(
             "mass_ev": _masses_ev(log10_mass, count),
         }
     )
-    return ArrayData(_scaled(array, settings), table, names, seed)
+    wide = _scaled(array, settings)
+    if not settings.margin:
+        return ArrayData(wide, table, names, seed)
+    central = without_margin(wide, settings.margin)  # a part of the same memory
+    return ArrayData(central, table, names, seed, images_with_margin=wide)
 
 
 def _checked_images(images: ArrayLike) -> NDArray:
@@ -159,7 +180,7 @@ def _scaled(array: NDArray, settings: PreparationSettings) -> NDArray[np.float32
         try:
             if not np.isfinite(image).all():
                 raise UnusableFile("values that are not finite")
-            scaled.append(resize_and_scale(image, settings.image_size, settings.fit))
+            scaled.append(scale_with_margin(image, settings.image_size, settings.fit))
         except UnusableFile as error:
             raise ValueError(f"images[{i}] cannot be used: {error}") from error
     return np.stack(scaled)

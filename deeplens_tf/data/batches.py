@@ -2,18 +2,33 @@
 
 The order of the examples and the views follow from (seed, epoch, index). A stream can therefore
 begin at any epoch and step and continue as an uninterrupted run would.
+
+Views are made from the image with its margin, if the data have one, and cut to the image's size at
+the end: what a rotation moves into view is then the sky around the image, not a reflection.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import is_dataclass
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from deeplens_tf.augment import AUGMENTATIONS, Augment, patch_orders
+from deeplens_tf.augment import (
+    Augment,
+    Augmentation,
+    Crop,
+    Rotation,
+    Sometimes,
+    patch_orders,
+    without_margin,
+)
 from deeplens_tf.config import AugmentConfig
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share
+from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import RequestError
+from deeplens_tf.registry import augmentations
+from deeplens_tf.terminal import print_lines
 
 
 class Position(NamedTuple):
@@ -27,12 +42,29 @@ BEGINNING = Position(0, 0)
 
 
 def build_augment(config: AugmentConfig) -> Augment:
-    """Return the configured augmentations."""
-    return Augment([AUGMENTATIONS[name](**_settings(config, name)) for name in config.views])
+    """Return the configured augmentations.
+
+    Raises:
+        RequestError: an option or a probability of an augmentation that is in no view, or a wrong
+            option.
+    """
+    made = {name: _augmentation(config, name) for name in (*config.views, *(config.view_2 or ()))}
+    for key, section in (("options", config.options), ("probability", config.probability)):
+        for name in section.keys() - made.keys():
+            raise RequestError(
+                f"augment.{key}.{name}: no view has {name!r}, only {', '.join(made)}"
+            )
+    second = None if config.view_2 is None else [made[name] for name in config.view_2]
+    return Augment([made[name] for name in config.views], second)
 
 
-def _settings(config: AugmentConfig, name: str) -> dict[str, Any]:
-    return dict(vars(getattr(config, name))) if hasattr(config, name) else {}
+def _augmentation(config: AugmentConfig, name: str) -> Augmentation:
+    entry, section = augmentations.entry(name), getattr(config, name, None)
+    settings = vars(section) if is_dataclass(section) else {}
+    options = entry.checked(config.options.get(name, {}), f"augment.options.{name}.", settings)
+    augmentation = entry.build(**{**settings, **options})
+    probability = config.probability.get(name, 1.0)
+    return augmentation if probability == 1 else Sometimes(augmentation, probability)
 
 
 def view_batches(
@@ -70,12 +102,13 @@ def view_batches(
     if not isinstance(augment, Augment):
         raise ValueError(f"augment must be an Augment. Received: {augment!r}")
     data.require_images(split)
-    if not 1 <= batch_size <= data.count(split):
+    if not is_whole(batch_size) or not 1 <= batch_size <= data.count(split):
         raise ValueError(
-            f"batch_size must be from 1 to the {data.count(split)} images of the {split} split. "
-            f"Received: batch_size={batch_size}"
+            f"batch_size must be a whole number from 1 to the {data.count(split)} images of the "
+            f"{split} split. Received: batch_size={batch_size!r}"
         )
     steps = data.count(split) // batch_size
+    report_missing_margin(data, augment)
     if split != "train":
         return pretraining_batches(data, split, augment, batch_size, None, patches)
     with tf.device("CPU:0"):  # where tf.data runs
@@ -120,7 +153,9 @@ def pretraining_batches(
         start: where the stream of epochs begins.
     """
     finish = _views(data, augment, patches)
-    return _stream(data, split, batch_size, epochs, finish, drop_remainder=True, start=start)
+    return _stream(
+        data, split, batch_size, epochs, finish, drop_remainder=True, start=start, for_views=True
+    )
 
 
 def labelled_batches(
@@ -141,7 +176,8 @@ def labelled_batches(
         target: a batch of examples -> targets.
         batch_size: images per batch. The remainder of a shuffled epoch is dropped, so that only
             one shape is compiled; a pass in stored order ends with a smaller batch.
-        augment: makes the view that is trained on; None for the image itself.
+        augment: makes the view that is trained on, as in `pretraining_batches`; None for the
+            image itself.
         epochs: number of shuffled epochs in the stream; None for one pass in stored order.
         keep: True for each index of the split that is used, shape (count,); None for all.
         start: where the stream of epochs begins.
@@ -150,13 +186,12 @@ def labelled_batches(
     def pairs(batch: Example, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = batch["image"]
         if augment is not None:
-            image = augment.view(image, batch["index"], data.seed, epoch)
+            view = augment.view(_source(data, batch), batch["index"], data.seed, epoch)
+            image = without_margin(view, data.margin)
         return image, target(batch)
 
-    shuffled = epochs is not None
-    return _stream(
-        data, split, batch_size, epochs, pairs, keep, drop_remainder=shuffled, start=start
-    )
+    shuffled, for_views = epochs is not None, augment is not None
+    return _stream(data, split, batch_size, epochs, pairs, keep, shuffled, start, for_views)
 
 
 def image_batches(
@@ -179,6 +214,22 @@ def image_batches(
     return _stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
 
 
+def report_missing_margin(data: ImageData, augment: Augment) -> None:
+    """Print one line if a rotation or a crop would show the surroundings that the data lack."""
+    chosen = (*augment.augmentations, *augment.of_view_2)
+    if data.lacks_margin and any(_looks_outside(augmentation) for augmentation in chosen):
+        print_lines(
+            f"{data.name}: prepared by an earlier version, so views are made without a margin and "
+            "show reflections in the corners; prepare the images again for views of the sky there"
+        )
+
+
+def _looks_outside(augmentation: Augmentation) -> bool:
+    if isinstance(augmentation, Sometimes):
+        return _looks_outside(augmentation.augmentation)
+    return isinstance(augmentation, Rotation | Crop)
+
+
 def require_batch(batch_size: int, count: int, what: str) -> None:
     """Refuse a batch larger than the data.
 
@@ -198,22 +249,37 @@ def _views(
     """Return the function that adds views to a batch of examples in an epoch."""
 
     def views(batch: Example, epoch: tf.Tensor) -> Example:
-        image, index = batch["image"], batch["index"]
-        result = {"image": image} | ({"label": batch["label"]} if data.classes else {})
+        source, index = _source(data, batch), batch["index"]
+        result = {"image": batch["image"]} | ({"label": batch["label"]} if data.classes else {})
         if patches:
             order = patch_orders(index, data.seed, epoch, patches)
-            view_1 = augment.view(image, index, data.seed, epoch)
-            return result | {"view_1": view_1, "patch_order": order}
-        view_1, view_2 = augment.two_views(image, index, data.seed, epoch)
+            view_1 = augment.view(source, index, data.seed, epoch)
+            return result | {"view_1": without_margin(view_1, data.margin), "patch_order": order}
+        pair = augment.two_views(source, index, data.seed, epoch)
+        view_1, view_2 = (without_margin(view, data.margin) for view in pair)
         return result | {"view_1": view_1, "view_2": view_2}
 
     return views
 
 
+def _examples(
+    data: ImageData, split: str, epoch: tf.Tensor | None, for_views: bool
+) -> tf.data.Dataset:
+    """Return the examples of a split, with margins only where views are made and there are any."""
+    if for_views and data.margin:
+        return data.examples(split, epoch, with_margin=True)
+    return data.examples(split, epoch)
+
+
+def _source(data: ImageData, batch: Example) -> tf.Tensor:
+    """Return the images from which the views of a batch are made."""
+    return batch["image_with_margin" if data.margin else "image"]
+
+
 def _epoch_of_views(
     data: ImageData, split: str, augment: Augment, batch_size: int, patches: int, epoch: tf.Tensor
 ) -> tf.data.Dataset:
-    batches = data.examples(split, epoch).batch(batch_size, drop_remainder=True)
+    batches = _examples(data, split, epoch, for_views=True).batch(batch_size, drop_remainder=True)
     views = _views(data, augment, patches)
     return batches.map(lambda batch: views(batch, epoch), num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -227,11 +293,13 @@ def _stream(
     keep: np.ndarray | None = None,
     drop_remainder: bool = False,
     start: Position = BEGINNING,
+    for_views: bool = False,
 ) -> tf.data.Dataset:
     """Return the batches of one pass, or of `epochs` shuffled passes from `start` on."""
 
     def batches(epoch: tf.Tensor, shuffle: bool) -> tf.data.Dataset:
-        examples = _chosen(data.examples(split, epoch if shuffle else None), keep)
+        examples = _examples(data, split, epoch if shuffle else None, for_views)
+        examples = _chosen(examples, keep)
         if shuffle and start.step:  # skipped before their views are made
             done = tf.where(epoch == start.epoch, start.step * batch_size, 0)
             examples = examples.skip(tf.cast(done, tf.int64))

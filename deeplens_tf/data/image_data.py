@@ -47,6 +47,16 @@ class ImageData(ABC):
         """(height, width, bands) of the images in a batch."""
 
     @property
+    def margin(self) -> int:
+        """Width in pixels of the margin around each image from which views are made; 0: none."""
+        return 0
+
+    @property
+    def lacks_margin(self) -> bool:
+        """Whether the images were cropped and their surroundings are lost."""
+        return False
+
+    @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Class names in label order; empty for unlabelled data."""
@@ -73,11 +83,15 @@ class ImageData(ABC):
             )
 
     @abstractmethod
-    def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+    def examples(
+        self, split: str, epoch: tf.Tensor | None = None, *, with_margin: bool = False
+    ) -> tf.data.Dataset:
         """Return the examples of a split in stored order, or shuffled by (seed, epoch).
 
         Each is a dict of `image` (height, width, bands) float32 in [0, 1], `label` int64,
-        `mass_ev` float64, `index` int64.
+        `mass_ev` float64, `index` int64. `with_margin` adds `image_with_margin`, of which `image`
+        is the centre: `margin` pixels more on each side. Data without a margin need not accept
+        `with_margin`, which is not asked of them.
 
         Raises:
             DataError: the split contains no image.

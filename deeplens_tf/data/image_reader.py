@@ -12,7 +12,7 @@ from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.manifest import PreparationSettings
 from deeplens_tf.data.mass_tables import read_masses, resolve_mass
 from deeplens_tf.data.rejects import RejectedFiles
-from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.data.scaling import scale_with_margin
 from deeplens_tf.data.shards import Example
 from deeplens_tf.data.splitting import SplitAssigner, shuffled
 from deeplens_tf.errors import DataError, UnusableFile
@@ -70,7 +70,7 @@ class ImageReader:
             image, file_mass_ev = read_image(file.path)
             mass_ev = self._mass_ev(file, file_mass_ev)
             content = content_digest(image)
-            image = resize_and_scale(image, self.settings.image_size, self.settings.fit)
+            image = scale_with_margin(image, self.settings.image_size, self.settings.fit)
         except UnusableFile as error:
             self.rejected.add(name, str(error))
             return None

@@ -3,18 +3,20 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION
-from deeplens_tf.data.scaling import FIT_MODES
+from deeplens_tf.data.scaling import FIT_MODES, crop_margin
+from deeplens_tf.data.whole_numbers import is_real, is_whole
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "deeplens_tf prepared images"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+WITHOUT_MARGIN = 1  # the version of folders whose images never have a margin
 PREPARE_AGAIN = "prepare the images again"
 SPLITS = ("train", "validation", "test")
 
@@ -32,6 +34,8 @@ class PreparationSettings:
         fit: "resize" or "crop", see `scaling.resize_and_scale`.
         validation_fraction: fraction of each class for validation; 0 for no such split.
         seed: decides the split and the order of the examples.
+        margin: width in pixels of the margin that is stored around each image; it follows from
+            `image_size` and `fit`, see `scaling.crop_margin`.
 
     Raises:
         RequestError: a setting out of range.
@@ -41,16 +45,22 @@ class PreparationSettings:
     fit: str
     validation_fraction: float
     seed: int
+    margin: int = field(init=False)
 
     def __post_init__(self) -> None:
-        size, seed = self.image_size, self.seed
-        is_size = isinstance(size, int) and IMAGE_SIZE.admits(size)
-        _require_setting(is_size, "image_size", size, "8 to 4096")
-        _require_setting(isinstance(seed, int) and seed >= 0, "seed", seed, "at least 0")
+        size, seed, fraction = self.image_size, self.seed, self.validation_fraction
+        is_size = is_whole(size) and IMAGE_SIZE.admits(size)
+        _require_setting(is_size, "image_size", size, "a whole number from 8 to 4096")
+        is_seed = is_whole(seed) and seed >= 0
+        _require_setting(is_seed, "seed", seed, "a whole number of at least 0")
         _require_setting(self.fit in FIT_MODES, "fit", self.fit, " or ".join(FIT_MODES))
-        fraction = self.validation_fraction
-        is_fraction = VALIDATION_FRACTION.admits(fraction)
+        is_fraction = is_real(fraction) and VALIDATION_FRACTION.admits(float(fraction))
         _require_setting(is_fraction, "validation_fraction", fraction, "0 to 0.9")
+        # NumPy's numbers become Python's, which the manifest stores.
+        object.__setattr__(self, "image_size", int(size))
+        object.__setattr__(self, "seed", int(seed))
+        object.__setattr__(self, "validation_fraction", float(fraction))
+        object.__setattr__(self, "margin", crop_margin(int(size), self.fit))
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ class Manifest:
 
     Attributes:
         classes: in label order; empty for unlabelled data.
-        image_shape: (height, width, bands) of every image.
+        image_shape: (height, width, bands) of every image, without its margin.
         splits: by name: train, and optionally validation and test.
         fingerprint: digest of the source's file names, sizes and times.
         settings: the `PreparationSettings` as a dict.
@@ -100,6 +110,17 @@ class Manifest:
     rejected: int = 0
     value_range: tuple[float, float] = (0.0, 1.0)
     format_version: int = MANIFEST_VERSION
+
+    @property
+    def margin(self) -> int:
+        """Width in pixels of the margin around each stored image; 0 for none."""
+        return int(self.settings["margin"])
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """(height, width, bands) of every image in the shards, with its margin."""
+        height, width, bands = self.image_shape
+        return height + 2 * self.margin, width + 2 * self.margin, bands
 
     def save(self, folder: Path) -> None:
         """Write the manifest into a folder."""
@@ -138,8 +159,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     _require(values.get("format") == MANIFEST_FORMAT, "another format")
     version = values.get("format_version")
     _require(
-        version == MANIFEST_VERSION,
-        f"format version {version!r:.20}, this program reads version {MANIFEST_VERSION}",
+        type(version) is int and WITHOUT_MARGIN <= version <= MANIFEST_VERSION,
+        f"format version {version!r:.20}, this program reads versions {WITHOUT_MARGIN} to "
+        f"{MANIFEST_VERSION}",
     )
     return values
 
@@ -155,7 +177,8 @@ def _parse(values: Mapping[str, Any]) -> Manifest:
     _require(len(set(names)) == len(names), "a shard is listed twice")
     low, high = values["value_range"]
     _require((low, high) == (0, 1), "value_range is not 0 to 1")
-    settings = _mapping(values["settings"], "settings")
+    version = values["format_version"]
+    settings = _settings(values["settings"], version)
     shape = _image_shape(values["image_shape"])
     _require(shape[0] == settings.get("image_size"), "image_shape does not match image_size")
     return Manifest(
@@ -165,7 +188,19 @@ def _parse(values: Mapping[str, Any]) -> Manifest:
         fingerprint=_digest(values["fingerprint"]),
         settings=settings,
         rejected=_count(values["rejected"], "rejected"),
+        format_version=version,
     )
+
+
+def _settings(value: Any, version: int) -> dict[str, Any]:
+    settings = _mapping(value, "settings")
+    if version == WITHOUT_MARGIN:
+        _require("margin" not in settings, f"a margin in version {version}")
+        return settings | {"margin": 0}
+    margin, size = settings["margin"], settings["image_size"]
+    is_margin = type(margin) is int and type(size) is int and 0 <= margin <= size
+    _require(is_margin, f"margin is not a whole number from 0 to image_size, {margin!r:.20}")
+    return settings
 
 
 def _split(name: str, values: Mapping[str, Any], classes: tuple[str, ...]) -> Split:

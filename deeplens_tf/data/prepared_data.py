@@ -5,15 +5,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from deeplens_tf.augment import without_margin
 from deeplens_tf.config import Config
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared
-from deeplens_tf.data.shards import parse_example, read_index
+from deeplens_tf.data.shards import image_bytes_of, parse_example, read_index
+from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import RequestError
 
 # An epoch is shuffled in blocks of this size, in addition to the random order of the shards.
@@ -50,6 +51,16 @@ class PreparedData(ImageData):
         return height, width, self.bands
 
     @property
+    def margin(self) -> int:
+        """Width in pixels of the margin around each image in the shards; 0 for none."""
+        return self.manifest.margin
+
+    @property
+    def lacks_margin(self) -> bool:
+        """Whether an earlier version cropped the images and kept nothing around them."""
+        return self.manifest.settings.get("fit") == "crop" and not self.margin
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names in label order; empty for unlabelled data."""
         return self.manifest.classes
@@ -62,7 +73,9 @@ class PreparedData(ImageData):
         """Return the table of a split: index, file, label, mass_ev."""
         return read_index(self.folder, split, self.count(split))
 
-    def examples(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+    def examples(
+        self, split: str, epoch: tf.Tensor | None = None, *, with_margin: bool = False
+    ) -> tf.data.Dataset:
         """Return the examples of a split, see `ImageData`."""
         self.require_images(split)
         shards = self.manifest.splits[split].shards
@@ -72,30 +85,31 @@ class PreparedData(ImageData):
         records = tf.data.TFRecordDataset(files)
         if epoch is not None:
             records = self._shuffled(records, split, epoch)
-        return records.map(self._parse, tf.data.AUTOTUNE)
+        return records.map(lambda record: self._parse(record, with_margin), tf.data.AUTOTUNE)
 
     def _shuffled(self, records: tf.data.Dataset, split: str, epoch: tf.Tensor) -> tf.data.Dataset:
         """Shuffle all records, or blocks of a bounded size.
 
         `Dataset.shuffle` does not accept a tensor as seed, and the epoch is one here.
         """
-        image_bytes = 4 * int(np.prod(self.manifest.image_shape))
-        block = min(self.count(split), max(SHUFFLE_BYTES // image_bytes, 1))
+        block = min(self.count(split), max(SHUFFLE_BYTES // image_bytes_of(self.manifest), 1))
         key, fold_in = self.epoch_key(epoch), tf.random.experimental.stateless_fold_in
         blocks = records.batch(block).enumerate()
         return blocks.map(lambda i, part: stateless_shuffle(part, fold_in(key, i))).unbatch()
 
-    def _parse(self, record: tf.Tensor) -> Example:
-        example = parse_example(record, self.manifest.image_shape)
+    def _parse(self, record: tf.Tensor, with_margin: bool) -> Example:
+        example = parse_example(record, self.manifest.stored_shape)
         repeats = self.bands // self.manifest.image_shape[2]
-        return {**example, "image": tf.tile(example["image"], (1, 1, repeats))}
+        wide = tf.tile(example.pop("image"), (1, 1, repeats))
+        image = without_margin(wide, self.margin)
+        return {**example, "image": image} | ({"image_with_margin": wide} if with_margin else {})
 
 
 def open_folder(
     folder: str | Path,
     *,
-    image_size: int = 64,
-    fit: str = "resize",
+    image_size: int | None = None,
+    fit: str | None = None,
     bands: int | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
@@ -107,8 +121,9 @@ def open_folder(
     Args:
         folder: a folder of class folders or of unlabelled images, see data/README.md, or one that
             `prepare` wrote. `<folder>_test` next to it is its test split.
-        image_size: side of the images in pixels.
-        fit: "resize" (centred square, scaled) or "crop" (central pixels as they are).
+        image_size: side of the images in pixels; None for that of a prepared folder, or 64.
+        fit: "resize" (centred square, scaled) or "crop" (central pixels as they are); None for
+            that of a prepared folder, or "resize".
         bands: None for those of the images; 3 to repeat a grey image three times.
         validation_fraction: fraction of each class for validation.
         seed: decides the split and the order of the images in each epoch.
@@ -129,7 +144,7 @@ def open_folder(
         strict=strict,
     )
     manifest = Manifest.load(prepared)
-    return PreparedData(prepared, manifest, _band_count(manifest, bands), seed)
+    return PreparedData(prepared, manifest, _band_count(manifest, bands), int(seed))
 
 
 def open_data(config: Config) -> PreparedData:
@@ -155,6 +170,7 @@ def dataset_facts(data: PreparedData) -> dict[str, object]:
         "split_contents": {name: split.content for name, split in splits.items()},
         "split_orders": {name: _order_digest(data, name) for name in splits},
         "split_counts": {name: split.count for name, split in splits.items()},
+        "image_margin": data.margin,
     }
 
 
@@ -171,8 +187,12 @@ def _order_digest(data: PreparedData, split: str) -> str:
 
 def _band_count(manifest: Manifest, wanted: int | None) -> int:
     bands = manifest.image_shape[2]
+    if wanted is not None and not (is_whole(wanted) and wanted >= 1):
+        raise RequestError(
+            f"bands must be a whole number of at least 1. Received: bands={wanted!r}"
+        )
     if wanted not in (None, bands) and bands != 1:
         raise RequestError(
             f"data.bands {wanted}: the images have {bands} bands, and only a grey image is repeated"
         )
-    return wanted or bands
+    return int(wanted or bands)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from deeplens_tf.data.folder_settings import size_and_fit
 from deeplens_tf.data.folders import find_test_folder, fingerprint, scan_folder
 from deeplens_tf.data.image_reader import Folders, ImageReader, shown_name
 from deeplens_tf.data.manifest import Manifest, PreparationSettings, Split, is_prepared
@@ -25,8 +26,8 @@ def prepare_folder(
     source: str | Path,
     out: str | Path,
     *,
-    image_size: int,
-    fit: str,
+    image_size: int | None = None,
+    fit: str | None = None,
     validation_fraction: float,
     seed: int,
     strict: bool = False,
@@ -38,8 +39,8 @@ def prepare_folder(
         source: folder of class folders, or of unlabelled images. It is not changed.
         out: written completely or not at all; kept if it is up to date. If too many files are
             rejected, `<out>-rejected.csv` next to it lists them.
-        image_size: side of the prepared images in pixels.
-        fit: "resize" or "crop", see `scaling.resize_and_scale`.
+        image_size: side of the prepared images in pixels; None for 64.
+        fit: "resize" or "crop", see `scaling.resize_and_scale`; None for "resize".
         validation_fraction: fraction of each class for validation; 0 for no such split.
         seed: decides the split and the order of the examples.
         strict: whether one unusable file stops the preparation.
@@ -49,7 +50,8 @@ def prepare_folder(
         RequestError: `source` does not exist, or `out` contains something else.
         DataError: the source's images cannot be used.
     """
-    settings = PreparationSettings(image_size, fit, validation_fraction, seed)
+    size, fit = size_and_fit(Path(source), image_size, fit)
+    settings = PreparationSettings(size, fit, validation_fraction, seed)
     return _prepare(
         Path(source), Path(out), settings, strict=strict, progress=progress, replace=False
     )
@@ -72,8 +74,8 @@ def ensure_prepared(
     data: Path,
     cache: Path,
     *,
-    image_size: int,
-    fit: str,
+    image_size: int | None = None,
+    fit: str | None = None,
     validation_fraction: float,
     seed: int,
     strict: bool = False,
@@ -81,13 +83,15 @@ def ensure_prepared(
 ) -> Path:
     """Return a prepared folder for `data`: `data` itself if it is one, else one in `cache`.
 
-    A folder in the cache is used until a file of the source changes.
+    A folder in the cache is used until a file of the source changes. None for `image_size` or
+    `fit` is that of a prepared folder; for raw images see `prepare_folder`.
 
     Raises:
         RequestError: `data` does not exist, or was prepared with another image_size or fit.
         DataError: its images, or its shards, cannot be used.
     """
-    settings = PreparationSettings(image_size, fit, validation_fraction, seed)
+    size, fit = size_and_fit(data, image_size, fit)
+    settings = PreparationSettings(size, fit, validation_fraction, seed)
     if is_prepared(data):
         _check_prepared(data, settings, strict)
         return data
@@ -98,7 +102,10 @@ def ensure_prepared(
 
 def _cache_name(data: Path, settings: PreparationSettings) -> str:
     path = data.resolve()
-    identity = f"{str(path)!r} {sorted(asdict(settings).items())}"
+    content = asdict(settings)
+    if not settings.margin:  # as in earlier versions, whose folders in the cache are still right
+        del content["margin"]
+    identity = f"{str(path)!r} {sorted(content.items())}"
     return f"{path.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 

@@ -93,7 +93,7 @@ def _batches(
 
     size = max(1, min(MAX_BATCH_EXAMPLES, BATCH_BYTES // image_bytes_of(manifest)))
     records = tf.data.TFRecordDataset([str(folder / shard.file) for shard in split.shards])
-    parsed = records.batch(size).map(lambda batch: parse_example(batch, manifest.image_shape))
+    parsed = records.batch(size).map(lambda batch: parse_example(batch, manifest.stored_shape))
     for i, batch in enumerate(parsed.as_numpy_iterator()):
         yield i * size, batch
 

@@ -35,7 +35,8 @@ INDEX_COLUMNS = ["index", "file", "label", "mass_ev"]
 class Example:
     """An image ready to be written: (S, S, C) float32; label -1 and mass NaN if unknown.
 
-    `content` is the digest of the source image, which does not depend on any setting.
+    The image has the margin of its folder's manifest. `content` is the digest of the source image,
+    which does not depend on any setting.
     """
 
     image: np.ndarray
@@ -162,7 +163,7 @@ def parse_example(serialized: "tf.Tensor", image_shape: tuple[int, int, int]) ->
 
     Args:
         serialized: string tensor, shape () or (batch,).
-        image_shape: (S, S, C) of the manifest.
+        image_shape: (S, S, C) of the images in the shards, `Manifest.stored_shape`.
 
     Returns:
         Tensors with the leading axes of `serialized`: `image` float32 (S, S, C), `label` int64
@@ -263,7 +264,7 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
 
 def image_bytes_of(manifest: Manifest) -> int:
     """Return the number of bytes of an image in a record."""
-    return 4 * math.prod(manifest.image_shape)
+    return 4 * math.prod(manifest.stored_shape)
 
 
 def _is_possible_size(size: int, count: int, image_bytes: int) -> bool:

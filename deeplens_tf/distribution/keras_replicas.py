@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from deeplens_tf.models.replicas import ONE_DEVICE, Replicas
+from deeplens_tf.models.replicas import Replicas
 
 
 class StrategyReplicas(Replicas):
@@ -49,11 +49,15 @@ def connect_replicas(model: keras.Model) -> None:
     Negatives and the statistics of BatchNorms are those of the whole batch, which must divide
     equally among the replicas, and so is the gradient that is clipped.
 
+    Call it again after each `compile`, and on a model that was loaded from a file.
+
     Args:
         model: created and compiled in the scope of a strategy.
 
     Raises:
-        ValueError: a model that is not compiled, or was created outside of any such scope.
+        ValueError: a model that is not compiled, or was created outside of any such scope; or an
+            option of `compile` or the optimiser that replicas cannot have: `jit_compile`,
+            `steps_per_execution` or `gradient_accumulation_steps`.
 
     Example:
         >>> with tf.distribute.MirroredStrategy().scope():
@@ -69,13 +73,43 @@ def connect_replicas(model: keras.Model) -> None:
             f"Received: {model.name}, {'compiled' if model.compiled else 'not compiled'}, with "
             f"{strategy.num_replicas_in_sync} replicas"
         )
-    if getattr(model, "replicas", ONE_DEVICE).count > 1:
-        return  # connected already
+    _require_step_by_step(model)
     if hasattr(model, "replicas"):
         model.replicas = StrategyReplicas(strategy)
+        if model.built:
+            _build_without_a_batch(model)
     for layer in batch_norms(model):
         synchronise(layer)
     clip_the_summed_gradient(model.optimizer, strategy.num_replicas_in_sync)
+    # What Keras has traced already knows nothing of the other replicas.
+    model.train_function = model.test_function = None
+
+
+def _require_step_by_step(model: keras.Model) -> None:
+    """Refuse what TensorFlow cannot do while replicas communicate; its own errors are obscure."""
+    accumulated = [each.gradient_accumulation_steps for each in _optimizers(model.optimizer)]
+    refused = {
+        "jit_compile": model.jit_compile,
+        "steps_per_execution": model.steps_per_execution > 1 and model.steps_per_execution,
+        "gradient_accumulation_steps": max(steps or 0 for steps in accumulated),
+    }
+    for name, value in refused.items():
+        if value:
+            raise ValueError(
+                f"{name} must be left out in the scope of a strategy of several replicas, whose "
+                f"communication TensorFlow supports in single, uncompiled steps only. "
+                f"Received: {name}={value}"
+            )
+
+
+def _build_without_a_batch(model: keras.Model) -> None:
+    """Create the optimiser's variables, the only ones that a self-supervised model lacks.
+
+    Keras would take a batch for that, which a dataset that counts its epochs must not lose.
+    """
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    model._maybe_symbolic_build = lambda **batch: None
 
 
 def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
@@ -114,11 +148,28 @@ def clip_the_summed_gradient(optimizer: keras.optimizers.Optimizer, replicas: in
     Keras clips the gradient of each replica, and checks only that of the first one for overflow
     in float16.
     """
-    clipped = [each for each in _optimizers(optimizer) if each.global_clipnorm is not None]
+    if "apply" in vars(optimizer):
+        return  # done already
+    clipped = [each for each in _optimizers(optimizer) if _clips(each)]
     for each in clipped:
-        each.global_clipnorm /= replicas
+        _clip_equal_parts(each, replicas)
     if clipped or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         _apply_equal_parts(optimizer, replicas)
+
+
+def _clips(optimizer: keras.optimizers.Optimizer) -> bool:
+    limits = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
+    return any(limit is not None for limit in limits)
+
+
+def _clip_equal_parts(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    """Clip the whole gradient, of which each replica has an equal part; files keep the limits."""
+    clip = optimizer._clip_gradients
+
+    def clip_part(parts: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [gradient / replicas for gradient in clip([part * replicas for part in parts])]
+
+    optimizer._clip_gradients = clip_part
 
 
 def _optimizers(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:

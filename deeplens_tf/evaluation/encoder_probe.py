@@ -5,6 +5,7 @@ from typing import Any, get_args
 import keras
 
 from deeplens_tf.data.image_data import ImageData
+from deeplens_tf.models.encoders import feature_shape, image_shape_of
 from deeplens_tf.probes.frozen_features import Head, Kind, MissingTargets, probe_encoder
 from deeplens_tf.probes.outputs import NotFiniteOutputs
 
@@ -27,7 +28,7 @@ def probe(
     for repeatable numbers.
 
     Args:
-        encoder: images -> features, with an attribute `image_shape`, (height, width, bands).
+        encoder: any built Keras model, images -> features (batch, dim).
         data: images with a training split and the split to score, as `deeplens_tf.data` opens.
         head: "classification" or "regression" of log10 masses; None for classification if the
             data have classes, else regression.
@@ -70,7 +71,7 @@ def _untrained(encoder: keras.Model) -> keras.Model:
     """Return the same network with fresh random weights."""
     network = type(encoder).from_config(encoder.get_config())
     if not network.built:  # otherwise other draws could come before those of its weights
-        network.build((None, *encoder.image_shape))
+        network.build((None, *image_shape_of(encoder)))
     return network
 
 
@@ -90,15 +91,15 @@ def _check_choices(head: str, kind: str, fraction: float, split: str) -> None:
 
 
 def _check_match(encoder: keras.Model, data: ImageData, split: str) -> None:
-    image_shape = getattr(encoder, "image_shape", None)
-    if image_shape is None and hasattr(encoder, "encoder"):
+    if hasattr(encoder, "encoder"):
         raise ValueError(
             f"encoder must be one without heads. Received: {encoder.name}; pass its encoder"
         )
-    if image_shape is None or tuple(image_shape) != data.image_shape:
+    image_shape = image_shape_of(encoder)
+    feature_shape(encoder)
+    if image_shape != data.image_shape:
         raise ValueError(
-            f"encoder.image_shape must be that of the data, {data.image_shape}. "
-            f"Received: {image_shape}"
+            f"encoder must take the images of the data, {data.image_shape}. Received: {image_shape}"
         )
     for name in ("train", split):
         if not data.count(name):

@@ -33,7 +33,7 @@ from deeplens_tf.metrics.regression import regression_intervals, regression_metr
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.probes.outputs import model_outputs
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.saving.keras_files import load_model
+from deeplens_tf.saving.keras_files import load_fine_tuned
 
 Report = tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]
 
@@ -57,7 +57,7 @@ def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str
         DataError: the images cannot be used.
     """
     config = config or run.load_config()
-    model = load_model(run.model)
+    model = load_fine_tuned(run.model)
     data = open_data(config)
     _require_match(model, data)
     split = split_to_score(data)

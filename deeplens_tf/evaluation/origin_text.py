@@ -61,7 +61,7 @@ def origin_settings(origin: Mapping[str, Any]) -> dict[str, str]:
 
 def architecture_of(config: Config) -> str:
     """Return a description of the encoder of a configuration."""
-    options = [f"{key} {value}" for key, value in config.encoder.options().items()]
+    options = [f"{key} {value}" for key, value in config.encoder.arguments().items()]
     size = f"{config.data.image_size} pixels"
     bands = [f"{config.data.bands} bands"] if config.data.bands else []
     return ", ".join([printable_name(config.encoder.name), *options, size, *bands])

@@ -10,15 +10,18 @@ from matplotlib.lines import Line2D
 
 from deeplens_tf.figures.style import GREY, QUANTITY_LABELS, in_house_style, line_colours, name_axes
 
+NOT_MEASURED = {"epoch", "learning_rate"}
+
 
 @in_house_style
 def training_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Draw the histories of several runs in one figure, one panel per quantity.
+    """Draw the histories of several runs in one figure, one panel per measured quantity.
 
     Args:
         histories: run name -> table with one row per epoch: `epoch`, counted from 0 as in
             `history.csv` (without it, rows are counted), quantities, and the same quantities
-            on validation under `val_<quantity>`.
+            on validation under `val_<quantity>`. `learning_rate`, which the configuration
+            determines, is not drawn.
         title: of the figure.
 
     Returns:
@@ -49,7 +52,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
 def _quantities(histories: Iterable[pd.DataFrame]) -> list[str]:
     """Return the quantities of all runs in order of first appearance."""
     names = (str(column).removeprefix("val_") for table in histories for column in table.columns)
-    return [name for name in dict.fromkeys(names) if name != "epoch"]
+    return [name for name in dict.fromkeys(names) if name not in NOT_MEASURED]
 
 
 def _draw_quantity(axes: Axes, quantity: str, histories: Mapping[str, pd.DataFrame]) -> None:
@@ -74,7 +77,7 @@ def _curve_keys(histories: Mapping[str, pd.DataFrame]) -> list[Line2D]:
         Line2D([], [], color=colour, label=run)
         for colour, run in zip(colours, histories, strict=True)
     ]
-    columns = {str(column) for table in histories.values() for column in table} - {"epoch"}
+    columns = {str(column) for table in histories.values() for column in table} - NOT_MEASURED
     on_validation = {column for column in columns if column.startswith("val_")}
     if columns - on_validation:
         keys.append(Line2D([], [], color=GREY, linestyle="-", label="training"))

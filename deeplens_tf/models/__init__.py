@@ -1,6 +1,7 @@
 """Encoders, the self-supervised models around them, and the model that fine-tuning trains."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,14 +21,18 @@ from deeplens_tf.models.heads import (
 from deeplens_tf.models.inpainting import InpaintingModel, decoder_for
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
 from deeplens_tf.models.original_vit import OriginalViT
+from deeplens_tf.models.registered_encoder import RegisteredEncoder, register_encoder
+from deeplens_tf.models.registered_method import register_method
 from deeplens_tf.models.resnet import ResNet50
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.models.simsiam import SimSiamModel
 from deeplens_tf.models.vit import VARIANTS, VisionTransformer
+from deeplens_tf.models.warm_up import WarmUpSchedule
+from deeplens_tf.models.weight_decay import SelectiveAdamW, SelectiveSGD
+from deeplens_tf.registry import encoders
 
-ENCODERS = (*VARIANTS, "resnet50")
-ENCODER_CLASSES = (VisionTransformer, OriginalViT, ResNet50)
-_CLASSES = {"vit_b32_original": OriginalViT, "resnet50": ResNet50}
+ENCODERS = tuple(encoders.built_in)
+ENCODER_CLASSES = (VisionTransformer, OriginalViT, ResNet50, RegisteredEncoder)
 
 __all__ = [
     "ENCODERS",
@@ -39,11 +44,15 @@ __all__ = [
     "JointEmbeddingModel",
     "MassHead",
     "OriginalViT",
+    "RegisteredEncoder",
     "ResNet50",
+    "SelectiveAdamW",
+    "SelectiveSGD",
     "SelfSupervisedModel",
     "SimSiamModel",
     "TwinModel",
     "VisionTransformer",
+    "WarmUpSchedule",
     "batch_norm_mlp",
     "build_encoder",
     "classification_head",
@@ -51,6 +60,8 @@ __all__ = [
     "feature_std",
     "linear_probe",
     "projection_head",
+    "register_encoder",
+    "register_method",
 ]
 
 
@@ -58,29 +69,40 @@ def build_encoder(name: str, image_shape: tuple[int, int, int], **options: Any) 
     """Build an encoder, image -> feature vector, with random weights.
 
     Args:
-        name: one of `ENCODERS`.
+        name: "vit_nano", "vit_tiny", "vit_small", "vit_b32_original", "resnet50", or one that
+            `register_encoder` has made known.
         image_shape: (height, width, bands).
         **options: options that differ from those of the name; see `VisionTransformer` and
-            `ResNet50`.
+            `ResNet50`, or the registered function.
 
     Raises:
         ValueError: an unknown name, an option that the encoder does not have, or one that does
             not fit the image.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"name must be one of {', '.join(ENCODERS)}. Received: name={name!r}")
-    kind = _CLASSES.get(name, VisionTransformer)
-    known = _option_names(ResNet50 if kind is ResNet50 else VisionTransformer)
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ValueError(
-            f"{unknown[0]} is not an option of {name}, whose options are "
-            f"{', '.join(sorted(known))}. Received: {unknown[0]}={options[unknown[0]]!r}"
-        )
-    encoder = kind(image_shape, **{**VARIANTS.get(name, {}), **options}, name=name)
+    entry = encoders.entry(name)
+    checked = entry.checked(options)
+    if name in encoders.built_in:
+        encoder = entry.build(image_shape, **checked, name=name)
+    else:
+        encoder = RegisteredEncoder(name, image_shape, checked, name=name)
     encoder.build()
     return encoder
 
 
-def _option_names(kind: type[keras.Model]) -> set[str]:
-    return set(inspect.signature(kind).parameters) - {"image_shape", "kwargs"}
+def _variant(variant: str, kind: type[keras.Model]) -> Callable[..., keras.Model]:
+    """Return the function that builds a named size of a Vision Transformer."""
+    sizes = VARIANTS[variant]
+    image_shape, *options = inspect.signature(VisionTransformer).parameters.values()
+    options = [each.replace(default=sizes.get(each.name, each.default)) for each in options]
+
+    def build(image_shape: tuple[int, int, int], **options: Any) -> keras.Model:
+        return kind(image_shape, **{**VARIANTS[variant], **options})
+
+    build.__signature__ = inspect.Signature([image_shape, *options])  # type: ignore[attr-defined]
+    return build
+
+
+for _name in VARIANTS:
+    _kind = OriginalViT if _name == "vit_b32_original" else VisionTransformer
+    encoders.register(_name, _variant(_name, _kind))
+encoders.register("resnet50", ResNet50)

@@ -6,7 +6,9 @@ import keras
 from keras import KerasTensor
 
 from deeplens_tf.losses import barlow_twins_loss
+from deeplens_tf.models.heads import batch_norm_mlp
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
+from deeplens_tf.models.registered_method import register_method
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
@@ -59,3 +61,19 @@ class BarlowTwinsModel(JointEmbeddingModel):
 # The class had this name when files were saved that must still load.
 TwinModel = BarlowTwinsModel
 keras.saving.get_custom_objects()["deeplens_tf>TwinModel"] = BarlowTwinsModel
+
+
+def twin(
+    encoder: keras.Model,
+    probe: keras.layers.Layer | None,
+    total_steps: int,
+    projection_width: int,
+    off_diagonal_weight: float,
+) -> BarlowTwinsModel:
+    """Build the method as a configuration names it."""
+    # Three layers of one width, as in the paper.
+    projector = batch_norm_mlp((projection_width,) * 3, "projector")
+    return BarlowTwinsModel(encoder, projector, off_diagonal_weight, probe, name="twin")
+
+
+register_method("twin", twin, BarlowTwinsModel)

@@ -17,7 +17,9 @@ from deeplens_tf.models.encoders import (
     copy_of,
     require_same_weights,
 )
+from deeplens_tf.models.heads import batch_norm_mlp
 from deeplens_tf.models.joint_embedding import VIEWS, JointEmbeddingModel
+from deeplens_tf.models.registered_method import register_method
 
 Pairs = Iterator[tuple[keras.Variable, keras.Variable]]
 
@@ -152,3 +154,22 @@ class BYOLModel(JointEmbeddingModel):
             config = {**config, "momentum": config["beta"]}
             del config["beta"]
         return super().from_config(config, custom_objects)
+
+
+def byol(
+    encoder: keras.Model,
+    probe: keras.layers.Layer | None,
+    total_steps: int,
+    projection_width: int,
+    hidden_width: int,
+    beta: float,
+    schedule: str,
+) -> BYOLModel:
+    """Build the method as a configuration names it."""
+    widths = (hidden_width, projection_width)
+    projector, predictor = (batch_norm_mlp(widths, name) for name in ("projector", "predictor"))
+    steps = total_steps if schedule == "cosine" else None
+    return BYOLModel(encoder, projector, predictor, beta, steps, probe, name="byol")
+
+
+register_method("byol", byol, BYOLModel)

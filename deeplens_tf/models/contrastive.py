@@ -11,7 +11,9 @@ from deeplens_tf.losses import (
     partner_columns,
     require_positive_temperature,
 )
+from deeplens_tf.models.heads import projection_head
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
+from deeplens_tf.models.registered_method import register_method
 
 Projections = tuple[KerasTensor, KerasTensor]
 
@@ -71,3 +73,18 @@ class ContrastiveModel(JointEmbeddingModel):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, the nested models serialised."""
         return {**super().get_config(), "temperature": self.temperature}
+
+
+def contrastive(
+    encoder: keras.Model,
+    probe: keras.layers.Layer | None,
+    total_steps: int,
+    projection_width: int,
+    temperature: float,
+) -> ContrastiveModel:
+    """Build the method as a configuration names it, with the original's projection head."""
+    projector = projection_head(projection_width)
+    return ContrastiveModel(encoder, projector, temperature, probe, name="contrastive")
+
+
+register_method("contrastive", contrastive, ContrastiveModel)

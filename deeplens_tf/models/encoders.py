@@ -1,5 +1,7 @@
 """Any Keras model from an image to a feature vector, seen as an encoder."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -71,10 +73,11 @@ def copy_of(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
     """
     try:
         return type(layer).from_config({**layer.get_config(), "name": name})
-    except (TypeError, NotImplementedError) as error:
+    except Exception as error:  # a layer's own code may raise anything
+        reason = (str(error).strip() or "no message").splitlines()[0]
         raise ValueError(
             f"{layer.name} must have a get_config that from_config can rebuild it from, since the "
-            f"target network is a copy of it. Received: {type(error).__name__}: {error}"
+            f"target network is a copy of it. Received: {type(error).__name__}: {reason}"
         ) from error
 
 
@@ -96,3 +99,14 @@ def _input_shape(encoder: keras.Model) -> tuple[Any, ...] | None:
     """Return the shape of one input of a model, or None for several or unknown ones."""
     shape = getattr(encoder, "input_shape", None)  # raises nothing for a subclassed model
     return tuple(shape[1:]) if isinstance(shape, tuple) else None
+
+
+@contextlib.contextmanager
+def global_policy(policy: Any) -> Iterator[None]:
+    """Build layers of one precision within the block, whatever that of the process is."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -10,6 +10,7 @@ from keras import KerasTensor, ops
 
 from deeplens_tf.models.patch_decoder import PatchDecoder
 from deeplens_tf.models.patches import choose, patchify, unpatchify
+from deeplens_tf.models.registered_method import register_method
 from deeplens_tf.models.self_supervised import SelfSupervisedModel, require_keys
 from deeplens_tf.models.structural_similarity import ssim_map
 from deeplens_tf.models.vit import VisionTransformer
@@ -187,3 +188,20 @@ def _require_transformer(encoder: keras.Model) -> None:
             "encoder must be a VisionTransformer for inpainting: vit_nano, vit_tiny or vit_small. "
             f"Received: encoder={encoder.name}, a {type(encoder).__name__}"
         )
+
+
+def inpainting(
+    encoder: keras.Model,
+    probe: keras.layers.Layer | None,
+    total_steps: int,
+    mask_ratio: float,
+    decoder_width: int,
+    decoder_depth: int,
+    decoder_heads: int,
+) -> InpaintingModel:
+    """Build the method as a configuration names it."""
+    decoder = decoder_for(encoder, decoder_width, decoder_depth, decoder_heads)
+    return InpaintingModel(encoder, decoder, mask_ratio, probe, name="inpainting")
+
+
+register_method("inpainting", inpainting, InpaintingModel)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import keras
-from keras import KerasTensor
+from keras import KerasTensor, ops
 
 from deeplens_tf.models.vit import PatchEmbedding, VisionTransformer
 
@@ -25,7 +25,7 @@ class OriginalViT(keras.Model):
         (batch, height, width, bands), values in [0, 1].
 
     Output shape:
-        (batch, 256)
+        (batch, 256), float32 under any precision policy.
 
     Raises:
         ValueError: those of `VisionTransformer`.
@@ -82,11 +82,16 @@ class OriginalViT(keras.Model):
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""
-        return self.top(self.transformer(images, training=training), training=training)
+        features = self.top(self.transformer(images, training=training), training=training)
+        return ops.cast(features, "float32")
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """Return (batch, 256)."""
         return (input_shape[0], TOP_WIDTHS[-1])
+
+    def compute_output_spec(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """Return the shape and the type of the features."""
+        return KerasTensor(self.compute_output_shape(images.shape), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -1,11 +1,12 @@
 """ResNet50 (He et al. 2015, arXiv:1512.03385) with random weights and the original's top."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras import KerasTensor
+from keras import KerasTensor, ops
+
+from deeplens_tf.models.encoders import global_policy
+from deeplens_tf.models.image_shapes import checked_image_shape
 
 MIN_SIDE = 32
 
@@ -27,10 +28,11 @@ class ResNet50(keras.Model):
         (batch, height, width, bands), values in [0, 1].
 
     Output shape:
-        (batch, top_width)
+        (batch, top_width), float32 under any precision policy.
 
     Raises:
-        ValueError: an image smaller than 32 pixels a side, which is halved five times.
+        ValueError: an image shape that is not known, or an image smaller than 32 pixels a side,
+            which is halved five times.
     """
 
     def __init__(
@@ -41,16 +43,16 @@ class ResNet50(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if min(image_shape[:2]) < MIN_SIDE:
+        self.image_shape = checked_image_shape(image_shape)
+        if min(self.image_shape[:2]) < MIN_SIDE:
             raise ValueError(
                 f"image_shape must have {MIN_SIDE} pixels a side or more for a ResNet50. "
-                f"Received: image_shape={tuple(image_shape)}"
+                f"Received: image_shape={self.image_shape}"
             )
-        self.image_shape = tuple(image_shape)
         self.top_width = top_width
         self.plain_top = plain_top
         # A model that is loaded from a file keeps its own precision, not that of the process.
-        with _global_policy(self.dtype_policy):
+        with global_policy(self.dtype_policy):
             self.backbone = keras.applications.ResNet50(
                 include_top=False, weights=None, input_shape=self.image_shape, pooling="avg"
             )
@@ -63,11 +65,16 @@ class ResNet50(keras.Model):
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""
-        return self.top(self.backbone(images, training=training), training=training)
+        features = self.top(self.backbone(images, training=training), training=training)
+        return ops.cast(features, "float32")
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """Return (batch, features)."""
         return (input_shape[0], self.top_width)
+
+    def compute_output_spec(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """Return the shape and the type of the features."""
+        return KerasTensor(self.compute_output_shape(images.shape), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -77,17 +84,6 @@ class ResNet50(keras.Model):
             "top_width": self.top_width,
             "plain_top": self.plain_top,
         }
-
-
-@contextlib.contextmanager
-def _global_policy(policy: Any) -> Iterator[None]:
-    """Build layers of this precision: `keras.applications` has no argument for it."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _original_top(width: int) -> keras.Sequential:

@@ -193,6 +193,7 @@ class SelfSupervisedModel(keras.Model):
                 f"probe_optimizer must be None for a model without a probe. "
                 f"Received: probe_optimizer={probe_optimizer!r}"
             )
+        self.replicas = ONE_DEVICE  # they are connected through the optimiser, which is new
         super().compile(optimizer=optimizer, **options)
 
     fit = _on_views_only(keras.Model.fit)

@@ -6,7 +6,9 @@ import keras
 from keras import KerasTensor
 
 from deeplens_tf.losses import simsiam_loss
+from deeplens_tf.models.heads import batch_norm_mlp
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
+from deeplens_tf.models.registered_method import register_method
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
@@ -45,3 +47,22 @@ class SimSiamModel(JointEmbeddingModel):
         """Return the loss averaged over both directions (eq. 2)."""
         (p1, p2), (z1, z2) = outputs["predictions"], outputs["projections"]
         return (simsiam_loss(p1, z2) + simsiam_loss(p2, z1)) / 2
+
+
+def simsiam(
+    encoder: keras.Model,
+    probe: keras.layers.Layer | None,
+    total_steps: int,
+    projection_width: int,
+    predictor_width: int,
+) -> SimSiamModel:
+    """Build the method as a configuration names it.
+
+    The projector is the paper's: three layers, with a BatchNorm after the last one too.
+    """
+    projector = batch_norm_mlp((projection_width,) * 3, "projector", norm_output=True)
+    predictor = batch_norm_mlp((predictor_width, projection_width), "predictor")
+    return SimSiamModel(encoder, projector, predictor, probe, name="simsiam")
+
+
+register_method("simsiam", simsiam, SimSiamModel)

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.models.image_shapes import checked_image_shape
+
 LAYER_NORM_EPSILON = 1e-6
 POOLINGS = ("average", "class_token")
 
@@ -193,11 +195,11 @@ class VisionTransformer(keras.Model):
         (batch, height, width, bands), values in [0, 1].
 
     Output shape:
-        (batch, width)
+        (batch, width), float32 under any precision policy.
 
     Raises:
-        ValueError: the patch does not divide the image, the heads do not divide the width, or an
-            unknown pooling.
+        ValueError: an image shape that is not known, a patch that does not divide the image, heads
+            that do not divide the width, or an unknown pooling.
     """
 
     def __init__(
@@ -215,12 +217,13 @@ class VisionTransformer(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        image_shape = checked_image_shape(image_shape)
         _check_divisors(patch_size, image_shape, heads, width)
         if pooling not in POOLINGS:
             raise ValueError(
                 f"pooling must be one of {', '.join(POOLINGS)}. Received: pooling={pooling!r}"
             )
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape
         self.options: dict[str, Any] = {
             "patch_size": patch_size,
             "width": width,
@@ -280,8 +283,9 @@ class VisionTransformer(keras.Model):
         return self.norm(tokens)
 
     def pool(self, tokens: KerasTensor) -> KerasTensor:
-        """Reduce transformed tokens to one vector per image: (batch, width)."""
-        return tokens[:, 0] if self.pooling == "class_token" else ops.mean(tokens, axis=1)
+        """Reduce transformed tokens to one vector per image: (batch, width), float32."""
+        first = self.pooling == "class_token"
+        return ops.cast(tokens[:, 0] if first else ops.mean(tokens, axis=1), "float32")
 
     def block_tokens(self, images: KerasTensor, training: bool | None = None) -> list[KerasTensor]:
         """Return the tokens after each block, for probes of any depth and attention pictures.
@@ -334,6 +338,10 @@ class VisionTransformer(keras.Model):
         """Return (batch, width)."""
         return (input_shape[0], self.width)
 
+    def compute_output_spec(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """Return the shape and the type of the features."""
+        return KerasTensor(self.compute_output_shape(images.shape), dtype="float32")
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "image_shape": self.image_shape, **self.options}
@@ -360,10 +368,10 @@ def _layer_norm(policy: Any, name: str) -> keras.layers.LayerNormalization:
 def _check_divisors(
     patch_size: int, image_shape: tuple[int, int, int], heads: int, width: int
 ) -> None:
-    if len(image_shape) != 3 or min(*image_shape, patch_size, heads, width) < 1:
+    if min(patch_size, heads, width) < 1:
         raise ValueError(
-            "image_shape must be (height, width, bands), and all sizes positive. Received: "
-            f"image_shape={image_shape}, patch_size={patch_size}, heads={heads}, width={width}"
+            "patch_size, heads and width must be positive. "
+            f"Received: patch_size={patch_size}, heads={heads}, width={width}"
         )
     height, image_width = image_shape[:2]
     if height % patch_size or image_width % patch_size:

@@ -13,6 +13,7 @@ from deeplens_tf.data.image_data import ImageData
 from deeplens_tf.data.label_selection import chosen_rows, has_mass
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models import build_encoder
+from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.probes.outputs import model_outputs
 from deeplens_tf.probes.sklearn_probes import probe_classification, probe_regression
 
@@ -141,13 +142,9 @@ def fit_probe(
 
 def untrained_encoder(config: Config, data: ImageData) -> keras.Model:
     """Return the control: the configured encoder with the initial weights of its run."""
-    policy = keras.config.dtype_policy()
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.train.precision)
-    try:
-        return build_encoder(config.encoder.name, data.image_shape, **config.encoder.options())
-    finally:
-        keras.config.set_dtype_policy(policy)
+    with global_policy(config.train.precision):
+        return build_encoder(config.encoder.name, data.image_shape, **config.encoder.arguments())
 
 
 def _require_targets(split: str, head: Head, targets: Targets) -> None:

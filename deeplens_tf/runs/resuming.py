@@ -65,7 +65,8 @@ def open_run(stage: str, config: Config, run_dir: str | None) -> OpenedRun:
         run_dir: the run's folder, or None for a new run.
 
     Raises:
-        RequestError: the folder contains a run of another stage or configuration.
+        RequestError: the folder contains a run of another stage or configuration, or one that
+            an earlier version started.
         ResourceError: another process is using the run.
     """
     if run_dir is None or not Run(Path(run_dir)).config.is_file():
@@ -106,8 +107,8 @@ def claim_run(
             be those with which the run started.
 
     Raises:
-        RequestError: the folder contains something else, or a run of another configuration or
-            encoder.
+        RequestError: the folder contains something else, a run of another configuration or
+            encoder, or one that an earlier version started.
         DataError: the images have changed.
         ResourceError: another process is using the run, or the folder cannot be written to.
     """
@@ -231,6 +232,13 @@ def _require_same_origins(run: Run, facts: Mapping[str, Any]) -> None:
                 f"{run.folder} started with its {split} images in another order: prepare them as "
                 f"before, or {NEW_FOLDER}"
             )
+    # The same images, but other views: an earlier version prepared them without a margin.
+    started, now = (each.get("image_margin") for each in (stored, facts))
+    if started not in (None, now):
+        raise DataError(
+            f"{run.folder} started with views from images with a margin of {started} pixels, now "
+            f"{now}: prepare them as before, or {NEW_FOLDER}"
+        )
     if _differ(stored, facts, "encoder", "sha256"):
         path = facts.get("encoder", {}).get("path")
         raise RequestError(

@@ -1,13 +1,20 @@
 """What config.json in a model file may name, and how many weights it may request."""
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
-import keras
-
 from deeplens_tf.errors import UnusableFile
-from deeplens_tf.models.planning import without_values
+from deeplens_tf.models import MassHead, RegisteredEncoder
+from deeplens_tf.models.patch_decoder import PatchDecoder
+from deeplens_tf.registry import PLUGIN_HINT, encoders
+from deeplens_tf.saving.model_parts import (
+    ENCODER_NAMES,
+    MODEL_PARTS,
+    check_structure,
+    dictionaries,
+    is_plugin_method,
+    shown_name,
+)
+from deeplens_tf.saving.requested_weights import count_weights
 
 MAX_LAYER_SIZE = 2**31
 MAX_BLOCKS = 256
@@ -15,15 +22,17 @@ MAX_MODEL_IMAGE_SIDE = 4096
 # Half as many bytes as float32 takes, so that a bfloat16 network passes too.
 MIN_BYTES_PER_WEIGHT = 2
 
-ENCODER_NAMES = {"VisionTransformer", "OriginalViT", "ResNet50"}
-MODELS = ENCODER_NAMES | {"DownstreamModel"}
-HEAD_NAMES = {"Dense", "MassHead"}
-OURS = MODELS | {"MassHead"}
+OURS = {*ENCODER_NAMES, *MODEL_PARTS, MassHead.__name__, PatchDecoder.__name__}
 POLICY = "DTypePolicy"
 KERAS = {
+    ("keras", "Sequential"),
+    ("keras.layers", "InputLayer"),
     ("keras.layers", "Dense"),
+    ("keras.layers", "BatchNormalization"),
+    ("keras.layers", "Activation"),
     ("keras.initializers", "GlorotUniform"),
     ("keras.initializers", "Zeros"),
+    ("keras.initializers", "Ones"),
     ("keras", POLICY),
 }
 # A weight takes 4 bytes in memory at most, twice what the file must contain of it.
@@ -32,6 +41,7 @@ DTYPES = {"float32", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 SIZES = {
     *("patch_size", "width", "heads", "mlp_width", "depth"),
     *("top_width", "units", "lora_rank", "gptq_unpacked_column_size"),
+    *("patches", "patch_pixels"),
 }
 
 
@@ -47,14 +57,17 @@ def check_recipe(recipe: Any, weight_bytes: int) -> None:
     """
     if not isinstance(recipe, dict):
         raise UnusableFile("config.json is not a JSON object")
-    if not _is_ours(recipe) or recipe["class_name"] not in MODELS:
-        raise UnusableFile(f"holds a {_name(recipe)}, not a model of deeplens_tf")
+    is_model = _is_ours(recipe) and recipe["class_name"] in ENCODER_NAMES | set(MODEL_PARTS)
+    if not is_model and not is_plugin_method(recipe):
+        raise UnusableFile(f"holds a {shown_name(recipe)}, not a model of deeplens_tf")
     # Keras never builds the optimiser, since the model is loaded without compiling it.
     built = {key: value for key, value in recipe.items() if key != "compile_config"}
-    for part in _dictionaries(built):
-        _check_part(part)
-    _check_structure(built)
-    requested = _count_weights(built)
+    options = {id(found): found for found in map(_options_of, dictionaries(built)) if found}
+    for part in dictionaries(built):
+        if id(part) not in options:
+            _check_part(part)
+    check_structure(built)
+    requested = count_weights(built)
     if requested * MIN_BYTES_PER_WEIGHT > weight_bytes:
         raise UnusableFile(
             f"config.json describes a network of {requested:.3g} weights, but the file stores only "
@@ -62,38 +75,12 @@ def check_recipe(recipe: Any, weight_bytes: int) -> None:
         )
 
 
-def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield a dictionary and every one within it, without recursion."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-
-
-def _check_structure(recipe: dict[str, Any]) -> None:
-    """Refuse networks within networks, other than an encoder and a head in a fine-tuned model."""
-    expected = [recipe]
-    if recipe["class_name"] not in ENCODER_NAMES:
-        config = recipe.get("config")
-        for name, classes in (("encoder", ENCODER_NAMES), ("head", HEAD_NAMES)):
-            part = config.get(name) if isinstance(config, dict) else None
-            if not isinstance(part, dict) or part.get("class_name") not in classes:
-                raise UnusableFile(f"config.json describes a model without a valid {name}")
-            expected.append(part)
-    for part in _dictionaries(recipe):
-        known = any(part is one for one in expected)
-        if part.get("class_name") in MODELS | HEAD_NAMES and not known:
-            raise UnusableFile(f"config.json requests a {_name(part)} within another network")
-
-
 def _check_part(part: dict[str, Any]) -> None:
     named = {"class_name", "registered_name", "module"} & set(part)
-    if named and not (_is_ours(part) or _is_keras(part)):
-        raise UnusableFile(f"config.json requests {_name(part)}, which no model of deeplens_tf has")
+    if named and not (_is_ours(part) or _is_keras(part) or is_plugin_method(part)):
+        raise UnusableFile(
+            f"config.json requests {shown_name(part)}, which no model of deeplens_tf has"
+        )
     if part.get("compile_config"):
         raise UnusableFile("config.json requests a compiled part")
     config = part.get("config")
@@ -104,12 +91,42 @@ def _check_part(part: dict[str, Any]) -> None:
     _check_sizes(part)
 
 
+def _options_of(part: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the options of a registered encoder, which checks them by its own types and bounds.
+
+    Raises:
+        UnusableFile: an encoder that is not registered, or options that are not plain values.
+    """
+    config = part.get("config")
+    if part.get("class_name") != RegisteredEncoder.__name__ or not isinstance(config, dict):
+        return None
+    name, options = config.get("encoder"), config.get("options")
+    if not _is_text(name) or name not in encoders.plugins():
+        raise UnusableFile(
+            f"holds an encoder of the name {name!r:.60}, which is not registered: {PLUGIN_HINT}"
+        )
+    if not isinstance(options, dict) or any(
+        isinstance(each, dict) for value in options.values() for each in _items(value)
+    ):
+        raise UnusableFile("config.json describes an encoder without valid options")
+    return options
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _check_sizes(part: dict[str, Any]) -> None:
     for key in SIZES & part.keys():
         _check_number(part[key], MAX_LAYER_SIZE, optional=key in ("lora_rank", "units"))
     blocks = part.get("depth", 0)
     if blocks > MAX_BLOCKS:
         raise UnusableFile(f"config.json requests {blocks} blocks, the maximum is {MAX_BLOCKS}")
+    if "batch_shape" in part:
+        shape = part["batch_shape"]
+        if not isinstance(shape, list) or len(shape) != 2 or shape[0] is not None:
+            raise UnusableFile("config.json describes an input other than a batch of vectors")
+        _check_number(shape[1], MAX_LAYER_SIZE)
     if "image_shape" in part:
         shape = part["image_shape"]
         if not isinstance(shape, list) or len(shape) != 3:
@@ -139,25 +156,3 @@ def _is_keras(part: dict[str, Any]) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _name(part: dict[str, Any]) -> str:
-    words = [part.get("module"), part.get("class_name")]
-    # A public class of Keras is known by its name, any other by its module too.
-    shown = words[1:] if str(words[0]).startswith("keras") else words
-    return ".".join(str(word)[:60] for word in shown)
-
-
-def _count_weights(recipe: dict[str, Any]) -> int:
-    """Return how many weights the model has, by building it without memory for them."""
-
-    def build() -> int:
-        model = keras.saving.deserialize_keras_object(recipe, safe_mode=True)
-        return sum(math.prod(variable.shape) for variable in model.weights)
-
-    try:
-        return without_values(build)
-    # Keras raises almost any type of exception for an unexpected configuration.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UnusableFile(f"the model in config.json cannot be built: {reason:.200}") from error

@@ -5,8 +5,8 @@ builds any Keras object that the recipe names, of any size, and follows links ou
 Past vulnerabilities were of these kinds: classes and functions called by name (CVE-2025-1550,
 -8747, -9906, CVE-2026-1462), files read by a layer (CVE-2025-12058) or through the weights
 (CVE-2026-1669), a few bytes that declare any size (CVE-2026-0897). Here a recipe may name only the
-few classes that this package saves and request no more weights than the file contains, and the
-weights must be stored in the file.
+few classes that this package saves, networks only as the expected parts of a model, and request no
+more weights than the file contains, and the weights must be stored in the file.
 """
 
 import io

@@ -1,23 +1,33 @@
 """Saving and loading `.keras` files, which may be untrusted: safe mode, errors of one line."""
 
+import itertools
+import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import draft_file, writing
 from deeplens_tf.files.products import MODEL, encoder_file
-from deeplens_tf.models import ENCODER_CLASSES, DownstreamModel
+from deeplens_tf.models import (
+    ENCODER_CLASSES,
+    DownstreamModel,
+    RegisteredEncoder,
+    SelfSupervisedModel,
+)
 from deeplens_tf.saving.archive_checks import check_model_file
 
 MAX_REASON_LENGTH = 300
+WITH_ENCODER = (DownstreamModel, SelfSupervisedModel)
 
 
 def load_encoder(path_or_name: str | Path) -> keras.Model:
     """Load an encoder, image -> feature vector.
 
     Args:
-        path_or_name: a run folder, or a `.keras` file of an encoder or of a fine-tuned model.
+        path_or_name: a run folder, or a `.keras` file of an encoder, of a fine-tuned model or of
+            a self-supervised one.
 
     Returns:
         The encoder; its `image_shape` is the (height, width, bands) of its images, which have
@@ -28,13 +38,34 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
     """
     path = encoder_file(Path(path_or_name))
     model = _load(path)
-    encoder = model.encoder if isinstance(model, DownstreamModel) else model
+    encoder = _encoder_in(model)
     if not isinstance(encoder, ENCODER_CLASSES):
         raise RequestError(f"{path}: holds a {type(model).__name__}, not an encoder of deeplens_tf")
     return encoder
 
 
-def load_model(path: str | Path) -> DownstreamModel:
+def load_model(path: str | Path) -> DownstreamModel | SelfSupervisedModel:
+    """Load a fine-tuned model, image -> class probabilities or mass, or a self-supervised model.
+
+    A self-supervised model has all its weights, BYOL's target network too, and is not compiled.
+
+    Args:
+        path: a run folder, for its fine-tuned model, or a `.keras` file that `model.save` wrote.
+
+    Raises:
+        RequestError: no such file, or one without such a model of this package.
+    """
+    path = _model_file(Path(path))
+    model = _load(path)
+    if not isinstance(model, WITH_ENCODER):
+        raise RequestError(
+            f"{path}: holds a {type(model).__name__}, not a fine-tuned model or a self-supervised "
+            "one; load_encoder reads an encoder"
+        )
+    return model
+
+
+def load_fine_tuned(path: str | Path) -> DownstreamModel:
     """Load a fine-tuned model, image -> class probabilities or mass.
 
     Args:
@@ -43,13 +74,7 @@ def load_model(path: str | Path) -> DownstreamModel:
     Raises:
         RequestError: no such file, or one without a fine-tuned model of this package.
     """
-    path = Path(path)
-    if path.is_dir():
-        path /= MODEL
-        if not path.is_file():
-            raise RequestError(
-                f"{path.parent}: holds no fine-tuned model; load_encoder reads an encoder"
-            )
+    path = _model_file(Path(path))
     model = _load(path)
     if not isinstance(model, DownstreamModel):
         raise RequestError(f"{path}: holds a {type(model).__name__}, not a fine-tuned model")
@@ -68,10 +93,10 @@ def save_encoder(encoder: keras.Model, path: str | Path) -> None:
         ResourceError: the file cannot be written; an existing file is unchanged.
     """
     if not isinstance(encoder, ENCODER_CLASSES):
-        names = ", ".join(kind.__name__ for kind in ENCODER_CLASSES)
-        advice = "; pass its encoder" if hasattr(encoder, "encoder") else ""
+        advice = "pass its encoder" if hasattr(encoder, "encoder") else "see register_encoder"
         raise ValueError(
-            f"encoder must be one of {names}. Received: {type(encoder).__name__}{advice}"
+            "encoder must be one that build_encoder returns, of this package or registered. "
+            f"Received: {type(encoder).__name__}; {advice}"
         )
     if Path(path).suffix != ".keras":
         raise ValueError(f"path must end in .keras. Received: path={path}")
@@ -86,6 +111,37 @@ def save_model(model: keras.Model, path: Path) -> None:
     """
     with writing(path), draft_file(path, path.suffix, durable=True) as draft:
         model.save(draft)
+
+
+def require_loadable(model: keras.Model) -> None:
+    """Refuse a model with a registered encoder whose file could not be read again.
+
+    Called before a training, so that its product does not turn out to be lost after it.
+
+    Raises:
+        RequestError: the file of the model cannot be read, or gives another model.
+    """
+    if not isinstance(_encoder_in(model), RegisteredEncoder):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MODEL
+        model.save(path)
+        loaded = _load(path)
+    pairs = itertools.zip_longest(model.get_weights(), loaded.get_weights())
+    if not all(np.array_equal(ours, theirs) for ours, theirs in pairs):
+        raise RequestError(
+            f"{_encoder_in(model).encoder_name}: a model that is saved and loaded has other "
+            "weights; its function must build the same network for the same options"
+        )
+
+
+def _model_file(path: Path) -> Path:
+    """Return a file itself, or the fine-tuned model of a run folder."""
+    if not path.is_dir():
+        return path
+    if not (path / MODEL).is_file():
+        raise RequestError(f"{path}: holds no fine-tuned model; load_encoder reads an encoder")
+    return path / MODEL
 
 
 def _load(path: Path) -> keras.Model:
@@ -104,6 +160,9 @@ def _load(path: Path) -> keras.Model:
 
 def _require_built(model: keras.Model) -> None:
     """Refuse a network without variables: Keras would skip the weights and draw others later."""
-    encoder = model.encoder if isinstance(model, DownstreamModel) else model
-    if not encoder.built:
+    if not _encoder_in(model).built:
         raise UnusableFile("its recipe does not build the encoder, so its weights are not read")
+
+
+def _encoder_in(model: keras.Model) -> keras.Model:
+    return model.encoder if isinstance(model, WITH_ENCODER) else model

@@ -8,7 +8,14 @@ import tensorflow as tf
 
 from deeplens_tf.config import FROM_SCRATCH, Config
 from deeplens_tf.configuration_keys import configuration_keys
-from deeplens_tf.data.batches import Position, build_augment, labelled_batches, require_batch
+from deeplens_tf.data.batches import (
+    Position,
+    build_augment,
+    labelled_batches,
+    report_missing_margin,
+    require_batch,
+)
+from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.errors import RequestError
@@ -16,10 +23,10 @@ from deeplens_tf.models import DownstreamModel, build_encoder
 from deeplens_tf.runs.provenance import encoder_origin
 from deeplens_tf.runs.resuming import OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.saving.keras_files import load_encoder
+from deeplens_tf.saving.keras_files import load_encoder, require_loadable
 from deeplens_tf.training.callbacks import SaveBest
-from deeplens_tf.training.fitting import TrainingPlan, fit, start
-from deeplens_tf.training.optimizers import build_optimizer
+from deeplens_tf.training.fitting import TrainingPlan, fit, started
+from deeplens_tf.training.optimizers import build_optimizer, require_used
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
 from deeplens_tf.training.tasks import Task, build_task
 
@@ -48,15 +55,18 @@ def finetune(
     """
     distribution = open_distribution(strategy)
     with distribution.connected():
-        opened = opened or open_shared_run("finetune", config, run_dir, distribution)
+        if opened is None:
+            config = with_folder_settings(config)
+            opened = open_shared_run("finetune", config, run_dir, distribution)
         if opened.finished:
             return finished_run(run_dir, distribution)
-        return _finetune(opened.config, name, run_dir, distribution)
+        with started(opened.config):
+            return _finetune(opened.config, name, run_dir, distribution)
 
 
 def _finetune(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
     distribution.require_divisible(config.train.batch_size)
-    start(config)
+    require_used(config.optimizer, config.schedule_epochs)  # before preparing the data
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
     with distribution.scope():  # where metrics are created
         task = build_task(config.finetune, data)
@@ -77,6 +87,7 @@ def _finetune(config: Config, name: str, run_dir: str | None, distribution: Dist
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
     saver = SaveBest(run.model, "loss" if plan.validation is None else "val_loss")
+    require_loadable(plan.model)
     fit(plan, config, run, [saver], [run.model])
     finish(run, config, run.model)
 
@@ -91,6 +102,8 @@ def _plan(
 ) -> TrainingPlan:
     size, epochs = config.train.batch_size, config.train.epochs
     augment = build_augment(config.augment)
+    if distribution.is_chief:
+        report_missing_margin(data, augment)
 
     def batches(start: Position) -> tf.data.Dataset:
         return labelled_batches(data, "train", task.target, size, augment, epochs, keep, start)
@@ -125,7 +138,9 @@ def _compiled_model(
 
 def _encoder(config: Config, data: PreparedData) -> keras.Model:
     with configuration_keys():
-        expected = build_encoder(config.encoder.name, data.image_shape, **config.encoder.options())
+        expected = build_encoder(
+            config.encoder.name, data.image_shape, **config.encoder.arguments()
+        )
     path = _encoder_path(config)
     if path == FROM_SCRATCH:
         return expected

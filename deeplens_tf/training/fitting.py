@@ -19,6 +19,7 @@ from deeplens_tf.errors import ResourceError
 from deeplens_tf.figures.history_figures import training_curves
 from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.files.atomic_writing import writing
+from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import print_lines, progress_verbosity
@@ -50,10 +51,12 @@ class TrainingPlan:
     distribution: Distribution = ALONE
 
 
-def start(config: Config) -> None:
-    """Set the seed and the precision of everything that is built from here on."""
+@contextlib.contextmanager
+def started(config: Config) -> Iterator[None]:
+    """Set the seed, and the precision of everything that is built within the block."""
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.train.precision)
+    with global_policy(config.train.precision):
+        yield
 
 
 def fit(

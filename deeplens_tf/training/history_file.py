@@ -8,10 +8,14 @@ from typing import Any
 import keras
 
 from deeplens_tf.files.atomic_writing import write_whole, writing
+from deeplens_tf.training.applied_rate import applied_learning_rate
 
 
 class HistoryFile(keras.callbacks.Callback):
     """Writes the logs of all epochs, including those before a resumed run was interrupted.
+
+    The column `learning_rate` contains the rate of the epoch's last step. It is empty in rows that
+    earlier versions, which had no such column, left in a checkpoint.
 
     Keras's `CSVLogger` appends in place: a run that is killed leaves half a row, and a resumed run
     repeats the rows after its checkpoint.
@@ -27,8 +31,9 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the row of the epoch."""
-        values = {name: float(value) for name, value in sorted((logs or {}).items())}
-        self.rows.append({"epoch": epoch, **values})
+        values = {**(logs or {}), **self._learning_rate()}
+        row = {name: float(value) for name, value in sorted(values.items())}
+        self.rows.append({"epoch": epoch, **row})
         self._write()
 
     def state(self) -> dict[str, Any]:
@@ -39,6 +44,10 @@ class HistoryFile(keras.callbacks.Callback):
         """Restore the rows of a checkpoint, in the file too."""
         self.rows = state["rows"]
         self._write()
+
+    def _learning_rate(self) -> dict[str, float]:
+        optimizer = getattr(self.model, "optimizer", None)  # None if the model is not compiled
+        return {} if optimizer is None else {"learning_rate": applied_learning_rate(optimizer)}
 
     def _write(self) -> None:
         with writing(self.path):

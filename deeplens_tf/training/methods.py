@@ -1,27 +1,17 @@
 """From the configuration to a self-supervised model around an encoder."""
 
-from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import is_dataclass
+from typing import Any
 
 import keras
 
 from deeplens_tf.config import PretrainConfig
 from deeplens_tf.configuration_keys import configuration_keys
-from deeplens_tf.models import (
-    BarlowTwinsModel,
-    BYOLModel,
-    ContrastiveModel,
-    InpaintingModel,
-    SimSiamModel,
-    batch_norm_mlp,
-    decoder_for,
-    linear_probe,
-    projection_head,
-)
+from deeplens_tf.models import linear_probe
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
+from deeplens_tf.registry import Entry, methods
 
-Probe: TypeAlias = keras.layers.Layer | None
-Builder: TypeAlias = Callable[[PretrainConfig, keras.Model, Probe, int], SelfSupervisedModel]
+SHARED = ("temperature", "projection_width")  # keys of `pretrain` for each method that has them
 
 
 def build_method(
@@ -39,59 +29,14 @@ def build_method(
         RequestError: the method does not work with that encoder, or a setting is wrong.
     """
     probe = linear_probe(classes) if classes else None
+    entry = methods.entry(config.method)
     with configuration_keys():
-        return METHODS[config.method](config, encoder, probe, total_steps)
+        return entry.build(encoder, probe, total_steps, **_settings(config, entry))
 
 
-def _contrastive(
-    config: PretrainConfig, encoder: keras.Model, probe: Probe, total_steps: int
-) -> SelfSupervisedModel:
-    projector = projection_head(config.projection_width)
-    return ContrastiveModel(encoder, projector, config.temperature, probe, name="contrastive")
-
-
-def _byol(
-    config: PretrainConfig, encoder: keras.Model, probe: Probe, total_steps: int
-) -> SelfSupervisedModel:
-    widths = (config.byol.hidden_width, config.projection_width)
-    projector, predictor = (batch_norm_mlp(widths, name) for name in ("projector", "predictor"))
-    steps = total_steps if config.byol.schedule == "cosine" else None
-    return BYOLModel(encoder, projector, predictor, config.byol.beta, steps, probe, name="byol")
-
-
-def _twin(
-    config: PretrainConfig, encoder: keras.Model, probe: Probe, total_steps: int
-) -> SelfSupervisedModel:
-    # Three layers of one width, as in the paper.
-    projector = batch_norm_mlp((config.projection_width,) * 3, "projector")
-    weight = config.twin.off_diagonal_weight
-    return BarlowTwinsModel(encoder, projector, weight, probe, name="twin")
-
-
-def _simsiam(
-    config: PretrainConfig, encoder: keras.Model, probe: Probe, total_steps: int
-) -> SelfSupervisedModel:
-    width = config.projection_width
-    # The projector of the paper: three layers, with a BatchNorm after the last one too.
-    projector = batch_norm_mlp((width,) * 3, "projector", norm_output=True)
-    predictor = batch_norm_mlp((config.simsiam.predictor_width, width), "predictor")
-    return SimSiamModel(encoder, projector, predictor, probe, name="simsiam")
-
-
-def _inpainting(
-    config: PretrainConfig, encoder: keras.Model, probe: Probe, total_steps: int
-) -> SelfSupervisedModel:
-    settings = config.inpainting
-    decoder = decoder_for(
-        encoder, settings.decoder_width, settings.decoder_depth, settings.decoder_heads
-    )
-    return InpaintingModel(encoder, decoder, settings.mask_ratio, probe, name="inpainting")
-
-
-METHODS: dict[str, Builder] = {
-    "contrastive": _contrastive,
-    "byol": _byol,
-    "twin": _twin,
-    "simsiam": _simsiam,
-    "inpainting": _inpainting,
-}
+def _settings(config: PretrainConfig, entry: Entry) -> dict[str, Any]:
+    """Return the method's settings: the shared ones that it has, its section, its options."""
+    settings = {key: getattr(config, key) for key in SHARED if key in entry.options}
+    section = getattr(config, entry.name, None)
+    settings |= vars(section) if is_dataclass(section) else {}
+    return settings | entry.checked(config.options, "pretrain.options.", settings)

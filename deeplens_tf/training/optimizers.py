@@ -3,9 +3,9 @@
 import keras
 
 from deeplens_tf.config import OptimizerConfig
-
-# Only kernels decay: shrinking these towards zero does not regularise.
-NOT_DECAYED = ["bias", "gamma", "beta", "positions", "class_token", "mask_token"]
+from deeplens_tf.errors import RequestError
+from deeplens_tf.models.warm_up import WarmUpSchedule
+from deeplens_tf.models.weight_decay import SelectiveAdamW, SelectiveSGD
 
 
 def build_optimizer(
@@ -14,34 +14,66 @@ def build_optimizer(
     """Build the optimiser; the schedule covers all steps of all epochs.
 
     Args:
-        config: name, learning rate, weight decay, schedule, warm-up and clipping.
+        config: of the optimiser; every key of it has an effect.
         steps_per_epoch: optimiser steps per epoch.
-        epochs: of the whole run.
+        epochs: length of the schedule.
+
+    Raises:
+        RequestError: see `require_used`.
     """
+    require_used(config, epochs)
     rate = learning_rate(config, steps_per_epoch, epochs)
     if config.name == "adamw":
-        optimizer = keras.optimizers.AdamW(
-            rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
+        return SelectiveAdamW(rate, config.weight_decay, global_clipnorm=config.clip_norm)
+    if config.name == "sgd":
+        # Without decay, not by 0 times the kernels, which takes time.
+        decay = config.weight_decay or None
+        return SelectiveSGD(rate, decay, config.momentum, global_clipnorm=config.clip_norm)
+    return keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
+
+
+def require_used(config: OptimizerConfig, epochs: int) -> None:
+    """Refuse a configuration with a key that would have no effect.
+
+    Args:
+        config: of the optimiser.
+        epochs: length of the schedule.
+
+    Raises:
+        RequestError: a weight decay or a momentum for an optimiser that has none, or a warm-up
+            that is longer than the schedule.
+    """
+    if config.name == "adam" and config.weight_decay > 0:
+        raise RequestError(
+            f"optimizer.weight_decay must be 0 for adam, not {config.weight_decay}: adam with "
+            "decoupled weight decay is adamw, and with an L2 penalty it is another method, which "
+            "this package does not have; set optimizer.weight_decay=0 or optimizer.name=adamw"
         )
-        optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
-        return optimizer
-    kind = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[config.name]
-    return kind(rate, global_clipnorm=config.clip_norm)
+    if config.name != "sgd" and config.momentum > 0:
+        raise RequestError(
+            f"optimizer.momentum must be 0 for {config.name}, not {config.momentum}: only sgd "
+            "uses it"
+        )
+    if config.warmup_epochs > epochs:
+        raise RequestError(
+            f"optimizer.warmup_epochs must be at most {epochs}, the epochs of the schedule, not "
+            f"{config.warmup_epochs}: set it lower, or train.epochs or optimizer.schedule_epochs "
+            "higher"
+        )
 
 
 def learning_rate(
     config: OptimizerConfig, steps_per_epoch: int, epochs: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the learning rate: constant, or a linear warm-up followed by a cosine to zero.
+    """Return the learning rate: after a linear warm-up, constant or a cosine to zero.
 
-    Cosine without restarts of Loshchilov and Hutter 2016 (arXiv:1608.03983, eq. 5).
+    Args:
+        config: of the optimiser.
+        steps_per_epoch: optimiser steps per epoch.
+        epochs: length of the schedule.
     """
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    if config.schedule == "constant":
-        return config.learning_rate
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.learning_rate,
-        decay_steps=max(steps_per_epoch * epochs - warmup, 1),
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
+    warmup = config.warmup_steps(steps_per_epoch)
+    if config.schedule == "cosine":
+        decay = max(steps_per_epoch * epochs - warmup, 1)
+        return WarmUpSchedule(config.learning_rate, warmup, decay)
+    return WarmUpSchedule(config.learning_rate, warmup) if warmup else config.learning_rate

@@ -13,8 +13,10 @@ from deeplens_tf.data.batches import (
     Position,
     build_augment,
     pretraining_batches,
+    report_missing_margin,
     require_batch,
 )
+from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.figures.image_grids import inpainting_grid
@@ -25,12 +27,12 @@ from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.probes.validation_probes import build_validation_probes
 from deeplens_tf.runs.resuming import OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.saving.keras_files import save_model
+from deeplens_tf.saving.keras_files import require_loadable, save_model
 from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.callbacks import CollapseWarning
-from deeplens_tf.training.fitting import TrainingPlan, fit, start
+from deeplens_tf.training.fitting import TrainingPlan, fit, started
 from deeplens_tf.training.methods import build_method
-from deeplens_tf.training.optimizers import build_optimizer
+from deeplens_tf.training.optimizers import build_optimizer, require_used
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
 
@@ -60,16 +62,19 @@ def pretrain(
     """
     distribution = open_distribution(strategy)
     with distribution.connected():
-        opened = opened or open_shared_run("pretrain", config, run_dir, distribution)
+        if opened is None:
+            config = with_folder_settings(config)
+            opened = open_shared_run("pretrain", config, run_dir, distribution)
         if opened.finished:
             return finished_run(run_dir, distribution)
-        return _pretrain(opened.config, name, run_dir, distribution)
+        with started(opened.config):
+            return _pretrain(opened.config, name, run_dir, distribution)
 
 
 def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
     train = config.train
     distribution.require_divisible(train.batch_size)
-    start(config)
+    require_used(config.optimizer, config.schedule_epochs)  # before preparing the data
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
     require_batch(train.batch_size, data.count("train"), "training images")
     steps = data.count("train") // train.batch_size
@@ -83,6 +88,7 @@ def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Dist
 
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
+    require_loadable(plan.model.encoder)
     fit(plan, config, run, [CollapseWarning(), *_probes(plan, config, run)])
     save_model(plan.model.encoder, run.encoder)
     if isinstance(plan.model, InpaintingModel):
@@ -112,6 +118,8 @@ def _plan(
     distribution: Distribution,
 ) -> TrainingPlan:
     train, patches, augment = config.train, model.patch_count, build_augment(config.augment)
+    if distribution.is_chief:
+        report_missing_margin(data, augment)
 
     def batches(start: Position) -> tf.data.Dataset:
         return pretraining_batches(
@@ -130,7 +138,7 @@ def _compiled_model(
     config: Config, data: PreparedData, steps: int, distribution: Distribution
 ) -> SelfSupervisedModel:
     with configuration_keys():
-        encoder = build_encoder(config.encoder.name, data.image_shape, **config.encoder.options())
+        encoder = build_encoder(config.encoder.name, data.image_shape, **config.encoder.arguments())
     epochs = config.schedule_epochs
     model = build_method(config.pretrain, encoder, len(data.classes), steps * epochs)
     optimizer = build_optimizer(config.optimizer, steps, epochs)

@@ -91,13 +91,38 @@ def test_without_labels_batches_have_none(images):
         ({"log10_mass": np.full(COUNT, -400.0)}, "log10_mass must be the log10 of masses in eV"),
         ({"log10_mass": np.full(COUNT, 1e-22)}, "log10_mass must be the log10 of masses in eV"),
         ({"validation_fraction": 0.95}, "validation_fraction must be 0 to 0.9"),
-        ({"image_size": 0}, "image_size must be 8 to 4096. Received: image_size=0"),
+        ({"image_size": 0}, "image_size must be a whole number from 8 to 4096. Received: .*=0"),
+        ({"image_size": 16.0}, r"image_size must be a whole number from .*image_size=16\.0"),
+        ({"image_size": True}, "image_size must be a whole number from .*image_size=True"),
+        ({"seed": 1.0}, r"seed must be a whole number of at least 0. Received: seed=1\.0"),
+        ({"seed": False}, "seed must be a whole number of at least 0. Received: seed=False"),
+        ({"validation_fraction": False}, "validation_fraction must be 0 to 0.9. .*=False"),
+        ({"validation_fraction": "0.1"}, "validation_fraction must be 0 to 0.9. .*='0.1'"),
         ({"fit": "stretch"}, "fit must be resize or crop. Received: fit='stretch'"),
     ],
 )
 def test_a_wrong_argument_is_named_with_what_was_received(images, labels, changes, message):
     with pytest.raises(ValueError, match=message):
         dl.data.from_arrays(**{"images": images, "labels": labels, **changes})
+
+
+def test_numpys_numbers_are_pythons(images, labels):
+    data = dl.data.from_arrays(images, labels, image_size=np.int64(16), seed=np.uint8(3))
+    same = dl.data.from_arrays(images, labels, image_size=16, seed=3)
+    assert data.image_shape == (16, 16, 1)
+    np.testing.assert_array_equal(data.images, same.images)
+    assert data.table.equals(same.table)
+    batches = view_batches(data, Augment(["flip"]), np.int64(10))
+    expected = view_batches(same, Augment(["flip"]), 10)
+    for ours, theirs in zip(batches, expected, strict=True):
+        np.testing.assert_array_equal(ours["view_2"], theirs["view_2"])
+
+
+@pytest.mark.parametrize("batch_size", [8.0, True, "8", None, 0, 1000])
+def test_a_batch_size_that_is_no_whole_number_in_range_is_refused(images, labels, batch_size):
+    data = dl.data.from_arrays(images, labels)
+    with pytest.raises(ValueError, match=r"batch_size must be a whole number from 1 to the \d+"):
+        view_batches(data, Augment(["flip"]), batch_size)
 
 
 def test_each_epoch_of_fit_has_the_views_of_its_number(images, labels):

@@ -41,9 +41,8 @@ def read_back(folder, split):
 
 
 def write_manifest(folder, split):
-    manifest = Manifest(
-        ("a", "b"), SHAPE, {"train": split}, "0" * 64, {"image_size": 8, "fit": "crop"}, rejected=2
-    )
+    settings = {"image_size": 8, "fit": "resize", "margin": 0}
+    manifest = Manifest(("a", "b"), SHAPE, {"train": split}, "0" * 64, settings, rejected=2)
     manifest.save(folder)
     return manifest
 
@@ -183,7 +182,18 @@ def set_in(values, path, value):
     ("path", "value"),
     [
         (["format"], "other"),
-        (["format_version"], 2),
+        (["format_version"], 0),
+        (["format_version"], 3),
+        (["format_version"], True),
+        (["format_version"], 2.0),
+        (["format_version"], 1),  # which had no margin
+        (["settings", "margin"], None),
+        (["settings", "margin"], -1),
+        (["settings", "margin"], 9),
+        (["settings", "margin"], True),
+        (["settings", "margin"], 2.0),
+        (["settings", "margin"], "2"),
+        (["settings", "image_size"], None),
         (["classes"], "ab"),
         (["classes"], ["a", "a"]),
         (["classes"], ["b", "a"]),

@@ -17,6 +17,7 @@ from deeplens_tf.evaluation.run_histories import read_histories
 from deeplens_tf.figures import training_curves
 from deeplens_tf.runs.run_folder import Run
 
+SIZES = ("data.image_size=64", "data.fit=resize")  # as the stages resolve them
 PRETRAINED = {
     "method": "contrastive",
     "pretexts": ["flip"],
@@ -39,7 +40,9 @@ def write_run(
 ):
     """A fine-tuning run with its evaluation; `overrides` change its configuration."""
     folder.mkdir()
-    save_config(load_config("defaults", [f"seed={seed}", *overrides]), folder / "config.yaml")
+    save_config(
+        load_config("defaults", [*SIZES, f"seed={seed}", *overrides]), folder / "config.yaml"
+    )
     facts = {"stage": "finetune", "encoder": origin, "labels_used": labels}
     facts["dataset_fingerprint"] = data
     (folder / "environment.json").write_text(json.dumps(facts))
@@ -66,7 +69,7 @@ def write_metrics(folder, name, metrics):
 def write_probed_run(folder, auc, control_auc, *overrides, stage="pretrain", head="classification"):
     """A run, of pretraining by default, with a probe of its encoder."""
     folder.mkdir()
-    save_config(load_config("defaults", overrides), folder / "config.yaml")
+    save_config(load_config("defaults", [*SIZES, *overrides]), folder / "config.yaml")
     facts = {"stage": stage, "encoder": {"method": None}, "dataset_fingerprint": "d" * 64}
     (folder / "environment.json").write_text(json.dumps(facts))
     write_probe(folder, auc, control_auc, head)

@@ -144,7 +144,7 @@ def test_arguments_that_cannot_work_are_refused(labelled, options, message):
 
 
 def test_an_encoder_of_other_images_or_without_finite_features_is_refused(labelled):
-    with pytest.raises(ValueError, match=r"encoder\.image_shape must be .*\(16, 16, 1\).*12, 8, 2"):
+    with pytest.raises(ValueError, match=r"images of the data, \(16, 16, 1\).*12, 8, 2"):
         probe(tiny_vit(), labelled[0])
     encoder = random_encoder()
     encoder.trainable_variables[0].assign(np.full(encoder.trainable_variables[0].shape, np.nan))

@@ -94,7 +94,17 @@ def test_the_legend_stays_inside_the_figure(runs):
     assert figure.axes[0].get_window_extent().height > 100
 
 
-@pytest.mark.parametrize("histories", [{}, {"run": history()}])
+def test_the_learning_rate_is_not_drawn():
+    runs = {"run": history(learning_rate=np.ones(5), val_loss=np.ones(5))}
+    figure = training_curves(runs)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss"]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["run", "validation"]
+
+
+@pytest.mark.parametrize(
+    "histories", [{}, {"run": history()}, {"run": history(learning_rate=np.ones(5))}]
+)
 def test_histories_without_a_quantity_are_refused(histories):
     with pytest.raises(ValueError, match="quantity"):
         training_curves(histories)

@@ -96,7 +96,9 @@ def flip(path):
 
 
 def forge(path):
-    path.write_text(json.dumps({"format": 1, "files": {"../../x": {}, ARRAYS: {}, STATE: {}}}))
+    path.write_text(
+        json.dumps({"format": CHECKPOINT_FORMAT, "files": {"../../x": {}, ARRAYS: {}, STATE: {}}})
+    )
 
 
 @pytest.mark.parametrize("file", [ARRAYS, STATE, MANIFEST])

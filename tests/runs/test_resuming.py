@@ -27,7 +27,8 @@ FACTS = {
 
 
 def config_of(*overrides):
-    return load_config("defaults", ["train.epochs=5", *overrides])
+    sizes = ("data.image_size=64", "data.fit=resize")  # as the stages resolve them
+    return load_config("defaults", ["train.epochs=5", *sizes, *overrides])
 
 
 def resumed_config(*overrides):
@@ -149,6 +150,17 @@ def test_the_same_images_in_another_order_are_refused(run, split):
         claim_run("pretrain", "contrastive", config_of(), "runs/it", other),
     ):
         pytest.fail("claimed")
+
+
+def test_images_with_another_margin_are_refused(run):
+    run.add_facts({"image_margin": 0})
+    with (
+        pytest.raises(DataError, match="images with a margin of 0 pixels, now 7"),
+        claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS | {"image_margin": 7}),
+    ):
+        pytest.fail("claimed")
+    with claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS | {"image_margin": 0}):
+        pass
 
 
 def test_a_run_without_a_record_of_the_order_is_resumed(run):

@@ -1,7 +1,11 @@
 """history.csv is whole at any time, and that of a checkpoint after going back to it."""
 
+import keras
+import numpy as np
 import pandas as pd
+import pytest
 
+from deeplens_tf.models import WarmUpSchedule
 from deeplens_tf.training.history_file import HistoryFile
 
 
@@ -31,3 +35,30 @@ def test_at_the_beginning_there_is_none(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,loss\n0,1.0\n")
     HistoryFile(tmp_path / "history.csv").restore({"rows": []})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def model():
+    """A model that warms up over four of its steps."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(WarmUpSchedule(0.8, 4)), "mse")
+    return model
+
+
+def test_the_learning_rate_is_that_of_the_epochs_last_step(model, tmp_path):
+    history = HistoryFile(tmp_path / "history.csv")
+    model.fit(np.ones((6, 2)), np.ones(6), 2, epochs=2, verbose=0, callbacks=[history])
+    table = pd.read_csv(tmp_path / "history.csv")
+    assert list(table) == ["epoch", "learning_rate", "loss"]
+    np.testing.assert_allclose(table["learning_rate"], [0.6, 0.8], rtol=1e-6)  # steps 3 and 6
+
+
+def test_rows_of_earlier_versions_have_no_learning_rate(model, tmp_path):
+    history = HistoryFile(tmp_path / "history.csv")
+    history.restore({"rows": [{"epoch": 0, "loss": 1.0}]})
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss\n0,1.0\n"
+    history.set_model(model)
+    history.on_epoch_end(1, {"loss": 0.5})
+    table = pd.read_csv(tmp_path / "history.csv")
+    np.testing.assert_allclose(table["learning_rate"], [np.nan, 0.2], rtol=1e-6)
+    assert list(table["loss"]) == [1.0, 0.5]

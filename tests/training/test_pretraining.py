@@ -19,7 +19,7 @@ from deeplens_tf.models.vit import VARIANTS
 from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import pretraining
-from deeplens_tf.training.fitting import start
+from deeplens_tf.training.fitting import started
 from deeplens_tf.training.pretraining import pretrain
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from tests.models.pretexts import METHODS
@@ -59,7 +59,8 @@ def test_two_epochs_leave_an_encoder_that_loads(method, configured, tmp_path):
     run = pretrain(configured(method), method, str(tmp_path / "run"))
     history = pd.read_csv(run.history)
     metrics = SHARED_METRICS | OWN_METRICS.get(method, set())
-    assert set(history) == {"epoch"} | metrics | {f"val_{name}" for name in metrics}
+    columns = metrics | {f"val_{name}" for name in metrics}
+    assert set(history) == {"epoch", "learning_rate"} | columns
     assert len(history) == 2
     assert np.isfinite(history.to_numpy()).all()
     features = load_encoder(run.folder)(np.zeros((3, 16, 16, 1), "float32"))
@@ -128,9 +129,9 @@ def test_probes_stand_beside_the_control_and_change_nothing_else(configured, tmp
 @pytest.mark.parametrize("method", METHODS)
 def test_the_control_is_the_network_that_the_run_began_with(configured, method):
     config = configured(method)
-    start(config)
-    data = open_data(config)
-    begun = pretraining._compiled_model(config, data, 3, ALONE).encoder
+    with started(config):
+        data = open_data(config)
+        begun = pretraining._compiled_model(config, data, 3, ALONE).encoder
     for ours, theirs in zip(
         untrained_encoder(config, data).get_weights(), begun.get_weights(), strict=True
     ):

@@ -140,6 +140,12 @@ def in_manifest(**changes):
     return lambda folder: change_manifest(folder, lambda values: values.update(changes))
 
 
+def with_margin(margin):
+    return lambda folder: change_manifest(
+        folder, lambda values: values["settings"].update(margin=margin)
+    )
+
+
 def manifest_of(text):
     return lambda folder: (folder / "manifest.json").write_text(text)
 
@@ -201,6 +207,10 @@ PREPARED = {
         "a class without training images",
     ),
     "images of 4 EB": (in_manifest(image_shape=[16, 16, 2**39]), "its size is not that of 6"),
+    "a margin that is not there": (with_margin(1), "its size is not that of 6"),
+    "a margin of 1 EB": (with_margin(10**9), "margin is not a whole number from 0 to image_size"),
+    "a negative margin": (with_margin(-7), "margin is not a whole number from 0 to image_size"),
+    "a margin of no number": (with_margin("\x1b[2J"), "margin is not a whole number"),
     "images of a negative size": (in_manifest(image_shape=[-16, -16, 1]), "image_shape is not"),
     "a manifest of 20 MB": (
         lambda f: manifest_of('{"format": "deeplens_tf prepared images"}' + " " * 20 * 2**20)(f),

@@ -283,8 +283,46 @@ def small_downstream():
     return keras_object("DownstreamModel", "x", "deeplens_tf>DownstreamModel", **options)
 
 
-@given(recipe=exchanged(small_recipe()) | exchanged(small_downstream()) | JSON)
-@settings(QUICK, max_examples=300)
+def built(recipe, *shape):
+    return {**recipe, "build_config": {"input_shape": [None, *shape]}}
+
+
+def small_mlp(name):
+    layers = [
+        keras_object("InputLayer", batch_shape=[None, 2], dtype="float32"),
+        built(keras_object("Dense", name="a", units=2, use_bias=False), 2),
+        built(keras_object("BatchNormalization", name="b"), 2),
+        keras_object("Activation", name="c", activation="relu"),
+    ]
+    return built(keras_object("Sequential", "keras", name=name, layers=layers), 2)
+
+
+def small_byol():
+    encoder = {**small_recipe(), "build_config": {"shapes_dict": {}}}
+    parts = {name: small_mlp(name) for name in ("projector", "predictor")}
+    parts |= {"encoder": encoder, "probe": built(keras_object("Dense", name="d", units=2), 2)}
+    options = {"momentum": 0.9, "total_steps": 5}
+    return keras_object("BYOLModel", "x", "deeplens_tf>BYOLModel", **parts, **options)
+
+
+def small_inpainting():
+    encoder = {**small_recipe(), "build_config": {"shapes_dict": {}}}
+    encoder["config"]["image_shape"] = [2, 2, 1]
+    options = {"patches": 4, "patch_pixels": 1, "width": 2, "depth": 1, "heads": 1, "name": "x"}
+    decoder = keras_object("PatchDecoder", "x", "deeplens_tf>PatchDecoder", **options)
+    parts = {"encoder": encoder, "decoder": built(decoder, None, 2)}
+    name = "InpaintingModel"
+    return keras_object(name, "x", f"deeplens_tf>{name}", **parts, mask_ratio=0.5)
+
+
+@given(
+    recipe=exchanged(small_recipe())
+    | exchanged(small_downstream())
+    | exchanged(small_byol())
+    | exchanged(small_inpainting())
+    | JSON
+)
+@settings(QUICK, max_examples=600)
 def test_any_recipe_is_taken_or_refused(recipe):
     with contextlib.suppress(UnusableFile):
         check_recipe(recipe, 10**6)
@@ -293,6 +331,8 @@ def test_any_recipe_is_taken_or_refused(recipe):
 def test_the_small_recipes_are_good():
     check_recipe(small_recipe(), 10**6)
     check_recipe(small_downstream(), 10**6)
+    check_recipe(small_byol(), 10**6)
+    check_recipe(small_inpainting(), 10**6)
 
 
 # A prepared folder: whatever is wrong, its digests are true.
@@ -303,11 +343,11 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     rng = np.random.default_rng(0)
     examples = [
-        Example(rng.random((8, 8, 1), "f4"), i % 2, 1e-23 if i else np.nan, f"a/{i}.npy")
+        Example(rng.random((12, 12, 1), "f4"), i % 2, 1e-23 if i else np.nan, f"a/{i}.npy")
         for i in range(4)
     ]
     split = write_split(folder, "train", examples, ("a", "b"))
-    facts = {"image_size": 8, "fit": "crop"}
+    facts = {"image_size": 8, "fit": "crop", "margin": 2}
     Manifest(("a", "b"), (8, 8, 1), {"train": split}, "0" * 64, facts).save(folder)
     return folder
 

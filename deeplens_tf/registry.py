@@ -144,7 +144,7 @@ class Registry:
         return options
 
 
-_AUGMENT = "deeplens_tf.augment"
+_AUGMENT = "deeplens_tf.augment.augmentations"
 encoders = Registry(
     "encoder",
     1,  # image_shape

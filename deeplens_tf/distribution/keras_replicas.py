@@ -55,9 +55,9 @@ def connect_replicas(model: keras.Model) -> None:
         model: created and compiled in the scope of a strategy.
 
     Raises:
-        ValueError: a model that is not compiled, or was created outside of any such scope; or an
-            option of `compile` or the optimiser that replicas cannot have: `jit_compile`,
-            `steps_per_execution` or `gradient_accumulation_steps`.
+        ValueError: a model that is not compiled, or of which a part was created outside of the
+            scope; or an option of `compile` or the optimiser that replicas cannot have:
+            `jit_compile`, `steps_per_execution` or `gradient_accumulation_steps`.
 
     Example:
         >>> with tf.distribute.MirroredStrategy().scope():
@@ -73,6 +73,7 @@ def connect_replicas(model: keras.Model) -> None:
             f"Received: {model.name}, {'compiled' if model.compiled else 'not compiled'}, with "
             f"{strategy.num_replicas_in_sync} replicas"
         )
+    _require_in_scope(model, strategy)
     _require_step_by_step(model)
     if hasattr(model, "replicas"):
         model.replicas = StrategyReplicas(strategy)
@@ -83,6 +84,18 @@ def connect_replicas(model: keras.Model) -> None:
     clip_the_summed_gradient(model.optimizer, strategy.num_replicas_in_sync)
     # What Keras has traced already knows nothing of the other replicas.
     model.train_function = model.test_function = None
+
+
+def _require_in_scope(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Refuse variables that replicas would share: each would count the same steps again."""
+    optimizers = [model.optimizer, *_optimizers(model.optimizer)]
+    variables = [*model.variables, *(part for each in optimizers for part in each.variables)]
+    for variable in variables:
+        if not strategy.extended.variable_created_in_scope(variable.value):
+            raise ValueError(
+                "model must have all its parts, the encoder and the optimizer too, created in the "
+                f"scope of its strategy. Received: {variable.path}, created outside"
+            )
 
 
 def _require_step_by_step(model: keras.Model) -> None:

@@ -79,8 +79,8 @@ def view_batches(
     """Return the batches of one epoch for Keras's `fit`.
 
     In the training split they have new views each time the dataset is iterated. It counts its
-    epochs: an epoch is over when its last batch has been taken. Other splits have the views of
-    epoch 0 each time.
+    epochs: an epoch is over when its last batch has been taken, and another `fit` goes on with the
+    next one. Other splits have the views of epoch 0 each time.
 
     Args:
         data: from `open_folder` or `from_arrays`.

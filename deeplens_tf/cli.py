@@ -80,6 +80,11 @@ def add_plugin_option(parser: StageParser) -> None:
     _add_plugin(parser)
 
 
+def repeated_plugins(arguments: argparse.Namespace) -> str:
+    """Return the options that a next command needs to load the same plugins."""
+    return "".join(f" --plugin {module}" for module in arguments.plugins)
+
+
 def _add_plugin(parser: StageParser) -> None:
     parser.add_argument(
         "--plugin",

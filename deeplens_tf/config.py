@@ -13,6 +13,7 @@ import yaml
 
 from deeplens_tf.dataclass_parsing import (
     Bounds,
+    Different,
     all_keys,
     knows_key,
     parse_dataclass,
@@ -29,7 +30,7 @@ DEFAULTS = "defaults.yaml"
 MAX_CONFIG_BYTES = 100_000
 FROM_SCRATCH = "none"  # value of `finetune.encoder` for random weights: the supervised baseline
 
-Augmentation = Annotated[str, augmentations]
+Augmentations = Annotated[tuple[Annotated[str, augmentations], ...], Different()]
 Fit = Literal["resize", "crop"]
 Count = Annotated[int, Bounds(low=1, high=2**31 - 1)]
 Fraction = Annotated[float, Bounds(low=0, high=1)]
@@ -113,8 +114,8 @@ class AugmentConfig:
     in Python is the same as `augment: {views: [flip]}` in a file.
     """
 
-    views: tuple[Augmentation, ...] = field(default_factory=partial(_default, "views"))
-    view_2: tuple[Augmentation, ...] | None = field(default_factory=partial(_default, "view_2"))
+    views: Augmentations = field(default_factory=partial(_default, "views"))
+    view_2: Augmentations | None = field(default_factory=partial(_default, "view_2"))
     probability: Mapping[str, Fraction] = field(default_factory=partial(_default, "probability"))
     rotation: RotationConfig = field(default_factory=partial(_default, "rotation"))
     gaussian_noise: NoiseConfig = field(default_factory=partial(_default, "gaussian_noise"))
@@ -232,7 +233,8 @@ class OptimizerConfig:
 
     def warmup_steps(self, steps_per_epoch: int) -> int:
         """Return the length of the warm-up in steps; `warmup_epochs` may be a fraction."""
-        return round(self.warmup_epochs * steps_per_epoch)
+        steps = round(self.warmup_epochs * steps_per_epoch)
+        return max(steps, 1) if self.warmup_epochs else 0
 
 
 @dataclass(frozen=True)

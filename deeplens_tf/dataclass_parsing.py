@@ -55,6 +55,17 @@ class Bounds:
         return " and ".join(part for part in parts if part)
 
 
+class Different:
+    """A list in which no value comes twice; attached to a field with `typing.Annotated`."""
+
+    def admits(self, values: Sequence[Any]) -> bool:
+        """Return whether all values differ."""
+        return all(value not in values[:i] for i, value in enumerate(values))
+
+    def __str__(self) -> str:
+        return "a list without repetitions"
+
+
 def parse_dataclass(kind: type[Settings], values: Any, where: str = "") -> Settings:
     """Build the dataclass `kind` from a mapping, checking every key and type.
 
@@ -160,7 +171,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
     if origin is tuple:
-        return _items(typing.get_args(hint)[0], value, where)
+        return _items(typing.get_args(hint), value, where)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse_dataclass(hint, value, where)
     return _scalar(hint, value, where)
@@ -192,14 +203,15 @@ def _one_of(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     return value
 
 
-def _items(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
+def _items(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise RequestError(f"{where} must be a list such as [a, b], not {value!r}")
-    items = tuple(convert(hint, item, f"{where}[{i}]") for i, item in enumerate(value))
-    twice = [item for i, item in enumerate(items) if item in items[:i]]
-    if twice:
-        raise RequestError(f"{where} contains {twice[0]} twice")
-    return items
+    if hints[-1] is ...:  # tuple[X, ...] has any length
+        hints = hints[:1] * len(value)
+    if len(hints) != len(value):
+        raise RequestError(f"{where} must be a list of {len(hints)} values, not {value!r}")
+    pairs = zip(hints, value, strict=True)
+    return tuple(convert(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(pairs))
 
 
 def _values(hint: Any, value: Any, where: str) -> dict[str, Any]:

@@ -7,7 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.cli import MULTIWORKER, StageParser, add_run_options, run_stage, stage_parser
+from deeplens_tf.cli import (
+    MULTIWORKER,
+    StageParser,
+    add_run_options,
+    repeated_plugins,
+    run_stage,
+    stage_parser,
+)
 from deeplens_tf.config import FROM_SCRATCH, Config, load_config
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
@@ -55,7 +62,8 @@ def main(argv: Sequence[str]) -> None:
     if not run.folder.is_dir():  # this worker is not the chief
         return
     print_lines(f"model: {run.model}")
-    print_lines(f"next: python -m deeplens_tf.evaluate --run {run.folder}")
+    plugins = repeated_plugins(arguments)
+    print_lines(f"next: python -m deeplens_tf.evaluate --run {run.folder}{plugins}")
 
 
 def resolve_config(arguments: Namespace) -> Config:

@@ -45,6 +45,8 @@ def _load(what: str, load: Callable[[], object]) -> None:
 
 
 def _import(module: str) -> None:
+    if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
+        raise ValueError(f"must be the name of a module, such as {Path(module).stem}, not a path")
     folder = str(Path.cwd())
     # `python -m` searches the current folder, the console script does not.
     if folder not in sys.path and "" not in sys.path and not sys.flags.safe_path:

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deeplens_tf.cli import MULTIWORKER, StageParser, add_run_options, run_stage, stage_parser
+from deeplens_tf.cli import (
+    MULTIWORKER,
+    StageParser,
+    add_run_options,
+    repeated_plugins,
+    run_stage,
+    stage_parser,
+)
 from deeplens_tf.config import load_config
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
@@ -43,6 +50,7 @@ def main(argv: Sequence[str]) -> None:
     print_lines(f"encoder: {run.encoder}")
     print_lines(
         f"next: python -m deeplens_tf.finetune --head classification --encoder {run.folder}"
+        + repeated_plugins(arguments)
     )
 
 

@@ -69,11 +69,12 @@ class Registry:
 
     Args:
         kind: what the names stand for, for messages.
-        required: number of parameters of a `build` that the package passes; the others are options.
+        required: first parameters of each `build`, which the package passes by name; the others
+            are options.
         built_in: names of the package's own entries with the modules that register them.
     """
 
-    def __init__(self, kind: str, required: int, built_in: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, required: tuple[str, ...], built_in: Mapping[str, str]) -> None:
         self.kind, self.required, self.built_in = kind, required, built_in
         self._entries: dict[str, Entry] = {}
 
@@ -92,9 +93,10 @@ class Registry:
             kind: class of what `build` returns, where reading a file needs it.
 
         Raises:
-            ValueError: a name that is taken or no identifier, or an option without a type hint.
+            ValueError: a name that is taken or no identifier, no function, one without the
+                parameters that the package passes, or an option without a type hint.
         """
-        if not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"name must be an identifier. Received: name={name!r}")
         if name in self._entries or (name in self.built_in and not self._is_own(build)):
             raise ValueError(f"name must be new: there is a {self.kind} {name!r} already")
@@ -106,9 +108,9 @@ class Registry:
         Raises:
             ValueError: there is none; the message names the most similar one.
         """
-        if name in self.built_in:
+        if isinstance(name, str) and name in self.built_in:
             importlib.import_module(self.built_in[name])
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             raise ValueError(f"name must be {self}. Received: name={name!r}{self._guess(name)}")
         return self._entries[name]
 
@@ -125,15 +127,19 @@ class Registry:
         return f"one of {', '.join(self.names)} ({PLUGIN_HINT})"
 
     def _guess(self, name: str) -> str:
-        guess = nearest(name, self.names)
+        guess = nearest(str(name), self.names)
         return f"; did you mean {guess}?" if guess else ""
 
     def _is_own(self, build: Callable[..., Any]) -> bool:
         return inspect.unwrap(build).__module__.startswith("deeplens_tf.")
 
     def _options(self, name: str, build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-        signature = inspect.signature(build, eval_str=True)
-        parameters = list(signature.parameters.values())[self.required :]
+        first, parameters = self._parameters(build)
+        if first != self.required:
+            raise ValueError(
+                f"build must be a function of {', '.join(self.required) or 'options'} and options. "
+                f"Received: {build!r} for {name!r}"
+            )
         options = {each.name: each for each in parameters if each.kind is not each.VAR_KEYWORD}
         for parameter in options.values():
             if parameter.kind is parameter.VAR_POSITIONAL or not is_supported(parameter.annotation):
@@ -143,11 +149,22 @@ class Registry:
                 )
         return options
 
+    def _parameters(
+        self, build: Callable[..., Any]
+    ) -> tuple[tuple[str, ...], list[inspect.Parameter]]:
+        """Return the names that stand for the required parameters, and the other parameters."""
+        is_layer = not isinstance(build, type) and hasattr(build, "trainable_variables")
+        if not callable(build) or is_layer:
+            return ("not a function",), []
+        parameters = list(inspect.signature(build, eval_str=True).parameters.values())
+        count = len(self.required)
+        return tuple(each.name for each in parameters[:count]), parameters[count:]
+
 
 _AUGMENT = "deeplens_tf.augment.augmentations"
 encoders = Registry(
     "encoder",
-    1,  # image_shape
+    ("image_shape",),
     {
         "vit_nano": "deeplens_tf.models",
         "vit_tiny": "deeplens_tf.models",
@@ -158,7 +175,7 @@ encoders = Registry(
 )
 methods = Registry(
     "method",
-    3,  # encoder, probe, total_steps
+    ("encoder", "probe", "total_steps"),
     {
         "contrastive": "deeplens_tf.models.contrastive",
         "byol": "deeplens_tf.models.byol",
@@ -169,6 +186,6 @@ methods = Registry(
 )
 augmentations = Registry(
     "augmentation",
-    0,
+    (),
     dict.fromkeys(("flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"), _AUGMENT),
 )

@@ -393,6 +393,12 @@ def test_a_setting_of_an_augmentation_that_no_view_has_is_refused(word):
         build_augment(augment)
 
 
+def test_a_setting_with_a_key_of_its_own_is_refused_among_the_options():
+    words = ["augment.views=[rotation]", "augment.options.rotation.degrees=30"]
+    with pytest.raises(ValueError, match=r"set augment\.rotation\.degrees instead"):
+        build_augment(load_config("defaults", words).augment)
+
+
 @dataclass(frozen=True)
 class Dim:
     """A registered augmentation with a setting."""
@@ -461,6 +467,8 @@ def test_the_defaults_of_the_library_are_those_of_the_configuration():
             lambda: Sometimes(Flip(), 1.5),
             r"probability must be in \[0, 1\]. Received: probability=1.5",
         ),
+        (lambda: Augment({"flip", "crop"}), "augmentations must be a list. Received: {"),
+        (lambda: Augment(Flip()), "augmentations must be a list. Received: Flip"),
         (lambda: Augment([], view_2="flip"), "view_2 must be a list. Received: 'flip'"),
         (lambda: Crop(0), "minimum_area must be above 0, up to 1. Received: minimum_area=0"),
         (lambda: Brightness(-1), r"maximum_change must be in \[0, 1\]. Received: "),

@@ -195,7 +195,7 @@ def test_set_takes_yaml_values(override, read, value):
         ("encoder.patch_size=8.5", "encoder.patch_size must be a whole number, not 8.5"),
         ("augment.views=flip", "augment.views must be a list such as [a, b], not 'flip'"),
         ("augment.views=[flop]", "augment.views[0] must be one of flip, rot90, rotation"),
-        ("augment.views=[flip, flip]", "augment.views contains flip twice"),
+        ("augment.views=[flip, flip]", "augment.views must be a list without repetitions"),
         ("augment.flip.vertical=1", "augment.flip.vertical must be true or false, not 1"),
         ("data.path=2024-01-01", "data.path must be text, not datetime.date(2024, 1, 1)"),
         ("data.path=[", "--set data.path=[: not YAML: "),

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 import pytest
 
-from deeplens_tf.dataclass_parsing import Bounds, all_keys, parse_dataclass, to_plain, unknown_key
+from deeplens_tf.dataclass_parsing import (
+    Bounds,
+    Different,
+    all_keys,
+    parse_dataclass,
+    to_plain,
+    unknown_key,
+)
 from deeplens_tf.errors import RequestError
 
 
@@ -22,7 +29,7 @@ class Car:
     electric: bool
     doors: int
     colour: Literal["red", "blue"]
-    fuels: tuple[Literal["sun", "wind"], ...]
+    fuels: Annotated[tuple[Literal["sun", "wind"], ...], Different()]
     wheel: Wheel
 
 
@@ -67,7 +74,7 @@ def test_settings_are_frozen():
         ({"colour": ["red"]}, "colour must be one of red, blue, not ['red']"),
         ({"fuels": "sun"}, "fuels must be a list such as [a, b], not 'sun'"),
         ({"fuels": ["sun", "coal"]}, "fuels[1] must be one of sun, wind, not 'coal'"),
-        ({"fuels": ["sun", "sun"]}, "fuels contains sun twice"),
+        ({"fuels": ["sun", "sun"]}, "fuels must be a list without repetitions, not ('sun', 'sun')"),
         ({"wheel": None}, "wheel must be a mapping, not None"),
         ({"wheel": [1]}, "wheel must be a mapping, not [1]"),
         ({"wheel": {"radius": "big", "spokes": 1}}, "wheel.radius must be a number, not 'big'"),

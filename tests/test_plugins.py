@@ -1,11 +1,13 @@
 """Modules of a user: imported when they are named, and by nothing else."""
 
 import sys
+from argparse import Namespace
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from deeplens_tf import plugins, registry, simulate
+from deeplens_tf.cli import repeated_plugins
 from deeplens_tf.config import load_config
 from deeplens_tf.errors import RequestError
 from deeplens_tf.pretrain import build_parser
@@ -79,3 +81,14 @@ def test_a_stage_without_configuration_takes_no_plugin(folder):
     with pytest.raises(RequestError, match="unrecognized arguments: --plugin"):
         simulate.build_parser().parse_args(["--count", "1", "--out", "x", "--plugin", "a_plugin"])
     assert "a_plugin" not in sys.modules
+
+
+@pytest.mark.parametrize("path", ["a_plugin.py", "./a_plugin", "folder/a_plugin"])
+def test_a_path_is_refused_with_the_name_of_the_module(folder, path):
+    with pytest.raises(RequestError, match="must be the name of a module, such as a_plugin, not"):
+        plugins.load_plugins([path])
+
+
+def test_the_next_command_names_the_plugins_again():
+    arguments = Namespace(plugins=["one", "two.three"])
+    assert repeated_plugins(arguments) == " --plugin one --plugin two.three"

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import keras
 import pytest
 
 import deeplens_tf as dl
@@ -18,14 +19,14 @@ def build(
 
 @pytest.fixture
 def names():
-    known = Registry("thing", 1, {"round": "deeplens_tf.models"})
+    known = Registry("thing", ("shape",), {"round": "deeplens_tf.models"})
     known.register("square", build)
     return known
 
 
 def test_an_entry_builds_with_checked_options(names):
     entry = names.entry("square")
-    assert entry.build(3, **entry.checked({"width": 2})) == (3, 2, "a")
+    assert entry.build(shape=3, **entry.checked({"width": 2})) == (3, 2, "a")
     assert names.names == ("round", "square")
     assert list(names.plugins()) == ["square"]
 
@@ -111,3 +112,44 @@ def test_a_method_needs_a_class_of_self_supervised_models():
 
     with pytest.raises(ValueError, match=r"must be decorated by .*register_keras_serializable"):
         dl.models.register_method("new", lambda encoder, probe, total_steps: None, Unregistered)
+
+
+def nameless(size, width: int = 3):
+    return size, width
+
+
+def bare(width: int = 3):
+    return width
+
+
+@pytest.mark.parametrize("wrong", [nameless, bare, "build", 3, None, keras.layers.Dense(2)])
+def test_what_does_not_take_the_packages_parameters_is_refused(names, wrong):
+    with pytest.raises(ValueError, match="build must be a function of shape and options"):
+        names.register("new", wrong)
+    with pytest.raises(ValueError, match="build must be a function of encoder, probe, total_steps"):
+        dl.models.register_method("new", lambda probe, encoder, total_steps: None, VICReg)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class VICReg(dl.models.JointEmbeddingModel):
+    """Stands for a method of a user's own."""
+
+
+@pytest.mark.parametrize("name", [3, None, ["square"]])
+def test_a_name_is_a_text(names, name):
+    with pytest.raises(ValueError, match="name must be an identifier"):
+        names.register(name, build)
+    with pytest.raises(ValueError, match="name must be one of"):
+        names.entry(name)
+
+
+def test_tuples_are_converted_value_by_value(names):
+    def tupled(shape, widths: tuple[int, ...] = (4, 4), pair: tuple[int, float] = (1, 2.0)):
+        return widths, pair
+
+    names.register("tupled", tupled)
+    checked = names.entry("tupled").checked({"widths": [16, 16, 8], "pair": [4, "0.5"]})
+    assert checked == {"widths": (16, 16, 8), "pair": (4, 0.5)}
+    for pair, message in (([1], "a list of 2 values"), ([0.5, 1], r"pair\[0\] must be a whole")):
+        with pytest.raises(ValueError, match=message):
+            names.entry("tupled").checked({"pair": pair})

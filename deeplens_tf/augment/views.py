@@ -143,7 +143,7 @@ def without_margin(images: Any, margin: int) -> Any:
 
 
 def _made(name: str, augmentations: Sequence[str | Augmentation]) -> tuple[Augmentation, ...]:
-    if isinstance(augmentations, str):
+    if not isinstance(augmentations, list | tuple):  # a set has no order
         raise ValueError(f"{name} must be a list. Received: {augmentations!r}")
     return tuple(map(_by_name, augmentations))
 

@@ -60,9 +60,14 @@ def build_augment(config: AugmentConfig) -> Augment:
 
 def _augmentation(config: AugmentConfig, name: str) -> Augmentation:
     entry, section = augmentations.entry(name), getattr(config, name, None)
-    settings = vars(section) if is_dataclass(section) else {}
-    options = entry.checked(config.options.get(name, {}), f"augment.options.{name}.", settings)
-    augmentation = entry.build(**{**settings, **options})
+    settings, given = vars(section) if is_dataclass(section) else {}, config.options.get(name, {})
+    for key in settings.keys() & given.keys():
+        raise RequestError(f"augment.options.{name}.{key}: set augment.{name}.{key} instead")
+    options = entry.checked(given, f"augment.options.{name}.", settings)
+    try:
+        augmentation = entry.build(**settings, **options)
+    except ValueError as error:
+        raise RequestError(f"augment.views: {name} cannot be made: {error}") from error
     probability = config.probability.get(name, 1.0)
     return augmentation if probability == 1 else Sometimes(augmentation, probability)
 
@@ -108,6 +113,13 @@ def view_batches(
             f"{split} split. Received: batch_size={batch_size!r}"
         )
     steps = data.count(split) // batch_size
+    if not is_whole(patches) or patches < 0 or not is_whole(first_epoch) or first_epoch < 0:
+        raise ValueError(
+            "patches and first_epoch must be whole numbers of at least 0. "
+            f"Received: patches={patches!r}, first_epoch={first_epoch!r}"
+        )
+    if patches:
+        require_one_list(augment)
     report_missing_margin(data, augment)
     if split != "train":
         return pretraining_batches(data, split, augment, batch_size, None, patches)
@@ -152,6 +164,8 @@ def pretraining_batches(
             views.
         start: where the stream of epochs begins.
     """
+    if patches:
+        require_one_list(augment)
     finish = _views(data, augment, patches)
     return _stream(
         data, split, batch_size, epochs, finish, drop_remainder=True, start=start, for_views=True
@@ -212,6 +226,19 @@ def image_batches(
         DataError: a split without images.
     """
     return _stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
+
+
+def require_one_list(augment: Augment) -> None:
+    """Refuse augmentations of a second view where only one view is made.
+
+    Raises:
+        RequestError: there are some.
+    """
+    if augment.of_view_2 is not augment.augmentations:
+        raise RequestError(
+            "augment.view_2 must be null (view_2=None in Python) where one view is made of an "
+            "image: in inpainting and in fine-tuning"
+        )
 
 
 def report_missing_margin(data: ImageData, augment: Augment) -> None:

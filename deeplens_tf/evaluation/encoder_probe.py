@@ -5,7 +5,12 @@ from typing import Any, get_args
 import keras
 
 from deeplens_tf.data.image_data import ImageData
-from deeplens_tf.models.encoders import feature_shape, image_shape_of
+from deeplens_tf.models.encoders import (
+    build_encoder_variables,
+    copy_of,
+    feature_shape,
+    image_shape_of,
+)
 from deeplens_tf.probes.frozen_features import Head, Kind, MissingTargets, probe_encoder
 from deeplens_tf.probes.outputs import NotFiniteOutputs
 
@@ -44,7 +49,8 @@ def probe(
 
     Raises:
         ValueError: an unknown head, kind or split, a fraction out of range, an encoder that takes
-            other images or whose features are not finite, or data without such labels.
+            other images, whose features are not finite or that cannot be copied for the control,
+            or data without such labels.
     """
     if head is None and not data.classes and not data.index("train")["mass_ev"].notna().any():
         raise ValueError(f"data must have labels or masses. Received: {data.name} without either")
@@ -69,9 +75,8 @@ def probe(
 
 def _untrained(encoder: keras.Model) -> keras.Model:
     """Return the same network with fresh random weights."""
-    network = type(encoder).from_config(encoder.get_config())
-    if not network.built:  # otherwise other draws could come before those of its weights
-        network.build((None, *image_shape_of(encoder)))
+    network = copy_of(encoder, encoder.name)
+    build_encoder_variables(network)  # or other draws could come before those of its weights
     return network
 
 

@@ -82,7 +82,7 @@ def build_encoder(name: str, image_shape: tuple[int, int, int], **options: Any) 
     entry = encoders.entry(name)
     checked = entry.checked(options)
     if name in encoders.built_in:
-        encoder = entry.build(image_shape, **checked, name=name)
+        encoder = entry.build(image_shape=image_shape, **checked, name=name)
     else:
         encoder = RegisteredEncoder(name, image_shape, checked, name=name)
     encoder.build()

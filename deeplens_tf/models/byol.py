@@ -42,7 +42,7 @@ class BYOLModel(JointEmbeddingModel):
         probe: layer of class logits on the features, or None for unlabelled data.
 
     Raises:
-        ValueError: a momentum outside of 0 to 1, or a part that doesn't fit.
+        ValueError: a momentum outside of 0 to 1, no steps, or a part that doesn't fit.
 
     Example:
         >>> encoder = build_encoder("vit_nano", (64, 64, 1))
@@ -64,6 +64,12 @@ class BYOLModel(JointEmbeddingModel):
     ) -> None:
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be from 0 to 1. Received: momentum={momentum}")
+        if predictor is None:
+            raise ValueError("predictor must be a Keras layer. Received: predictor=None")
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(
+                f"total_steps must be at least 1 or None. Received: total_steps={total_steps}"
+            )
         super().__init__(encoder, projector, predictor, probe, **kwargs)
         self.momentum = momentum
         self.total_steps = total_steps

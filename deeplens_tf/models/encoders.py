@@ -40,7 +40,11 @@ def feature_shape(encoder: keras.Model) -> tuple[None, int]:
         ValueError: the encoder does not return one vector per image.
     """
     image_shape = image_shape_of(encoder)
-    shape = encoder.compute_output_shape((None, *image_shape))
+    try:
+        shape = encoder.compute_output_shape((None, *image_shape))
+    except NotImplementedError:  # of a subclass; Keras can then trace its call
+        images = keras.KerasTensor((None, *image_shape))
+        shape = getattr(encoder.compute_output_spec(images), "shape", None)
     if not isinstance(shape, tuple) or len(shape) != 2 or not isinstance(shape[1], int):
         raise ValueError(
             "encoder must return one feature vector per image, (batch, dim): end it with a "
@@ -76,8 +80,8 @@ def copy_of(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
     except Exception as error:  # a layer's own code may raise anything
         reason = (str(error).strip() or "no message").splitlines()[0]
         raise ValueError(
-            f"{layer.name} must have a get_config that from_config can rebuild it from, since the "
-            f"target network is a copy of it. Received: {type(error).__name__}: {reason}"
+            f"{layer.name} must have a get_config that from_config can rebuild it from, since a "
+            f"copy of it is needed. Received: {type(error).__name__}: {reason}"
         ) from error
 
 

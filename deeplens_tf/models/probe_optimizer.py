@@ -35,17 +35,17 @@ class SeparateProbe(keras.optimizers.MultiOptimizer):
 
     Args:
         optimizer: of all variables but the probe's.
-        probe_optimizer: of the probe's variables; None for a copy of `optimizer`.
+        probe_optimizer: of the probe's variables.
         name: of this optimiser, in the paths of its variables.
     """
 
     def __init__(
         self,
         optimizer: keras.optimizers.Optimizer,
-        probe_optimizer: keras.optimizers.Optimizer | None = None,
+        probe_optimizer: keras.optimizers.Optimizer,
         name: str = "multi_optimizer",
     ) -> None:
-        choice = _Choice(optimizer, probe_optimizer or _copy(optimizer))
+        choice = _Choice(optimizer, probe_optimizer)
         super().__init__(choice, loss_scale_factor=optimizer.loss_scale_factor, name=name)
 
     @property
@@ -98,7 +98,10 @@ def separate_probe(
     Args:
         optimizer: of all other variables; one that already does this is bound to the probe.
         probe: built layer.
-        probe_optimizer: of the probe; None for a copy of `optimizer`.
+        probe_optimizer: of the probe; None for that of `optimizer`, or for a copy of it.
+
+    Raises:
+        ValueError: a probe optimiser that wraps others.
     """
     optimizer = keras.optimizers.get(optimizer)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -107,14 +110,34 @@ def separate_probe(
         }
         inner = separate_probe(optimizer.inner_optimizer, probe, probe_optimizer)
         return keras.optimizers.LossScaleOptimizer(inner, **scaling, name=optimizer.name)
+    if isinstance(optimizer, SeparateProbe) and probe_optimizer is not None:
+        optimizer = optimizer.optimizer
     if not isinstance(optimizer, SeparateProbe):
-        chosen = keras.optimizers.get(probe_optimizer) if probe_optimizer else None
+        chosen = _chosen(probe_optimizer) if probe_optimizer else _copy(optimizer, probe)
         optimizer = SeparateProbe(optimizer, chosen)
     optimizer.bind(probe)
     return optimizer
 
 
-def _copy(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def _chosen(probe_optimizer: keras.optimizers.Optimizer | str) -> keras.optimizers.Optimizer:
+    chosen = keras.optimizers.get(probe_optimizer)
+    wrappers = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
+    if isinstance(chosen, wrappers):
+        raise ValueError(
+            "probe_optimizer must be one that wraps no other; the loss is scaled for both. "
+            f"Received: probe_optimizer={chosen!r}"
+        )
+    return chosen
+
+
+def _copy(
+    optimizer: keras.optimizers.Optimizer, probe: keras.layers.Layer
+) -> keras.optimizers.Optimizer:
+    """Return a copy of the optimiser that would train the probe."""
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        optimizer = optimizer.optimizers[-1]  # its default, if it has one
-    return type(optimizer).from_config(optimizer.get_config())
+        optimizer = optimizer._optimizer_map(probe.variables[0])
+    copy = type(optimizer).from_config(optimizer.get_config())
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    if pattern is not None:  # which `get_config` of Keras's own optimisers leaves out
+        copy.exclude_from_weight_decay(var_names=pattern.pattern.split("|"))
+    return copy

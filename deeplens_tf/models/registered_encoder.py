@@ -13,7 +13,7 @@ from deeplens_tf.models.encoders import (
     image_shape_of,
 )
 from deeplens_tf.models.image_shapes import checked_image_shape
-from deeplens_tf.registry import encoders
+from deeplens_tf.registry import Entry, encoders
 
 
 def register_encoder(name: str, build: Callable[..., keras.Model]) -> None:
@@ -41,6 +41,16 @@ def register_encoder(name: str, build: Callable[..., keras.Model]) -> None:
         >>> encoder = build_encoder("convnet", (64, 64, 1), width=16)
     """
     encoders.register(name, build)
+
+
+def _network(entry: Entry, image_shape: tuple[int, ...], options: dict[str, Any]) -> keras.Model:
+    try:
+        return entry.build(image_shape=image_shape, **options)
+    except ValueError as error:
+        raise ValueError(
+            f"the encoder {entry.name!r} cannot be built: {error}. "
+            f"Received: image_shape={image_shape}, {options}"
+        ) from error
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
@@ -77,7 +87,7 @@ class RegisteredEncoder(keras.Model):
         self.options = entry.checked(options or {})
         # A model that is loaded from a file keeps its own precision, not that of the process.
         with global_policy(self.dtype_policy):
-            self.network = entry.build(self.image_shape, **self.options)
+            self.network = _network(entry, self.image_shape, dict(self.options))
         if image_shape_of(self.network) != self.image_shape:
             raise ValueError(
                 f"build of the encoder {encoder!r} must return a model for images of "

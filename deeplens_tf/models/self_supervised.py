@@ -80,6 +80,8 @@ class SelfSupervisedModel(keras.Model):
     ) -> None:
         feature_shape(encoder)
         build_encoder_variables(encoder)
+        if probe is not None and not isinstance(probe, keras.layers.Layer):
+            raise ValueError(f"probe must be a Keras layer or None. Received: probe={probe!r}")
         super().__init__(**kwargs)
         self.encoder = encoder
         self.probe = probe
@@ -127,7 +129,7 @@ class SelfSupervisedModel(keras.Model):
         loss = sum(self.regularisation_losses(), start=pretext)
         if self.probe is not None:
             require_keys(x, "image", "label")
-            loss = loss + self._probe_loss(self.probe, x["image"], x["label"])
+            loss = loss + self._probe_loss(self.probe, x["image"], x["label"], training)
         return loss / self.replicas.count
 
     def track(
@@ -141,10 +143,13 @@ class SelfSupervisedModel(keras.Model):
         return self.losses
 
     def _probe_loss(
-        self, probe: keras.layers.Layer, images: KerasTensor, labels: KerasTensor
+        self, probe: keras.layers.Layer, images: KerasTensor, labels: KerasTensor, training: bool
     ) -> KerasTensor:
+        if len(labels.shape) != 1:
+            raise ValueError(f"label must have the shape (batch,). Received: shape {labels.shape}")
         # Inference mode, in which a user of the encoder computes features.
-        logits = probe(ops.stop_gradient(self.encoder(images, training=False)))
+        features = ops.stop_gradient(self.encoder(images, training=False))
+        logits = probe(features, training=training)
         known = ops.cast(ops.not_equal(labels, UNLABELLED), "float32")
         losses = keras.losses.sparse_categorical_crossentropy(
             ops.maximum(labels, 0), logits, from_logits=True

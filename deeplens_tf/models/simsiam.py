@@ -40,6 +40,8 @@ class SimSiamModel(JointEmbeddingModel):
         probe: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
+        if predictor is None:
+            raise ValueError("predictor must be a Keras layer. Received: predictor=None")
         super().__init__(encoder, projector, predictor, probe, **kwargs)
         self.build()
 

@@ -31,7 +31,7 @@ class WarmUpSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, peak: float, warmup_steps: int = 0, decay_steps: int | None = None) -> None:
         super().__init__()
-        if peak <= 0:
+        if not peak > 0:
             raise ValueError(f"peak must be above 0. Received: peak={peak}")
         if warmup_steps < 0:
             raise ValueError(

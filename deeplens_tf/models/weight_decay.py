@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 # Shrinking these towards zero does not regularise.
-NOT_DECAYED = ("bias", "gamma", "beta", "positions", "class_token", "mask_token")
+NOT_DECAYED = ("bias", "gamma", "beta", "scale", "positions", "class_token", "mask_token")
 
 
 class _StoredExclusions(keras.optimizers.Optimizer):
@@ -31,6 +31,8 @@ class _StoredExclusions(keras.optimizers.Optimizer):
                 "var_list must be left out, since only names are stored: give var_names. "
                 f"Received: var_list={list(var_list)}"
             )
+        if isinstance(var_names, str):
+            raise ValueError(f"not_decayed must be a list of names. Received: {var_names!r}")
         self.not_decayed = tuple(var_names or ())
         super().exclude_from_weight_decay(var_names=list(self.not_decayed))
 

@@ -121,6 +121,7 @@ def claim_run(
             _resume(stage, run, config, facts)
         else:
             create_run(stage, name, config, str(run.folder), facts)
+            _report_rate_of_zero(config)
         yield run
 
 
@@ -210,10 +211,15 @@ def _resume(stage: str, run: Run, config: Config, facts: Mapping[str, Any]) -> N
         return
     run.add_facts({"finished": None})  # there are more epochs to do
     save_config(config, run.config)
-    if stored.train.epochs < config.train.epochs and config.optimizer.schedule == "cosine":
+    if stored.train.epochs < config.train.epochs:
+        _report_rate_of_zero(config)
+
+
+def _report_rate_of_zero(config: Config) -> None:
+    if config.optimizer.schedule == "cosine" and config.schedule_epochs < config.train.epochs:
         print_lines(
-            f"the schedule keeps its {config.schedule_epochs} epochs: in the epochs after them "
-            "the learning rate is 0"
+            f"the schedule has {config.schedule_epochs} epochs: in the epochs after them the "
+            "learning rate is 0"
         )
 
 

@@ -14,6 +14,7 @@ from deeplens_tf.data.batches import (
     labelled_batches,
     report_missing_margin,
     require_batch,
+    require_one_list,
 )
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
@@ -66,7 +67,7 @@ def finetune(
 
 def _finetune(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
     distribution.require_divisible(config.train.batch_size)
-    require_used(config.optimizer, config.schedule_epochs)  # before preparing the data
+    _require_usable(config)
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
     with distribution.scope():  # where metrics are created
         task = build_task(config.finetune, data)
@@ -83,6 +84,14 @@ def _finetune(config: Config, name: str, run_dir: str | None, distribution: Dist
         if not finished:
             _train(_plan(model, config, data, task, keep, distribution), config, run)
     return run
+
+
+def _require_usable(config: Config) -> None:
+    """Refuse a wrong configuration before the data are prepared, which may take long."""
+    require_used(config.optimizer, config.schedule_epochs)
+    with configuration_keys():
+        config.encoder.arguments()
+    require_one_list(build_augment(config.augment))
 
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:

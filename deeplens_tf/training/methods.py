@@ -7,9 +7,10 @@ import keras
 
 from deeplens_tf.config import PretrainConfig
 from deeplens_tf.configuration_keys import configuration_keys
+from deeplens_tf.errors import RequestError
 from deeplens_tf.models import linear_probe
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
-from deeplens_tf.registry import Entry, methods
+from deeplens_tf.registry import methods
 
 SHARED = ("temperature", "projection_width")  # keys of `pretrain` for each method that has them
 
@@ -30,13 +31,29 @@ def build_method(
     """
     probe = linear_probe(classes) if classes else None
     entry = methods.entry(config.method)
-    with configuration_keys():
-        return entry.build(encoder, probe, total_steps, **_settings(config, entry))
+    settings = method_settings(config)
+    given = {"encoder": encoder, "probe": probe, "total_steps": total_steps}
+    try:
+        with configuration_keys():
+            return entry.build(**given, **settings)
+    except ValueError as error:
+        if entry.name in methods.built_in:
+            raise
+        raise RequestError(f"pretrain.method {entry.name} cannot be built: {error}") from error
 
 
-def _settings(config: PretrainConfig, entry: Entry) -> dict[str, Any]:
-    """Return the method's settings: the shared ones that it has, its section, its options."""
+def method_settings(config: PretrainConfig) -> dict[str, Any]:
+    """Return the method's settings: the shared ones that it has, its section, its options.
+
+    Raises:
+        RequestError: a wrong option, or one that has a key of its own.
+    """
+    entry = methods.entry(config.method)
     settings = {key: getattr(config, key) for key in SHARED if key in entry.options}
     section = getattr(config, entry.name, None)
-    settings |= vars(section) if is_dataclass(section) else {}
+    own = vars(section) if is_dataclass(section) else {}
+    for key in config.options.keys() & (settings.keys() | own.keys()):
+        place = f"{entry.name}.{key}" if key in own else key
+        raise RequestError(f"pretrain.options.{key}: set pretrain.{place} instead")
+    settings |= own
     return settings | entry.checked(config.options, "pretrain.options.", settings)

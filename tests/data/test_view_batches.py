@@ -127,3 +127,15 @@ def test_epochs_of_a_part_of_the_batches_take_the_next_ones(data):
     fit(compiled(whole), view_batches(data, AUGMENT, BATCH), epochs=2, steps_per_epoch=2)
     for found, expected in zip(whole, shown[:STEPS], strict=True):
         np.testing.assert_array_equal(found["view_2"], expected["view_2"])
+
+
+def test_a_list_for_a_second_view_is_refused_where_there_is_none(data):
+    augment = dl.augment.Augment(["flip"], view_2=["brightness"])
+    with pytest.raises(ValueError, match=r"view_2 must be null .* where one view is made"):
+        view_batches(data, augment, BATCH, patches=4)
+
+
+@pytest.mark.parametrize("wrong", [{"patches": -1}, {"patches": 2.5}, {"first_epoch": -1}])
+def test_numbers_that_count_nothing_are_refused(data, wrong):
+    with pytest.raises(ValueError, match="must be whole numbers of at least 0"):
+        view_batches(data, AUGMENT, BATCH, **wrong)

@@ -65,7 +65,7 @@ def test_more_epochs_continue_from_the_end(nursery, options, finished, tmp_path)
     more = ["--set", "train.epochs=4"]
     code, out, _ = nursery.run(*command("finetune", options, tmp_path / "run", *more))
     assert code == 0
-    assert "the schedule keeps its 3 epochs" in out
+    assert "the schedule has 3 epochs" in out
     at_once = [*more, "--set", "optimizer.schedule_epochs=3"]
     assert nursery.run(*command("finetune", options, tmp_path / "at_once", *at_once))[0] == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "at_once")

@@ -29,6 +29,22 @@ def long_predictor(model):
         ),
         (lambda: ContrastiveModel("vit_nano", projection_head(4)), "Received: encoder='vit_nano'"),
         (lambda: ContrastiveModel(tiny_vit(), 4), "projector must be a Keras layer. Received: "),
+        (
+            lambda: BYOLModel(tiny_vit(), projection_head(4), projection_head(4), total_steps=0),
+            "total_steps must be at least 1 or None. Received: total_steps=0",
+        ),
+        (
+            lambda: BYOLModel(tiny_vit(), projection_head(4), None),
+            "predictor must be a Keras layer",
+        ),
+        (
+            lambda: SimSiamModel(tiny_vit(), projection_head(4), None),
+            "predictor must be a Keras layer. Received: predictor=None",
+        ),
+        (
+            lambda: ContrastiveModel(tiny_vit(), projection_head(4), probe="linear"),
+            "probe must be a Keras layer or None. Received: probe='linear'",
+        ),
         (lambda: batch_norm_mlp((), "projector"), "widths must contain that of the output"),
     ],
 )

@@ -105,6 +105,24 @@ def test_a_dataset_of_pairs_of_views_is_refused():
             model.fit(views, verbose=0, shuffle=False)
 
 
+def test_labels_of_another_shape_are_refused_and_not_broadcast():
+    model, batch = eager(make_method("contrastive")), make_batch()
+    with pytest.raises(ValueError, match=r"label must have the shape \(batch,\). Received: .*8, 1"):
+        model.train_on_batch(batch | {"label": batch["label"][:, None]})
+
+
+def test_a_probe_with_layers_of_its_own_is_trained_in_training_mode():
+    probe = keras.Sequential([keras.layers.BatchNormalization(), linear_probe(3)])
+    model = eager(ContrastiveModel(tiny_vit(), projection_head(6), probe=probe))
+    model.train_on_batch(make_batch())
+    mean = probe.layers[0].moving_mean.numpy()
+    features = np.asarray(model.encoder(make_batch()["image"]))
+    assert np.abs(mean).max() > 0
+    model.test_on_batch(make_batch())
+    np.testing.assert_array_equal(probe.layers[0].moving_mean.numpy(), mean)
+    assert np.isfinite(features).all()
+
+
 def last_batches(method, sizes):
     batches = [make_batch(count, seed=seed) for seed, count in enumerate(sizes)]
     model = eager(make_method(method))

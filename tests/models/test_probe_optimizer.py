@@ -106,3 +106,41 @@ def test_a_probe_is_found_with_and_without_the_models_name_in_its_path(scope):
     optimizer = separate_probe(optimizers.SGD(0.5), probe, optimizers.SGD(0.25))
     optimizer.apply([np.ones((3, 2), "float32")], [probe.kernel])
     np.testing.assert_allclose(before - probe.kernel.numpy(), 0.25, rtol=1e-5)
+
+
+def by_function():
+    sgd, adam = optimizers.SGD(0.1), optimizers.Adam(0.01)
+    return optimizers.MultiOptimizer(lambda variable: sgd if "proj" in variable.path else adam)
+
+
+def test_several_optimizers_chosen_by_a_function_have_a_copy_for_the_probe():
+    model = trained(by_function)
+    assert isinstance(model.optimizer.probe_optimizer, optimizers.Adam)
+    assert model.optimizer.probe_optimizer not in model.optimizer.optimizers[1:]
+
+
+def test_a_second_compile_may_change_the_probes_optimizer():
+    model = trained(lambda: "adam")
+    first = model.optimizer
+    model.compile(first)
+    assert model.optimizer is first
+    model.compile(optimizers.Adam(0.01), probe_optimizer=optimizers.SGD(0.3))
+    model.compile(model.optimizer, probe_optimizer=optimizers.SGD(0.125), run_eagerly=True)
+    model.train_on_batch(make_batch())
+    assert float(model.optimizer.probe_optimizer.learning_rate) == 0.125
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def test_the_probes_copy_keeps_what_does_not_decay():
+    plain = optimizers.AdamW(0.1, weight_decay=0.5)
+    plain.exclude_from_weight_decay(var_names=["bias"])
+    model = trained(lambda: plain, shift=0)
+    copy = model.optimizer.probe_optimizer
+    assert copy is not plain
+    assert [copy._use_weight_decay(v) for v in model.probe.trainable_variables] == [True, False]
+
+
+@pytest.mark.parametrize("wrap", [optimizers.LossScaleOptimizer, lambda sgd: multi()])
+def test_a_probe_optimizer_that_wraps_others_is_refused(wrap):
+    with pytest.raises(ValueError, match="probe_optimizer must be one that wraps no other"):
+        trained(lambda: "sgd", probe_optimizer=wrap(optimizers.SGD()))

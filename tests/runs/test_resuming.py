@@ -115,7 +115,7 @@ def test_more_epochs_keep_the_schedule_of_the_first_command(run, capsys):
     with claim_run("pretrain", "contrastive", config, "runs/it", FACTS):
         assert run.load_config() == config
         assert run.facts()["finished"] is None
-    assert "the schedule keeps its 5 epochs" in capsys.readouterr().out
+    assert "the schedule has 5 epochs" in capsys.readouterr().out
     # The command with more epochs again, then with even more, then the first one.
     assert resumed_config("train.epochs=8") == config
     assert resumed_config("train.epochs=9").schedule_epochs == 5

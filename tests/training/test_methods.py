@@ -4,6 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from deeplens_tf.errors import RequestError
+from deeplens_tf.models import ContrastiveModel, register_method
+from deeplens_tf.training.methods import build_method, method_settings
 from tests.models.pretexts import (
     METHODS,
     arrays,
@@ -12,9 +15,10 @@ from tests.models.pretexts import (
     make_batch,
     make_method,
     scores,
+    settings,
 )
 from tests.models.test_collapse import numpy_feature_std
-from tests.models.tiny import randomise
+from tests.models.tiny import randomise, tiny_vit
 
 # The others differ from these in nothing that labels could come through.
 SOME_SLOW = [
@@ -117,3 +121,29 @@ def test_compiled_by_xla_it_takes_the_same_step(method):
         model.train_on_batch(batch)
     for ours, theirs in zip(models[0].weights, models[1].weights, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-4, err_msg=ours.path)
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("pretrain.options.temperature=0.2", "pretrain.temperature"),
+        ("pretrain.options.projection_width=4", "pretrain.projection_width"),
+    ],
+)
+def test_an_option_with_a_key_of_its_own_is_refused(word, key):
+    with pytest.raises(ValueError, match=f"set {key} instead"):
+        method_settings(settings("contrastive", word))
+
+
+def test_a_section_of_a_method_is_not_overridden_by_options():
+    with pytest.raises(ValueError, match=r"set pretrain\.byol\.beta instead"):
+        method_settings(settings("byol", "pretrain.options.beta=0.5"))
+
+
+def test_an_error_of_a_registered_method_is_a_wrong_request(forgotten_names):
+    def build(encoder, probe, total_steps, depth: int = 1):
+        raise ValueError("depth must be even")
+
+    register_method("odd", build, ContrastiveModel)
+    with pytest.raises(RequestError, match=r"method odd cannot be built: depth must be even"):
+        build_method(settings("odd"), tiny_vit(), 0, 1)

@@ -1,16 +1,13 @@
 """Plain Keras in the scope of a strategy: with `connect_replicas`, two devices are as one."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.distribution.plain_strategy import CASES
+from tests.distribution.processes import run_in_parts
 from tests.distribution.test_strategy import part
-from tests.distribution.two_machines import LONGEST_S
 
 TOLERANCE = 5e-6  # of weights that move by 1e-2
 
@@ -21,15 +18,8 @@ pytestmark = pytest.mark.slow
 def folder(tmp_path_factory):
     """What `plain_strategy` leaves."""
     folder = tmp_path_factory.mktemp("plain")
-    words = [sys.executable, "-W", "error", "-m", "tests.distribution.plain_strategy", str(folder)]
     cases = (*CASES, "refusals")
-    halves = [subprocess.Popen([*words, *cases[i::2]], cwd=REPOSITORY) for i in range(2)]
-    try:
-        assert [half.wait(LONGEST_S) for half in halves] == [0, 0]
-    finally:
-        for half in halves:
-            half.kill()
-            half.wait()
+    run_in_parts("tests.distribution.plain_strategy", folder, (cases[::2], cases[1::2]))
     return folder
 
 

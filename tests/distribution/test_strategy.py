@@ -1,8 +1,6 @@
 """Many devices compute what one does: on two halves of this CPU."""
 
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import keras
@@ -18,8 +16,7 @@ from deeplens_tf.distribution.strategy import ALONE, Distribution, open_distribu
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import ContrastiveModel, ResNet50
 from deeplens_tf.models.heads import batch_norm_mlp
-from tests.conftest import REPOSITORY
-from tests.distribution.two_machines import LONGEST_S
+from tests.distribution.processes import run_in_parts
 from tests.training.steps import CASES, CLIP_NORM, PRECISIONS, RATE, STEPS
 
 TOLERANCE = 1e-5
@@ -30,15 +27,8 @@ TEMPERATURE = 0.1
 def trained(tmp_path_factory):
     """What `two_replicas` leaves: by strategy and case, arrays by name."""
     folder = tmp_path_factory.mktemp("replicas")
-    words = [sys.executable, "-W", "error", "-m", "tests.distribution.two_replicas", str(folder)]
     cases = (*CASES, *PRECISIONS, "gathered")
-    halves = [subprocess.Popen([*words, *cases[i::2]], cwd=REPOSITORY) for i in range(2)]
-    try:
-        assert [half.wait(LONGEST_S) for half in halves] == [0, 0]
-    finally:
-        for half in halves:
-            half.kill()
-            half.wait()
+    run_in_parts("tests.distribution.two_replicas", folder, (cases[::2], cases[1::2]))
     return {path.stem: dict(np.load(path)) for path in folder.iterdir()}
 
 

@@ -1,8 +1,5 @@
 """Plain Keras trains every method alike: in any precision, compiled or not, on two devices."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pandas as pd
@@ -11,9 +8,8 @@ import tensorflow as tf
 
 from deeplens_tf.models import ContrastiveModel
 from deeplens_tf.models.heads import linear_probe, projection_head
-from tests.conftest import REPOSITORY
+from tests.distribution.processes import run_in_parts
 from tests.distribution.test_strategy import part
-from tests.distribution.two_machines import LONGEST_S
 from tests.models.plain_training import BATCH, COMBINATIONS, FACTORS, STEPS, dense_encoder, pairs
 from tests.models.pretexts import CLASSES, make_batch
 from tests.models.tiny import assert_same_values
@@ -28,18 +24,10 @@ MIXED = {"mixed_bfloat16": 0.15, "mixed_float16": 0.05}
 def folder(tmp_path_factory):
     """What `plain_training` leaves."""
     folder = tmp_path_factory.mktemp("matrix")
-    words = [sys.executable, "-W", "error", "-m", "tests.models.plain_training", str(folder)]
     by_method = sorted(range(len(COMBINATIONS)), key=lambda i: COMBINATIONS[i].method)
     numbers = [*map(str, by_method)]
     half = len(numbers) // 2
-    parts = (numbers[:half], numbers[half:])
-    halves = [subprocess.Popen([*words, *each], cwd=REPOSITORY) for each in parts]
-    try:
-        assert [half.wait(LONGEST_S) for half in halves] == [0, 0]
-    finally:
-        for half in halves:
-            half.kill()
-            half.wait()
+    run_in_parts("tests.models.plain_training", folder, (numbers[:half], numbers[half:]))
     return folder
 
 

@@ -52,6 +52,8 @@ class BYOLModel(JointEmbeddingModel):
         >>> model.fit(batches)  # dicts with view_1, view_2, image
     """
 
+    has_predictor = True
+
     def __init__(
         self,
         encoder: keras.Model,
@@ -64,8 +66,6 @@ class BYOLModel(JointEmbeddingModel):
     ) -> None:
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be from 0 to 1. Received: momentum={momentum}")
-        if predictor is None:
-            raise ValueError("predictor must be a Keras layer. Received: predictor=None")
         if total_steps is not None and total_steps < 1:
             raise ValueError(
                 f"total_steps must be at least 1 or None. Received: total_steps={total_steps}"

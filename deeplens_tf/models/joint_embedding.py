@@ -26,6 +26,9 @@ class JointEmbeddingModel(SelfSupervisedModel):
         ValueError: not an encoder, not a layer, or a prediction of another length.
     """
 
+    has_predictor = False
+    """Whether the method needs a predictor."""
+
     def __init__(
         self,
         encoder: keras.Model,
@@ -36,7 +39,8 @@ class JointEmbeddingModel(SelfSupervisedModel):
     ) -> None:
         super().__init__(encoder, probe, **kwargs)
         for name, head in (("projector", projector), ("predictor", predictor)):
-            if head is not None and not isinstance(head, keras.layers.Layer):
+            left_out = head is None and name == "predictor" and not self.has_predictor
+            if not left_out and not isinstance(head, keras.layers.Layer):
                 raise ValueError(f"{name} must be a Keras layer. Received: {name}={head!r}")
         self.projector = projector
         self.predictor = predictor

@@ -32,6 +32,8 @@ class SimSiamModel(JointEmbeddingModel):
         >>> model.fit(batches)  # dicts with view_1, view_2, image
     """
 
+    has_predictor = True
+
     def __init__(
         self,
         encoder: keras.Model,
@@ -40,8 +42,6 @@ class SimSiamModel(JointEmbeddingModel):
         probe: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        if predictor is None:
-            raise ValueError("predictor must be a Keras layer. Received: predictor=None")
         super().__init__(encoder, projector, predictor, probe, **kwargs)
         self.build()
 

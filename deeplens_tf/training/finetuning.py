@@ -26,8 +26,8 @@ from deeplens_tf.runs.resuming import OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder, require_loadable
 from deeplens_tf.training.callbacks import SaveBest
-from deeplens_tf.training.fitting import TrainingPlan, fit, started
-from deeplens_tf.training.optimizers import build_optimizer, require_used
+from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
+from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
 from deeplens_tf.training.tasks import Task, build_task
 
@@ -67,7 +67,8 @@ def finetune(
 
 def _finetune(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
     distribution.require_divisible(config.train.batch_size)
-    _require_usable(config)
+    require_usable(config)
+    require_one_list(build_augment(config.augment))
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
     with distribution.scope():  # where metrics are created
         task = build_task(config.finetune, data)
@@ -84,14 +85,6 @@ def _finetune(config: Config, name: str, run_dir: str | None, distribution: Dist
         if not finished:
             _train(_plan(model, config, data, task, keep, distribution), config, run)
     return run
-
-
-def _require_usable(config: Config) -> None:
-    """Refuse a wrong configuration before the data are prepared, which may take long."""
-    require_used(config.optimizer, config.schedule_epochs)
-    with configuration_keys():
-        config.encoder.arguments()
-    require_one_list(build_augment(config.augment))
 
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import BEGINNING, Position
+from deeplens_tf.configuration_keys import configuration_keys
+from deeplens_tf.data.batches import BEGINNING, Position, build_augment
 from deeplens_tf.data.image_data import WHOLE
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.data.shards import verify_shards
@@ -27,6 +28,7 @@ from deeplens_tf.training.callbacks import tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.divergence import StopWhenDiverged
 from deeplens_tf.training.history_file import HistoryFile
+from deeplens_tf.training.optimizers import require_used
 from deeplens_tf.training.signals import StopRequest
 
 
@@ -49,6 +51,18 @@ class TrainingPlan:
     validation: tf.data.Dataset | None
     steps_per_epoch: int
     distribution: Distribution = ALONE
+
+
+def require_usable(config: Config) -> None:
+    """Refuse a wrong configuration before the data are prepared, which may take long.
+
+    Raises:
+        RequestError: a setting of the optimiser, the encoder or the augmentations is wrong.
+    """
+    require_used(config.optimizer, config.schedule_epochs)
+    with configuration_keys():
+        config.encoder.arguments()
+    build_augment(config.augment)
 
 
 @contextlib.contextmanager

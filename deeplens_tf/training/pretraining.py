@@ -30,9 +30,9 @@ from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import require_loadable, save_model
 from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.callbacks import CollapseWarning
-from deeplens_tf.training.fitting import TrainingPlan, fit, started
+from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.methods import build_method, method_settings
-from deeplens_tf.training.optimizers import build_optimizer, require_used
+from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
 
@@ -74,7 +74,8 @@ def pretrain(
 def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
     train = config.train
     distribution.require_divisible(train.batch_size)
-    _require_usable(config)
+    require_usable(config)
+    method_settings(config.pretrain)
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
     require_batch(train.batch_size, data.count("train"), "training images")
     steps = data.count("train") // train.batch_size
@@ -85,15 +86,6 @@ def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Dist
         if not finished:
             _train(_plan(model, config, data, steps, distribution), config, run)
     return run
-
-
-def _require_usable(config: Config) -> None:
-    """Refuse a wrong configuration before the data are prepared, which may take long."""
-    require_used(config.optimizer, config.schedule_epochs)
-    with configuration_keys():
-        config.encoder.arguments()
-    method_settings(config.pretrain)
-    build_augment(config.augment)
 
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:

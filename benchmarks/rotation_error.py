@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.augment import INTERPOLATIONS
-from deeplens_tf.data.scaling import crop_margin, resize_and_scale, scale_with_margin
+from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale, scale_with_margin
 from deeplens_tf.simulation.priors import CLASSES, Lens, PointMass, draw_lens
 from deeplens_tf.simulation.render import deflectors, instrument_for, source_light
 from deeplens_tf.startup import import_tensorflow

@@ -44,13 +44,18 @@ VALIDATION_FRACTION = Bounds(low=0, high=0.9)
 class DataConfig:
     """Where the images are and how they are converted to one size, range and number of bands.
 
-    Null for `image_size` or `fit` is the prepared folder's own, see `data.folder_settings`.
+    Null for `image_size`, `fit`, `band_names` or `pixel_scale_arcsec` is the folder's own, see
+    `data.folder_settings`.
     """
 
     path: str
     image_size: Annotated[int, IMAGE_SIZE] | None
     fit: Fit | None
     bands: Annotated[int, Bounds(low=1, high=1024)] | None
+    band_names: tuple[str, ...] | None
+    pixel_scale_arcsec: Positive | None
+    resample_to_arcsec: Positive | None
+    mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION]
     strict: bool
     cache: str
@@ -215,6 +220,7 @@ class FinetuneConfig:
     standardise: bool
     encoder: str | None
     freeze: bool
+    class_weight: Literal["none", "balanced", "auto"]
     fraction: Annotated[float, Bounds(above=0, high=1)]
 
 

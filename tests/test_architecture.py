@@ -29,32 +29,38 @@ ALLOWED_IMPORTS = {
     "plugins": {"startup"},
     "cli": {"plugins", "registry"},
     "configuration_keys": set(),
+    "preprocessing": set(),
     "config": {"files", "dataclass_parsing", "registry"},
     "losses": set(),
     "augment": {"registry"},
     "metrics": set(),
     "figures": {"files", "metrics"},
-    "models": {"losses", "registry"},
+    "models": {"losses", "preprocessing", "registry"},
     "simulation": {"files"},
-    "data": {"augment", "config", "files", "registry"},
-    "saving": {"models", "files", "registry"},
+    "data": {"augment", "config", "files", "preprocessing", "registry"},
+    "saving": {"models", "files", "preprocessing", "registry"},
     "runs": {"config", "dataclass_parsing", "files"},
     "distribution": {"data", "models"},
     "probes": {"config", "configuration_keys", "data", "metrics", "models", "saving"},
     "conversion": {"files", "models", "saving"},
     "training": {
         *("config", "configuration_keys", "dataclass_parsing", "files", "figures"),
-        *("data", "losses", "metrics", "models", "registry"),
+        *("data", "losses", "metrics", "models", "preprocessing", "registry"),
         *("distribution", "probes", "runs", "saving"),
     },
     "evaluation": {
-        *("config", "files", "figures", "data", "metrics", "models"),
+        *("config", "files", "figures", "data", "metrics", "models", "preprocessing"),
         *("distribution", "probes", "runs", "saving"),
+    },
+    "inference": {
+        *("config", "files", "data", "metrics", "models", "preprocessing"),
+        *("probes", "runs", "saving"),
     },
     **{
         stage: {
             *("cli", "startup", "config", "dataclass_parsing", "files", "data", "figures"),
             *("runs", "saving", "simulation", "conversion", "training", "evaluation"),
+            "inference",
         }
         for stage in STAGES
     },
@@ -63,7 +69,7 @@ ALLOWED_IMPORTS = {
 # Libraries that only these modules import.
 OWNERS = {
     "lenstronomy": {"simulation/render.py"},
-    "PIL": {"data/scaling.py"},
+    "PIL": {"preprocessing/scaling.py"},
     "h5py": {"files/hdf5_arrays.py", "saving/archive_checks.py", "conversion/weight_files.py"},
     "yaml": {"config.py", "files/plain_yaml.py"},
 }

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from deeplens_tf.augment import without_margin
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
 from deeplens_tf.data.manifest import PreparationSettings
-from deeplens_tf.data.scaling import scale_with_margin
+from deeplens_tf.preprocessing.scaling import scale_with_margin
 from deeplens_tf.data.splitting import validation_count
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.labels import UNLABELLED

@@ -6,7 +6,7 @@ from typing import cast
 
 from deeplens_tf.config import IMAGE_SIZE, Config, Fit
 from deeplens_tf.data.manifest import MANIFEST_FILE, PREPARE_AGAIN, Manifest, is_prepared
-from deeplens_tf.data.scaling import FIT_MODES
+from deeplens_tf.preprocessing.scaling import FIT_MODES
 from deeplens_tf.errors import DataError
 
 RAW_IMAGE_SIZE, RAW_FIT = 64, "resize"  # of a folder of images that is not prepared yet

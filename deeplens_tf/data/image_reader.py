@@ -12,7 +12,7 @@ from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.manifest import PreparationSettings
 from deeplens_tf.data.mass_tables import read_masses, resolve_mass
 from deeplens_tf.data.rejects import RejectedFiles
-from deeplens_tf.data.scaling import scale_with_margin
+from deeplens_tf.preprocessing.scaling import scale_with_margin
 from deeplens_tf.data.shards import Example
 from deeplens_tf.data.splitting import SplitAssigner, shuffled
 from deeplens_tf.errors import DataError, UnusableFile

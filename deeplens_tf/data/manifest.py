@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION
-from deeplens_tf.data.scaling import FIT_MODES, crop_margin
+from deeplens_tf.preprocessing.scaling import FIT_MODES, crop_margin
 from deeplens_tf.data.whole_numbers import is_real, is_whole
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json

@@ -8,7 +8,7 @@ import tensorflow as tf
 import deeplens_tf as dl
 from deeplens_tf.augment import Augment
 from deeplens_tf.data.batches import image_batches, pretraining_batches, view_batches
-from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.preprocessing.scaling import resize_and_scale
 
 COUNT = 24
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.npy import byte_text
-from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.preprocessing.scaling import resize_and_scale
 from deeplens_tf.errors import RequestError, UnusableFile
 from tests.data.image_folders import random_image
 

@@ -11,7 +11,7 @@ from deeplens_tf.data import preparing
 from deeplens_tf.data.folders import scan_folder
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared, prepare_folder
-from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.preprocessing.scaling import resize_and_scale
 from deeplens_tf.data.shards import parse_example, read_index, verify_shards
 from deeplens_tf.data.splitting import SplitAssigner, shuffled, validation_count
 from deeplens_tf.errors import DataError, RequestError

@@ -8,7 +8,7 @@ import pytest
 from deeplens_tf.data.folders import scan_folder
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.preparing import prepare_folder
-from deeplens_tf.data.scaling import resize_and_scale
+from deeplens_tf.preprocessing.scaling import resize_and_scale
 from tests.data.image_folders import SETTINGS
 
 SAMPLE = os.environ.get("DEEPLENS_SAMPLE")

@@ -23,7 +23,7 @@ from deeplens_tf.data.batches import (
 )
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.prepared_data import dataset_facts, open_data
-from deeplens_tf.data.scaling import crop_margin, resize_and_scale
+from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale
 from deeplens_tf.errors import DataError
 from deeplens_tf.evaluation import preview
 from tests.data.image_folders import make_folder

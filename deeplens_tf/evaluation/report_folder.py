@@ -17,6 +17,7 @@ from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.metrics.classification import checked_classes
 from deeplens_tf.terminal import printable
 
+SHOWN_THRESHOLDS = (0.5, 0.9)
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -115,6 +116,8 @@ def regression_predictions(
 def summary_table(metrics: Mapping[str, Any]) -> str:
     """Return the scalar values of `metrics`, one per line, with their 95 % intervals.
 
+    For a classifier, purity and completeness of the images above some of the thresholds follow.
+
     Args:
         metrics: as `classification_metrics` or `regression_metrics` returns, with `split` and
             `intervals_95` if known.
@@ -129,12 +132,32 @@ def summary_table(metrics: Mapping[str, Any]) -> str:
     ]
     width = max((len(name) for name, _ in rows), default=0)
     head = f"{metrics.get('split', 'unnamed')} split, {metrics['n_test']} images"
-    return "\n".join([head, *(f"  {name:<{width}}  {text}".rstrip() for name, text in rows)])
+    scalars = [f"  {name:<{width}}  {text}".rstrip() for name, text in rows]
+    return "\n".join([head, *scalars, *_threshold_lines(metrics.get("thresholds", {}))])
+
+
+def _threshold_lines(thresholds: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Return a table of the selections by probability: a line per class and threshold."""
+    rows = [("selected", "images", "purity", "completeness")] if thresholds else []
+    for label, scores in thresholds.items():
+        for row in scores:
+            if row["threshold"] in SHOWN_THRESHOLDS:
+                name = f"p_{printable(label)} >= {row['threshold']:g}"
+                purity, completeness = (
+                    _with_interval(row[key], row[f"{key}_95"]) for key in ("purity", "completeness")
+                )
+                rows.append((name, str(row["selected"]), purity, completeness))
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _scalars(metrics: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     """Return the values to print; those of a class have the name of their interval."""
-    per_class = {"per_class_auc": metrics.get("per_class_auc", {})}
+    per_class = {name: metrics.get(name, {}) for name in ("per_class_auc", "average_precision")}
     report = metrics.get("classification_report", {})
     per_class |= {f"classification_report.{label}": row for label, row in report.items()}
     flat = dict(metrics)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from deeplens_tf.metrics.intervals import Interval
 from deeplens_tf.metrics.weighted import FloatArray
 
 MetricFunction = Callable[..., dict[str, FloatArray]]
-Interval = list[float] | None
 
 VALUES_AT_ONCE = 2_000_000
 """Counts held in memory at a time: 16 MB, for any number of images and resamples."""

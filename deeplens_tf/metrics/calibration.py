@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.metrics.bootstrap import bootstrap_intervals
+from deeplens_tf.metrics.intervals import mean_interval, wilson_interval
 from deeplens_tf.metrics.weighted import FloatArray, plain_numbers, ratio, unit_weights
 
 RELIABILITY_BINS = 15
@@ -85,13 +86,15 @@ def reliability_curve(
 def calibration_interval(
     labels: NDArray[np.int64], probabilities: FloatArray, seed: int, resamples: int = 1000
 ) -> list[float]:
-    """95 % interval of the expected calibration error, corrected for its bias.
+    """95 % interval of the expected calibration error.
 
     The error sums absolute gaps, so sampling noise biases it upward: the error of a resample lies
     above that of the test set, which lies above the true one. The basic bootstrap interval
     reflects the resamples about the estimate, low = 2 * estimate - high, and so removes the bias
-    that they added (Davison & Hinkley 1997, section 5.2). The interval begins at 0 where a
-    perfectly calibrated model would reach the estimate in at least one test set of twenty.
+    that they added (Davison & Hinkley 1997, section 5.2). Resamples do not differ where all
+    predictions of a bin are correct, so the interval also contains that of the limits of each bin.
+    It begins at 0 where a perfectly calibrated model would reach the estimate in at least one test
+    set of twenty.
 
     Args:
         labels: shape (n,), class indices.
@@ -100,15 +103,28 @@ def calibration_interval(
         resamples: number of resamples.
 
     Returns:
-        `[low, high]`; the estimate itself, biased upward, may lie above it.
+        `[low, high]`, both from 0 to 1.
     """
     confidence, correct = _confidence(labels, probabilities)
     arrays, estimate = (confidence, correct), calibration_error(labels, probabilities)
     edges = bootstrap_intervals(_error_score, arrays, seed, resamples)["error"]
     assert edges is not None  # the error is defined for every resample
-    low, high = (max(0.0, 2 * estimate - edge) for edge in reversed(edges))
+    lowest, highest = _limits_of_bins(confidence, correct)
+    low, high = min(lowest, 2 * estimate - edges[1]), max(highest, 2 * estimate - edges[0])
     by_chance = estimate <= _error_by_chance(confidence, seed, resamples)
-    return [0.0 if by_chance else low, high]
+    return [0.0 if by_chance else max(0.0, float(low)), min(1.0, float(high))]
+
+
+def _limits_of_bins(confidence: FloatArray, correct: NDArray[np.bool_]) -> FloatArray:
+    """Return `[low, high]` of the error from Wilson's interval of the accuracy of each bin."""
+    index = _bin_of(confidence, RELIABILITY_BINS)
+    sums = [np.bincount(index, values) for values in (np.ones(len(index)), correct, confidence)]
+    count, hits, total = np.array(sums)[:, sums[0] > 0]
+    means, accuracies = total / count, wilson_interval(hits, count)  # (bins,), (bins, 2)
+    nearest = np.abs(means - np.clip(means, *accuracies.T))
+    farthest = np.abs(accuracies - means[:, None]).max(axis=1)
+    gaps, limits = np.abs(hits / count - means), np.stack([nearest, farthest], axis=1)
+    return mean_interval(gaps, limits, np.eye(len(gaps)), count)
 
 
 def _error_score(*arrays: Any) -> dict[str, FloatArray]:

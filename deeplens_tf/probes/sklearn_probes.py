@@ -15,11 +15,16 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deeplens_tf.metrics.classification import (
+    CLASSIFIER_INTERVAL_METHODS,
     Metrics,
     classification_intervals,
     classification_metrics,
 )
-from deeplens_tf.metrics.regression import regression_intervals, regression_metrics
+from deeplens_tf.metrics.regression import (
+    REGRESSOR_INTERVAL_METHODS,
+    regression_intervals,
+    regression_metrics,
+)
 from deeplens_tf.metrics.weighted import FloatArray
 
 NEIGHBOURS = 20
@@ -51,7 +56,7 @@ def probe_classification(
         resamples: of the bootstrap.
 
     Returns:
-        `classification_metrics`, with `intervals_95`, `probe` and `n_train`.
+        `classification_metrics`, with `intervals_95`, `interval_methods`, `probe` and `n_train`.
 
     Raises:
         ValueError: an unknown kind, shapes that do not match, features that are not finite, or
@@ -73,6 +78,7 @@ def probe_classification(
     return {
         **classification_metrics(*scored),
         "intervals_95": classification_intervals(*scored, seed, resamples),
+        "interval_methods": CLASSIFIER_INTERVAL_METHODS,
         "probe": kind,
         "n_train": len(train),
     }
@@ -100,7 +106,7 @@ def probe_regression(
         resamples: of the bootstrap.
 
     Returns:
-        `regression_metrics`, with `intervals_95`, `probe` and `n_train`.
+        `regression_metrics`, with `intervals_95`, `interval_methods`, `probe` and `n_train`.
 
     Raises:
         ValueError: an unknown kind, shapes that do not match, or values that are not finite.
@@ -111,6 +117,7 @@ def probe_regression(
     return {
         **regression_metrics(test_log10, predicted),
         "intervals_95": regression_intervals(test_log10, predicted, seed=seed, resamples=resamples),
+        "interval_methods": REGRESSOR_INTERVAL_METHODS,
         "probe": kind,
         "n_train": len(train),
     }

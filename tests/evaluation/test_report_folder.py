@@ -165,7 +165,8 @@ def test_the_summary_names_every_metric_with_its_interval():
     metrics = classification_metrics(labels, probabilities, ["axion", "cdm"])
     metrics["split"] = "test"
     metrics["intervals_95"] = classification_intervals(labels, probabilities, ["axion", "cdm"], 0)
-    lines = summary_table(metrics).splitlines()
+    text, _, selections = summary_table(metrics).partition("\n  selected")
+    lines = text.splitlines()
     assert lines[0] == "test split, 4 images"
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
     low, high = metrics["intervals_95"]["accuracy"]
@@ -174,6 +175,11 @@ def test_the_summary_names_every_metric_with_its_interval():
     assert rows["classification_report.cdm.recall"][0] == "0.5000"
     assert all(len(row) == 3 for row in rows.values())  # every metric has an interval
     assert len({line.index(".", 30) for line in lines[1:]}) == 1  # the numbers are aligned
+    heading, *selected = selections.splitlines()
+    assert heading.split() == ["images", "purity", "completeness"]
+    low, high = metrics["thresholds"]["cdm"][2]["purity_95"]
+    assert selected[2].split()[:7] == (f"p_cdm >= 0.5 1 1.0000 [{low:.4f}, {high:.4f}]".split())
+    assert [line.split()[2] for line in selected] == ["0.5", "0.9"] * 2
 
 
 def test_the_summary_marks_undefined_metrics():

@@ -5,18 +5,13 @@ import time
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import precision_recall_fscore_support, r2_score, roc_auc_score
+from sklearn.metrics import r2_score
 
 from deeplens_tf.metrics import bootstrap
 from deeplens_tf.metrics.bootstrap import bootstrap_intervals
 from deeplens_tf.metrics.calibration import calibration_error, weighted_calibration_error
 from deeplens_tf.metrics.classification import classification_intervals
-from deeplens_tf.metrics.weighted import (
-    area_under_curve,
-    classification_scores,
-    regression_scores,
-    report_scores,
-)
+from deeplens_tf.metrics.weighted import weighted_r2
 
 
 def mean_score(values, weights):
@@ -62,38 +57,13 @@ def test_counts_of_a_resample_add_up_to_the_number_of_images():
     assert totals == [7.0] * 50
 
 
-def test_the_weighted_area_is_scikit_learns_on_the_copied_resample():
-    generator = np.random.default_rng(0)
-    is_positive = generator.random(80) < 0.4
-    scores = np.round(generator.normal(is_positive, 1.0), 1)  # rounded, so that some tie
-    indices, counts = drawn(80, 30, seed=1)
-    ours = area_under_curve(is_positive, scores, counts)
-    theirs = [roc_auc_score(is_positive[row], scores[row]) for row in indices]
-    assert ours == pytest.approx(theirs, abs=1e-12)
-    weighted = [roc_auc_score(is_positive, scores, sample_weight=row) for row in counts]
-    assert ours == pytest.approx(weighted, abs=1e-12)
-
-
 def test_the_weighted_r2_is_scikit_learns_on_the_copied_resample():
     generator = np.random.default_rng(0)
     true = generator.uniform(-24, -22, 50)
     predicted = generator.normal(true, 0.3)
     indices, counts = drawn(50, 30, seed=1)
-    ours = regression_scores(true, predicted, counts)["r2"]
+    ours = weighted_r2(true, predicted, counts)["r2"]
     assert ours == pytest.approx([r2_score(true[row], predicted[row]) for row in indices])
-
-
-def test_the_weighted_report_is_scikit_learns_on_the_copied_resample():
-    generator = np.random.default_rng(0)
-    labels, probabilities = generator.integers(3, size=60), generator.dirichlet(np.ones(3), 60)
-    indices, counts = drawn(60, 20, seed=1)
-    ours = report_scores(labels, probabilities, counts, class_names=["a", "b", "c"])
-    predicted = probabilities.argmax(axis=1)
-    for i, row in enumerate(indices):
-        theirs = precision_recall_fscore_support(labels[row], predicted[row])
-        for column, values in zip(("precision", "recall", "f1"), theirs, strict=False):
-            found = [ours[f"classification_report.{name}.{column}"][i] for name in "abc"]
-            assert found == pytest.approx(values)
 
 
 def test_the_weighted_calibration_error_is_that_of_the_copied_resample():
@@ -106,20 +76,9 @@ def test_the_weighted_calibration_error_is_that_of_the_copied_resample():
     assert ours == pytest.approx(copied)
 
 
-def test_a_resample_without_a_class_has_no_mean_area():
-    labels = np.array([0, 0, 1, 1, 2])
-    probabilities = np.full((5, 3), 1 / 3)
-    weights = np.array([[1, 1, 1, 1, 1], [2, 1, 1, 1, 0]], float)
-    scores = classification_scores(labels, probabilities, weights, class_names=["a", "b", "c"])
-    assert scores["macro_auc"][0] == 0.5
-    assert np.isnan(scores["macro_auc"][1])
-
-
 def test_a_metric_that_is_never_defined_has_no_interval():
-    intervals = classification_intervals([0, 0], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"], seed=0)
-    assert intervals["macro_auc"] is None
-    assert intervals["per_class_auc.a"] is None
-    assert intervals["accuracy"] == [0.0, 1.0]
+    intervals = bootstrap_intervals(weighted_r2, (np.ones(5), np.arange(5.0)), seed=0)
+    assert intervals == {"r2": None}
 
 
 @pytest.mark.parametrize("arrays", [(), (np.zeros(0),), (np.zeros(3), np.zeros(4))])

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from deeplens_tf.metrics.calibration import (
@@ -18,6 +19,7 @@ from deeplens_tf.metrics.classification import (
     confusion_matrix,
 )
 from deeplens_tf.metrics.regression import regression_intervals, regression_metrics
+from deeplens_tf.metrics.thresholds import THRESHOLDS
 
 NAMES = ["axion", "cdm", "no_sub"]
 
@@ -99,6 +101,54 @@ def test_confusion_matrix_and_report_agree_with_scikit_learn():
         assert ours["classification_report"][name] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("draw", [simulated, tied])
+def test_balanced_accuracy_and_average_precision_agree_with_scikit_learn(draw):
+    labels, probabilities = draw()
+    ours = classification_metrics(labels, probabilities, NAMES)
+    predicted = probabilities.argmax(axis=1)
+    theirs = sklearn_metrics.balanced_accuracy_score(labels, predicted)
+    assert ours["balanced_accuracy"] == pytest.approx(theirs)
+    precisions = [
+        sklearn_metrics.average_precision_score(labels == k, probabilities[:, k]) for k in range(3)
+    ]
+    assert list(ours["average_precision"].values()) == pytest.approx(precisions, abs=1e-12)
+    assert ours["macro_average_precision"] == pytest.approx(np.mean(precisions))
+
+
+@pytest.mark.parametrize("draw", [simulated, tied])
+def test_purity_and_completeness_agree_with_scikit_learn_and_scipy(draw):
+    labels, probabilities = draw()  # many of the tied ones are equal to a threshold
+    ours = classification_metrics(labels, probabilities, NAMES)["thresholds"]
+    for k, name in enumerate(NAMES):
+        assert [row["threshold"] for row in ours[name]] == list(THRESHOLDS)
+        for row in ours[name]:
+            is_selected = probabilities[:, k] >= row["threshold"]
+            pair = (labels == k, is_selected)
+            assert row["selected"] == is_selected.sum()
+            assert row["completeness"] == pytest.approx(sklearn_metrics.recall_score(*pair))
+            if row["selected"]:
+                assert row["purity"] == pytest.approx(sklearn_metrics.precision_score(*pair))
+                hits = int((pair[0] & pair[1]).sum())
+                theirs = stats.binomtest(hits, row["selected"]).proportion_ci(method="wilson")
+                assert row["purity_95"] == pytest.approx(list(theirs))
+
+
+def test_a_selection_without_images_has_no_purity_and_an_absent_class_no_completeness():
+    ours = classification_metrics([0, 0], [[0.6, 0.4], [0.7, 0.3]], ["a", "b"])["thresholds"]
+    (surest,) = (row for row in ours["a"] if row["threshold"] == 0.9)
+    assert (surest["selected"], surest["purity"], surest["purity_95"]) == (0, None, None)
+    assert surest["completeness"] == 0.0
+    assert {row["completeness"] for row in ours["b"]} == {None}
+
+
+def test_a_rare_class_that_is_never_predicted_shows_in_the_balanced_accuracy():
+    labels = np.r_[np.zeros(12, int), np.ones(588, int)]
+    ours = classification_metrics(labels, np.tile([0.1, 0.9], (600, 1)), ["lens", "other"])
+    assert ours["accuracy"] == 0.98
+    assert ours["balanced_accuracy"] == 0.5
+    assert ours["average_precision"]["lens"] == pytest.approx(0.02)  # the share of lenses
+
+
 def test_rows_of_the_confusion_matrix_are_true_classes():
     assert confusion_matrix(np.array([0, 0]), np.array([1, 1]), 2).tolist() == [[0, 2], [0, 0]]
 
@@ -132,13 +182,21 @@ def test_an_absent_class_has_no_area_and_the_classes_of_the_mean_are_listed():
     assert ours["macro_auc"] == pytest.approx((areas["axion"] + areas["no_sub"]) / 2)
     assert ours["counts"]["cdm"] == 0
     assert ours["classification_report"]["cdm"]["recall"] is None
+    assert ours["average_precision"]["cdm"] is None
+    assert ours["macro_average_precision_over"] == ["axion", "no_sub"]
+    assert ours["balanced_accuracy_over"] == ["axion", "no_sub"]
+    recalls = [ours["classification_report"][name]["recall"] for name in ("axion", "no_sub")]
+    assert ours["balanced_accuracy"] == pytest.approx(np.mean(recalls))
 
 
 def test_a_single_class_has_no_mean_area():
     ours = classification_metrics([1, 1], [[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], NAMES)
     assert ours["macro_auc"] is None
     assert ours["macro_auc_over"] == []
+    assert ours["macro_average_precision"] is None
     assert ours["accuracy"] == 0.5
+    assert ours["balanced_accuracy"] == 0.5
+    assert ours["balanced_accuracy_over"] == ["cdm"]
 
 
 @pytest.mark.parametrize("kept", [[0, 1, 2], [0, 2], [1]])
@@ -225,9 +283,10 @@ def test_every_classification_metric_has_an_interval_around_it():
     labels, probabilities = simulated(n=1000)
     metrics = classification_metrics(labels, probabilities, NAMES)
     intervals = classification_intervals(labels, probabilities, NAMES, seed=0, resamples=300)
-    names = ("macro_auc", "accuracy", "expected_calibration_error")
-    flat = {name: metrics[name] for name in names}
-    flat |= {f"per_class_auc.{name}": area for name, area in metrics["per_class_auc"].items()}
+    names = ("macro_auc", "accuracy", "balanced_accuracy", "macro_average_precision")
+    flat = {name: metrics[name] for name in (*names, "expected_calibration_error")}
+    for score in ("per_class_auc", "average_precision"):
+        flat |= {f"{score}.{name}": value for name, value in metrics[score].items()}
     flat |= {
         f"classification_report.{name}.{column}": row[column]
         for name, row in metrics["classification_report"].items()
@@ -236,6 +295,74 @@ def test_every_classification_metric_has_an_interval_around_it():
     assert intervals.keys() == flat.keys()
     for name, (low, high) in intervals.items():
         assert low < flat[name] < high, name
+
+
+def perfect(images, classes=3, confidence=0.9):
+    """Predictions that are all right."""
+    labels = np.arange(images) % classes
+    probabilities = np.full((images, classes), (1 - confidence) / (classes - 1))
+    probabilities[np.arange(images), labels] = confidence
+    return labels, probabilities, NAMES[:classes]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("images", [6, 60, 600])
+def test_a_perfect_result_has_intervals_with_a_width_inside_their_bounds(images, classes):
+    test_set = perfect(images, classes)
+    metrics, intervals = classification_metrics(*test_set), classification_intervals(*test_set, 0)
+    assert metrics["macro_auc"] == metrics["accuracy"] == 1.0
+    for name, (low, high) in intervals.items():
+        assert 0.0 <= low < high <= 1.0, name
+    exact = stats.binomtest(images, images).proportion_ci(method="exact").low
+    assert intervals["accuracy"][0] == pytest.approx(exact, abs=0.1 if images == 6 else 0.01)
+
+
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_intervals_of_very_few_images_are_wide_or_undefined(images):
+    intervals = classification_intervals(*perfect(images), seed=0)
+    assert intervals["accuracy"][0] < 0.5
+    for name, interval in intervals.items():
+        assert interval is None or 0.0 <= interval[0] < interval[1] <= 1.0, name
+
+
+def test_the_areas_of_two_classes_are_one_and_have_one_interval():
+    generator = np.random.default_rng(0)
+    labels, chance = generator.integers(2, size=80), generator.integers(64, size=80) / 64
+    probabilities = np.stack([chance, 1 - chance], axis=1)
+    intervals = classification_intervals(labels, probabilities, ["lens", "other"], seed=0)
+    first = intervals["per_class_auc.lens"]
+    assert intervals["per_class_auc.other"] == pytest.approx(first)
+    assert intervals["macro_auc"] == pytest.approx(first)
+
+
+def test_the_mean_area_of_many_images_has_the_interval_of_the_bootstrap():
+    labels, probabilities = simulated(n=2000)
+    low, high = classification_intervals(labels, probabilities, NAMES, seed=0)["macro_auc"]
+    generator, areas = np.random.default_rng(0), []
+    for _ in range(400):
+        rows = generator.integers(2000, size=2000)
+        areas.append(
+            sklearn_metrics.roc_auc_score(labels[rows], probabilities[rows], multi_class="ovr")
+        )
+    assert high - low == pytest.approx(np.ptp(np.percentile(areas, [2.5, 97.5])), rel=0.2)
+
+
+@pytest.mark.parametrize("confidence", [0.85, 0.99, 1.0])
+def test_the_calibration_error_of_sixty_right_predictions_is_uncertain(confidence):
+    """With an accuracy of .94, which 60 of 60 leave possible, it would be |confidence - .94|."""
+    labels, probabilities, _ = perfect(60, 2, confidence)
+    low, high = calibration_interval(labels, probabilities, seed=0)
+    assert 0.0 <= low <= abs(confidence - 0.94) + 0.001 <= high + 0.001
+    assert low <= 1 - confidence <= high <= 1.0
+
+
+def test_the_interval_of_a_large_calibration_error_stays_below_one():
+    generator = np.random.default_rng(1)
+    probabilities = generator.dirichlet(np.full(2, 0.3), size=6)
+    labels = 1 - probabilities.argmax(axis=1)  # all wrong
+    low, high = calibration_interval(labels, probabilities, seed=0)
+    error = calibration_error(labels, probabilities)
+    assert 0 < low < error < high <= 1.0
 
 
 def sharpened_predictions(generator, n, sharpening):
@@ -270,3 +397,19 @@ def test_every_regression_metric_has_an_interval_around_it():
     assert intervals.keys() == metrics.keys() - {"n_test"}
     for name, (low, high) in intervals.items():
         assert low < metrics[name] < high
+
+
+def test_the_coverage_of_all_truths_leaves_room_for_others():
+    true = np.linspace(-24, -22, 30)
+    intervals = regression_intervals(true, true + 0.1, np.full(30, 0.3), seed=0)
+    theirs = stats.binomtest(30, 30).proportion_ci(method="wilson")
+    assert intervals["coverage_68"] == pytest.approx(list(theirs))
+
+
+@pytest.mark.parametrize(("images", "defined"), [(1, []), (2, ["mae_dex", "rmse_dex"])])
+def test_errors_of_very_few_images_have_no_interval_of_zero_width(images, defined):
+    true = np.array([-23.0, -22.0])[:images]
+    intervals = regression_intervals(true, true + np.array([0.1, 0.4])[:images], seed=0)
+    assert [name for name, interval in intervals.items() if interval] == defined
+    for name in defined:
+        assert 0 < intervals[name][0] < intervals[name][1]

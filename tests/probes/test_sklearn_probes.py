@@ -55,6 +55,7 @@ def test_classifying_probes_find_classes_and_nothing_in_noise(kind):
 def test_regressing_probes_find_a_linear_relation(kind):
     found = probe_regression(*linear(800, seed=0), *linear(200, seed=1), kind=kind, resamples=20)
     assert found["r2"] > {"ridge": 0.98, "knn": 0.6}[kind]
+    assert set(found["interval_methods"]) == {"mae_dex, rmse_dex", "r2", "coverage_68, coverage_95"}
     low, high = found["intervals_95"]["r2"]
     assert low <= found["r2"] <= high
 

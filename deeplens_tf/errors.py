@@ -47,3 +47,7 @@ class Stopped(DeeplensError):
 
 class UnusableFile(ValueError):
     """One file cannot be used; the message is the reason that `rejected.csv` records."""
+
+
+class NoSignal(UnusableFile):
+    """An image whose values are all equal. Preparing counts such images apart."""

@@ -17,13 +17,15 @@ from deeplens_tf.cli import (
     run_stage,
     stage_parser,
 )
-from deeplens_tf.config import Config, load_config
+from deeplens_tf.config import Config
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.manifest import Manifest
-from deeplens_tf.data.preparing import prepare_folder, summarise
+from deeplens_tf.data.preparing import prepare_folder
+from deeplens_tf.data.summary import summarise
 from deeplens_tf.errors import RequestError
-from deeplens_tf.startup import import_tensorflow
+from deeplens_tf.option_use import PREPARE, PREVIEW, load_stage_config
+from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import print_lines
 
 # The formats of `figures.picture_files`, which imports matplotlib and would slow down --help.
@@ -43,11 +45,9 @@ def main(argv: Sequence[str]) -> None:
         raise RequestError("nothing to do: give --out DIR, --preview FILE.png or both")
     if arguments.preview is not None:
         _check_picture_path(arguments.preview)
-    config = with_folder_settings(
-        load_config(arguments.config, _overrides(arguments), data=arguments.source)
-    )
+    config = with_folder_settings(_requested(arguments))
     require_folder(Path(config.data.path))
-    import_tensorflow()
+    import_for_stage()
     if arguments.out is not None:
         print_lines(*summarise(_prepare(config, arguments.out), arguments.out).split("\n"))
         config = replace(config, data=replace(config.data, path=str(arguments.out)))
@@ -99,14 +99,23 @@ def _prepare(config: Config, out: Path) -> Manifest:
         fit=config.data.fit,
         validation_fraction=config.data.validation_fraction,
         seed=config.seed,
+        bands=config.data.bands,
+        mixed_sizes=config.data.mixed_sizes,
+        band_names=config.data.band_names,
+        pixel_scale_arcsec=config.data.pixel_scale_arcsec,
+        resample_to_arcsec=config.data.resample_to_arcsec,
         strict=config.data.strict,
     )
 
 
-def _overrides(arguments: argparse.Namespace) -> list[str]:
+def _requested(arguments: argparse.Namespace) -> Config:
     given = vars(arguments)
-    shortcuts = [f"{key}={given[option]}" for option, key in SHORTCUTS.items() if option in given]
-    return [*arguments.overrides, *shortcuts, *["data.strict=true"] * arguments.strict]
+    own = [f"{key}={given[option]}" for option, key in SHORTCUTS.items() if option in given]
+    own += ["data.strict=true"] * arguments.strict
+    stage = PREPARE if arguments.preview is None else PREVIEW
+    return load_stage_config(
+        stage, arguments.config, arguments.overrides, arguments.source, own=own
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Images in memory, with the interface of a prepared folder."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,19 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from deeplens_tf.augment import without_margin
+from deeplens_tf.config import MAX_UNNAMED_BANDS
+from deeplens_tf.data.array_scaling import preprocessing_of, scaled_images
+from deeplens_tf.data.content import content_digest
+from deeplens_tf.data.image_axes import check_sides
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
-from deeplens_tf.data.manifest import PreparationSettings
-from deeplens_tf.preprocessing.scaling import scale_with_margin
+from deeplens_tf.data.mass_tables import MAX_MASS_EV, MIN_MASS_EV
+from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.splitting import validation_count
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.labels import UNLABELLED
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 
-LOWEST_LOG10_MASS = -100
+_SMALLEST_LOG10 = 1e-6  # a smaller number above 0 is a mass rather than a logarithm
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +31,13 @@ class ArrayData(ImageData):
 
     Attributes:
         images: shape (n, height, width, bands), float32 in [0, 1].
-        table: one row for each image: split, file, label, mass_ev.
+        table: one row for each image: split, file, label, mass_ev, content.
         class_names: in label order; empty for unlabelled data.
         seed: decides the splits and the order of the images in each epoch.
         share: part of every batch that this process provides.
         images_with_margin: the images with `margin` pixels more on each side, from which views
             are made; None for views of `images`.
+        preprocessing: how raw images become those in a batch.
     """
 
     images: NDArray[np.float32]
@@ -39,6 +46,7 @@ class ArrayData(ImageData):
     seed: int
     share: Share = WHOLE
     images_with_margin: NDArray[np.float32] | None = None
+    preprocessing: Preprocessing | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +75,7 @@ class ArrayData(ImageData):
         return int((self.table["split"] == split).sum())
 
     def index(self, split: str) -> pd.DataFrame:
-        """Return the table of a split: index, file, label, mass_ev."""
+        """Return the table of a split: index, file, label, mass_ev, content."""
         rows = self.table[self.table["split"] == split].drop(columns="split")
         rows.insert(0, "index", np.arange(len(rows)))
         return rows.reset_index(drop=True)
@@ -111,6 +119,8 @@ def from_arrays(
     fit: str = "resize",
     validation_fraction: float = 0.1,
     seed: int = 0,
+    band_names: Sequence[str] | None = None,
+    pixel_scale_arcsec: float | None = None,
 ) -> ArrayData:
     """Make a data set of images in memory.
 
@@ -118,9 +128,11 @@ def from_arrays(
     a folder are.
 
     Args:
-        images: shape (n, height, width) or (n, height, width, bands), finite, none constant.
+        images: shape (n, height, width) or (n, height, width, bands), finite, none constant, none
+            with a few values far from all others. A band that is constant within every image, such
+            as an alpha channel, is left out; one that is constant in some images is an error.
         labels: class indices from 0, or class names, shape (n,); None for unlabelled images.
-        log10_mass: log10 of the axion mass in eV, NaN where unknown, shape (n,).
+        log10_mass: log10 of the axion mass in eV, -40 to 3, NaN where unknown, shape (n,).
         class_names: names in label order; None for the sorted names in `labels`, or for "0", "1",
             ... if there are images of each.
         test: True for the images of the test split, shape (n,); None for no test split.
@@ -128,6 +140,8 @@ def from_arrays(
         fit: "resize" or "crop", see `open_folder`.
         validation_fraction: fraction of each class for validation, 0 to 0.9.
         seed: decides the split and the order of the images in each epoch.
+        band_names: of all bands of `images`, in their order; None if unknown.
+        pixel_scale_arcsec: side of a pixel of `images`; None if unknown.
 
     Raises:
         ValueError: an argument that is wrong, naming it and what was received.
@@ -135,7 +149,14 @@ def from_arrays(
     array = _checked_images(images)
     count = len(array)
     size = _side(array) if image_size is None else image_size
-    settings = PreparationSettings(size, fit, validation_fraction, seed)
+    settings = PreparationSettings(
+        image_size=size,
+        fit=fit,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        band_names=None if band_names is None else tuple(band_names),
+        pixel_scale_arcsec=pixel_scale_arcsec,
+    )
     label_indices, names = _label_indices(labels, class_names, count)
     in_test = np.zeros(count, bool) if test is None else _column(test, count, "test").astype(bool)
     table = pd.DataFrame(
@@ -144,13 +165,15 @@ def from_arrays(
             "file": [f"images[{i}]" for i in range(count)],
             "label": label_indices,
             "mass_ev": _masses_ev(log10_mass, count),
+            "content": [content_digest(image) for image in array],
         }
     )
-    wide = _scaled(array, settings)
+    wide, left_out = scaled_images(array, settings)
+    how = preprocessing_of(array, settings, left_out)
     if not settings.margin:
-        return ArrayData(wide, table, names, seed)
+        return ArrayData(wide, table, names, seed, preprocessing=how)
     central = without_margin(wide, settings.margin)  # a part of the same memory
-    return ArrayData(central, table, names, seed, images_with_margin=wide)
+    return ArrayData(central, table, names, seed, images_with_margin=wide, preprocessing=how)
 
 
 def _checked_images(images: ArrayLike) -> NDArray:
@@ -162,6 +185,16 @@ def _checked_images(images: ArrayLike) -> NDArray:
             "images must be real numbers of shape (n, height, width) or (n, height, width, bands). "
             f"Received: images of shape {np.shape(images)}, type {array.dtype}"
         )
+    height, width, bands = array.shape[1:]
+    try:
+        check_sides(height, width)
+        if bands > MAX_UNNAMED_BANDS and bands > min(height, width):
+            raise UnusableFile(f"{bands} bands of {height} x {width} pixels")
+    except UnusableFile as error:
+        raise ValueError(
+            "images must have the axes (n, height, width) or (n, height, width, bands). "
+            f"Received: shape {np.shape(images)}, {error}"
+        ) from error
     return array
 
 
@@ -172,18 +205,6 @@ def _side(array: NDArray) -> int:
             f"image_size must be given for images that are not square. Received: {height} x {width}"
         )
     return height
-
-
-def _scaled(array: NDArray, settings: PreparationSettings) -> NDArray[np.float32]:
-    scaled = []
-    for i, image in enumerate(array):
-        try:
-            if not np.isfinite(image).all():
-                raise UnusableFile("values that are not finite")
-            scaled.append(scale_with_margin(image, settings.image_size, settings.fit))
-        except UnusableFile as error:
-            raise ValueError(f"images[{i}] cannot be used: {error}") from error
-    return np.stack(scaled)
 
 
 def _label_indices(
@@ -224,10 +245,11 @@ def _masses_ev(log10_mass: ArrayLike | None, count: int) -> NDArray[np.float64]:
         return np.full(count, np.nan)
     values = _column(log10_mass, count, "log10_mass").astype(np.float64)
     known = values[~np.isnan(values)]
-    # Above 1 eV there is no such axion, and 1e-22 would be the mass itself.
-    if not ((known > LOWEST_LOG10_MASS) & (known < 0)).all():
+    low, high = math.log10(MIN_MASS_EV), math.log10(MAX_MASS_EV)
+    is_mass = (known > 0) & (known < _SMALLEST_LOG10)
+    if not ((known >= low) & (known <= high)).all() or is_mass.any():
         raise ValueError(
-            f"log10_mass must be the log10 of masses in eV, from {LOWEST_LOG10_MASS} to below 0. "
+            f"log10_mass must be the log10 of masses in eV, from {low:g} to {high:g}. "
             f"Received: values from {known.min():g} to {known.max():g}"
         )
     return 10.0**values

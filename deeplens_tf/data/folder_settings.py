@@ -1,49 +1,95 @@
-"""The size and the fit of a folder's images, where a caller or a configuration leaves them open."""
+"""The settings of a folder's images, where a caller or a configuration leaves them open."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from deeplens_tf.config import IMAGE_SIZE, Config, Fit
+from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION, Config, DataConfig
+from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.data.manifest import MANIFEST_FILE, PREPARE_AGAIN, Manifest, is_prepared
-from deeplens_tf.preprocessing.scaling import FIT_MODES
 from deeplens_tf.errors import DataError
+from deeplens_tf.preprocessing.scaling import FIT_MODES
 
-RAW_IMAGE_SIZE, RAW_FIT = 64, "resize"  # of a folder of images that is not prepared yet
+# Of a folder of images that is not prepared yet.
+RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION = 64, "resize", 0.1
+# Keys of `data` that a prepared folder decides, and those that any folder may.
+PREPARED_KEYS = ("image_size", "fit", "validation_fraction", "resample_to_arcsec")
+PROPERTY_KEYS = ("band_names", "pixel_scale_arcsec")
 
 
 def with_folder_settings(config: Config) -> Config:
-    """Return a configuration whose `data.image_size` and `data.fit` are not null.
+    """Return a configuration in which what is null in `data` is the folder's own.
+
+    `data.image_size`, `data.fit` and `data.validation_fraction` are not null then.
 
     Raises:
-        DataError: the prepared folder is damaged.
+        RequestError: a value contradicts the folder's `images.yaml`.
+        DataError: the prepared folder or `images.yaml` is damaged.
     """
-    data = config.data
-    size, fit = size_and_fit(Path(data.path), data.image_size, data.fit)
-    return replace(config, data=replace(data, image_size=size, fit=cast(Fit, fit)))
+    given = {key: getattr(config.data, key) for key in PREPARED_KEYS + PROPERTY_KEYS}
+    return replace(config, data=replace(config.data, **folder_settings(config.data.path, given)))
 
 
-def size_and_fit(folder: Path, image_size: int | None, fit: str | None) -> tuple[int, str]:
-    """Return the given size in pixels and fit; for None, those of the folder.
+def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return given settings; those that are None are the folder's own.
 
     A prepared folder has its own. Raw images, and a folder that does not exist, get
-    `RAW_IMAGE_SIZE` and `RAW_FIT`.
+    `RAW_IMAGE_SIZE`, `RAW_FIT` and `RAW_VALIDATION_FRACTION`, and the bands' names and the pixel
+    scale of `images.yaml`.
+
+    Args:
+        folder: of images, or a prepared one.
+        given: the values of `PREPARED_KEYS` and `PROPERTY_KEYS`.
 
     Raises:
-        DataError: the prepared folder is damaged.
+        RequestError: a given value contradicts the folder's `images.yaml`.
+        DataError: the prepared folder or `images.yaml` is damaged.
     """
-    if image_size is not None and fit is not None:
-        return image_size, fit
-    own_size, own_fit = _prepared(folder) if is_prepared(folder) else (RAW_IMAGE_SIZE, RAW_FIT)
-    return own_size if image_size is None else image_size, own_fit if fit is None else fit
+    folder = Path(folder)
+    raw = (RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION, None)
+    own = _prepared(folder) if is_prepared(folder) else dict(zip(PREPARED_KEYS, raw, strict=True))
+    chosen = {key: own[key] if given[key] is None else given[key] for key in PREPARED_KEYS}
+    names = given["band_names"]
+    properties = image_properties(folder).confirmed(
+        folder,
+        band_names=None if names is None else tuple(names),
+        pixel_scale_arcsec=given["pixel_scale_arcsec"],
+    )
+    return chosen | asdict(properties)
 
 
-def _prepared(folder: Path) -> tuple[int, str]:
+def without_settings_of(
+    trained_on: DataConfig, config: Config, overrides: Sequence[str] = ()
+) -> Config:
+    """Return a configuration without what it took over of another folder's images.
+
+    Args:
+        trained_on: the section of the run that the configuration continues.
+        config: with another `data.path`, or with the same one, which changes nothing.
+        overrides: arguments of `--set`, whose keys stay.
+    """
+    if Path(config.data.path).resolve() == Path(trained_on.path).resolve():
+        return config
+    keys = [*PROPERTY_KEYS, *["validation_fraction"] * is_prepared(Path(config.data.path))]
+    kept = {override.partition("=")[0] for override in overrides}
+    inherited = [key for key in keys if getattr(config.data, key) == getattr(trained_on, key)]
+    open_again: dict[str, Any] = {key: None for key in inherited if f"data.{key}" not in kept}
+    return replace(config, data=replace(config.data, **open_again))
+
+
+def _prepared(folder: Path) -> dict[str, Any]:
     settings = Manifest.load(folder).settings
-    size, fit = settings["image_size"], settings.get("fit")
-    if not IMAGE_SIZE.admits(size) or fit not in FIT_MODES:
-        raise DataError(
-            f"{folder / MANIFEST_FILE}: damaged, image_size {size!r:.20} or fit {fit!r:.20} is not "
-            f"valid; {PREPARE_AGAIN}"
-        )
-    return size, fit
+    own = {key: settings.get(key) for key in PREPARED_KEYS}
+    checks = {
+        "image_size": IMAGE_SIZE.admits,
+        "fit": lambda fit: fit in FIT_MODES,
+        "validation_fraction": VALIDATION_FRACTION.admits,
+    }
+    for key, is_valid in checks.items():
+        if own[key] is None or not is_valid(own[key]):
+            raise DataError(
+                f"{folder / MANIFEST_FILE}: damaged, {key} {own[key]!r:.20} is not valid; "
+                f"{PREPARE_AGAIN}"
+            )
+    return own

@@ -1,20 +1,26 @@
-"""The content of a folder of images: its classes, its files and a fingerprint of both.
+"""The content of a folder of images: its classes and its files.
 
 Links to files and to class folders are followed, because large collections are often stored
 elsewhere. Only two levels are scanned, so no link can cause a loop. No file is opened here.
 """
 
-import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from deeplens_tf.data.mass_tables import mass_files
+from deeplens_tf.data.passed_over import FOLDERS, count_kinds, passed_over_text
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.labels import UNLABELLED
 
 IMAGE_SUFFIXES = (".npy", ".npz")
+
+_SPLIT = "(?:train|training|val|valid|validation|test|testing)"
+_SPLIT_NAME = re.compile(rf"{_SPLIT}([ _-]?(set|split|data|images))?")
+_SPLIT_SUFFIX = re.compile(rf"(.+)[ _-]{_SPLIT}", re.IGNORECASE)
+_TRAINING = re.compile(r"(^|[ _-])train")
 
 
 @dataclass(frozen=True)
@@ -41,31 +47,61 @@ class SourceFolder:
         classes: names of the class folders, sorted; empty for unlabelled data.
         files: the image files, sorted by name.
         strays: names of image files next to the class folders, which have no class.
+        passed_over: number of files that are not read, by their suffix, and of folders within
+            class folders; see `passed_over.count_kinds`.
     """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[SourceFile, ...]
     strays: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
-def scan_folder(root: Path) -> SourceFolder:
+def scan_folder(root: Path, *, of_tests: bool = False) -> SourceFolder:
     """List the images of a folder of class folders, or of a folder of unlabelled images.
 
-    Hidden entries and files with other suffixes are ignored.
+    Hidden entries are ignored, and files with other suffixes are counted.
+
+    Args:
+        root: the folder.
+        of_tests: whether it is a folder of test images, which may lack images of a class.
 
     Raises:
-        RequestError: the folder does not exist.
-        DataError: the folder, or one of its class folders, contains no image.
+        RequestError: the folder does not exist, or its class folders are splits.
+        DataError: the folder, or one of the class folders that must have one, contains no image.
     """
     require_folder(root)
     classes = tuple(sorted(entry.name for entry in _entries(root) if _is_folder(entry)))
+    _refuse_splits(root, classes)
     loose = tuple(sorted(_image_names(root)))
+    passed_over = count_kinds(_other_names(root), at_root=True)
     if classes:
-        return SourceFolder(root, classes, _labelled_files(root, classes), strays=loose)
+        files, of_classes = _labelled_files(root, classes)
+        if not (of_tests and files):
+            _require_all_classes(root, classes, files)
+        return SourceFolder(root, classes, files, loose, passed_over + of_classes)
     if not loose:
-        raise DataError(f"{root}: no class folder and no .npy or .npz image in it")
-    return SourceFolder(root, (), tuple(SourceFile(root / n, n, UNLABELLED) for n in loose))
+        raise DataError(
+            f"{root}: no class folder and no .npy or .npz image in it{_hint(root, passed_over)}"
+        )
+    files = tuple(SourceFile(root / name, name, UNLABELLED) for name in loose)
+    return SourceFolder(root, (), files, passed_over=passed_over)
+
+
+def scan_unlabelled(root: Path) -> SourceFolder:
+    """List the images of a folder and of its subfolders, whatever these are called.
+
+    Raises:
+        RequestError: the folder does not exist.
+    """
+    require_folder(root)
+    names, passed_over = [*_image_names(root)], count_kinds(_other_names(root), at_root=True)
+    for inside in (entry.name for entry in _entries(root) if _is_folder(entry)):
+        names += [f"{inside}/{name}" for name in _image_names(root / inside)]
+        passed_over += count_kinds(_other_names(root / inside), at_root=False)
+    files = tuple(SourceFile(root / name, name, UNLABELLED) for name in sorted(names))
+    return SourceFolder(root, (), files, passed_over=passed_over)
 
 
 def require_folder(root: Path) -> None:
@@ -88,25 +124,66 @@ def find_test_folder(root: Path) -> Path | None:
     return test if test.is_dir() else None
 
 
-def fingerprint(*folders: SourceFolder) -> str:
-    """Return a digest of the names, sizes and times of the image files and tables of masses."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        digest.update(repr(folder.classes).encode())
-        for name, path in sorted(_images_and_tables(folder)):
-            status = path.lstat() if not path.exists() else path.stat()
-            digest.update(f"{name!r} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+def _refuse_splits(root: Path, classes: tuple[str, ...]) -> None:
+    """Refuse class folders that are the splits of a data set, by their names."""
+    stems = Counter(map(_stem, classes))  # `lenses` of lenses_train and of lenses_test
+    splits = [
+        name
+        for name in classes
+        if _SPLIT_NAME.fullmatch(name.lower()) or (_stem(name) != name and stems[_stem(name)] > 1)
+    ]
+    if splits:
+        training = [name for name in classes if f"{name}_test" in classes]
+        training += [name for name in splits if _TRAINING.search(name.lower())]
+        folder = root / training[0] if training else root.absolute()
+        raise RequestError(
+            f"{root}: {', '.join(splits)}: splits of a data set, not classes; give {folder} as the "
+            f"data folder, and put test images beside it, in {folder}_test; validation images are "
+            "taken from the training images"
+        )
 
 
-def _labelled_files(root: Path, classes: tuple[str, ...]) -> tuple[SourceFile, ...]:
+def _stem(name: str) -> str:
+    """Return a name without the name of a split at its end."""
+    match = _SPLIT_SUFFIX.fullmatch(name)
+    return match[1] if match else name
+
+
+def _labelled_files(
+    root: Path, classes: tuple[str, ...]
+) -> tuple[tuple[SourceFile, ...], Counter[str]]:
+    """Return the images in class folders, and the number of files of each kind passed over."""
     files: list[SourceFile] = []
+    passed_over: Counter[str] = Counter()
     for label, name in enumerate(classes):
         images = sorted(_image_names(root / name))
-        if not images:
-            raise DataError(f"{root / name}: no .npy or .npz image in this class folder")
         files += [SourceFile(root / name / image, f"{name}/{image}", label) for image in images]
-    return tuple(sorted(files, key=lambda file: file.name))
+        passed_over += _others_in_class(root / name)
+    return tuple(sorted(files, key=lambda file: file.name)), passed_over
+
+
+def _others_in_class(folder: Path) -> Counter[str]:
+    counts = count_kinds(_other_names(folder), at_root=False)
+    if inside := sum(_is_folder(entry) for entry in _entries(folder)):
+        counts[FOLDERS] = inside
+    return counts
+
+
+def _require_all_classes(
+    root: Path, classes: tuple[str, ...], files: tuple[SourceFile, ...]
+) -> None:
+    found = {file.label for file in files}
+    for folder in (root / name for label, name in enumerate(classes) if label not in found):
+        hint = _hint(folder, _others_in_class(folder))
+        raise DataError(f"{folder}: no .npy or .npz image in this class folder{hint}")
+
+
+def _hint(folder: Path, passed_over: Mapping[str, int]) -> str:
+    """Return what lies in a folder instead of images, and what to do with it, or nothing."""
+    if FOLDERS in passed_over:
+        return f"; if the folders in it are the classes, give {folder} as the data folder"
+    text = passed_over_text(passed_over)
+    return f"; {text}; convert images with numpy.save" if text else ""
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -128,8 +205,7 @@ def _image_names(folder: Path) -> Iterator[str]:
             yield entry.name
 
 
-def _images_and_tables(folder: SourceFolder) -> Iterator[tuple[str, Path]]:
-    yield from ((file.name, file.path) for file in folder.files)
-    yield from ((name, folder.root / name) for name in folder.strays)
-    for name in (".", *folder.classes):
-        yield from ((f"{name}/{path.name}", path) for path in mass_files(folder.root / name))
+def _other_names(folder: Path) -> Iterator[str]:
+    for entry in _entries(folder):
+        if not entry.name.lower().endswith(IMAGE_SUFFIXES) and not _is_folder(entry):
+            yield entry.name

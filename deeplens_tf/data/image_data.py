@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from deeplens_tf.data.manifest import SPLITS
 from deeplens_tf.errors import DataError
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 
 Example: TypeAlias = Mapping[str, tf.Tensor]
 
@@ -57,6 +58,11 @@ class ImageData(ABC):
         return False
 
     @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How raw images become those in a batch; None if unknown."""
+        return None
+
+    @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Class names in label order; empty for unlabelled data."""
@@ -67,7 +73,11 @@ class ImageData(ABC):
 
     @abstractmethod
     def index(self, split: str) -> pd.DataFrame:
-        """Return the table of a split: index, file, label (-1 unknown), mass_ev (NaN unknown)."""
+        """Return the table of a split: index, file, label, mass_ev, content.
+
+        An unknown label is -1, an unknown mass NaN. `content` is the digest of the source image,
+        see `content.content_digest`, "" in folders that earlier versions prepared.
+        """
 
     def require_images(self, split: str) -> None:
         """Refuse a split without images.

@@ -1,46 +1,82 @@
 """From the files of source folders to examples of one shape, each with its split."""
 
-import hashlib
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from deeplens_tf.data.folders import SourceFile, SourceFolder
+from deeplens_tf.data.content import content_digest, typed_digest
+from deeplens_tf.data.copies import Contradictions
+from deeplens_tf.data.folders import SourceFile
 from deeplens_tf.data.image_files import read_image
-from deeplens_tf.data.manifest import PreparationSettings
-from deeplens_tf.data.mass_tables import read_masses, resolve_mass
+from deeplens_tf.data.image_sizes import ImageSizes
+from deeplens_tf.data.mass_tables import (
+    LARGE_MASS_EV,
+    large_masses_text,
+    read_masses,
+    resolve_mass,
+)
+from deeplens_tf.data.placement import Placement
+from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import RejectedFiles
-from deeplens_tf.preprocessing.scaling import scale_with_margin
 from deeplens_tf.data.shards import Example
-from deeplens_tf.data.splitting import SplitAssigner, shuffled
-from deeplens_tf.errors import DataError, UnusableFile
+from deeplens_tf.data.source_folders import Folders, shown_name
+from deeplens_tf.data.splitting import shuffled
+from deeplens_tf.errors import DataError, NoSignal, RequestError, UnusableFile
+from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content, used_bands
 
-Folders = dict[str, SourceFolder]  # "train", and "test" if there is a test folder
+
+class ReadAgain(Exception):
+    """A file shows that the examples before it were made on a wrong assumption."""
+
+
+@dataclass
+class Learnt:
+    """What holds for all files and may be known only after the last one.
+
+    Attributes:
+        mass_required: class folders in which every file must have a mass.
+        contradictions: images in two classes or with two masses.
+        left_out_bands: bands that are constant in every image so far; None before the first one.
+    """
+
+    mass_required: set[Path] = field(default_factory=set)
+    contradictions: Contradictions = field(default_factory=dict)
+    left_out_bands: frozenset[int] | None = None
 
 
 class ImageReader:
-    """Reads the images of source folders; files that cannot be used go to `rejected`.
+    """Reads the images of source folders; files that are not used go to `rejected`.
 
     Args:
         rejected: collects the files that are left out.
         settings: size and fit of the images, split and order of the examples.
-        mass_required: class folders in which every file must have a mass.
+        learnt: from earlier readings of the same files; this one adds to it.
+        bands: number of bands that was asked for, see `read_image`.
     """
 
     def __init__(
         self,
         rejected: RejectedFiles,
         settings: PreparationSettings,
-        mass_required: Collection[Path] = (),
+        learnt: Learnt,
+        *,
+        bands: int | None = None,
     ) -> None:
-        self.rejected, self.settings, self.mass_required = rejected, settings, mass_required
-        self.bands = 0
+        self.rejected, self.settings, self.learnt = rejected, settings, learnt
+        self.bands, self._wanted_bands = 0, bands
+        self.group_counts: dict[str, int] = {}
+        self._file_bands = 0
         self._first_name = ""  # the file that set the number of bands
         self._with_mass: set[Path] = set()  # class folders
         self._without_mass: set[Path] = set()
-        self._tables: dict[Path, dict[str, str] | None] = {}
+        self._tables: dict[Path, dict[str, str]] = {}
+        self._large_masses: dict[Path, list[float]] = {}  # in eV, by class folder
+        self._complete: Counter[bool] = Counter()  # images by whether they have all used bands
+        self._sizes = ImageSizes(settings.image_size, settings.fit)
 
     def read_splits(
         self, folders: Folders, advance: Callable[[], object]
@@ -52,57 +88,116 @@ class ImageReader:
             advance: called after each file.
 
         Raises:
-            DataError: the images do not all have the same number of bands.
+            DataError: the images do not all have the same number of bands or the same size, or a
+                table cannot be used.
+            ReadAgain: something was learnt of a file that matters for others: read all of them
+                again with it.
         """
+        placement = Placement(folders, self.settings, self.rejected, self.learnt.contradictions)
+        self.group_counts = placement.group_counts
         for split, folder in folders.items():
-            assigner = SplitAssigner(folder.files, self.settings.validation_fraction)
+            masses = read_masses(folder.root, [file.name for file in folder.files])
+            self._tables |= {folder.root / name: table for name, table in masses.items()}
             for file in shuffled(folder.files, self.settings.seed):
-                if example := self._read(file, shown_name(split, folder, file.name)):
-                    yield split if split == "test" else assigner.assign(file.label), example
+                name = shown_name(split, folder, file.name)
+                example = self._read(split, file, name)
+                if example and (chosen := placement.place(split, file, name, example)):
+                    yield chosen, example
                 advance()
+        if self._complete[False] > self._complete[True]:
+            raise DataError(
+                f"{self._complete[False]} of {self._complete.total()} images are constant in a "
+                f"band that others use; {self.rejected}"
+            )
+        uneven = self._with_mass & self._without_mass
+        self.learnt.mass_required |= uneven
+        if uneven or placement.found_contradictions:
+            raise ReadAgain
 
-    def folders_missing_masses(self) -> set[Path]:
-        """Return the class folders in which some files have a mass and some do not."""
-        return self._with_mass & self._without_mass
+    def notes(self) -> list[str]:
+        """Return what a user should know of the images that are used, one line each."""
+        return [large_masses_text(*found) for found in sorted(self._large_masses.items())]
 
-    def _read(self, file: SourceFile, name: str) -> Example | None:
+    @property
+    def pixel_scale_arcsec(self) -> float | None:
+        """Pixel scale of the examples; None if it is unknown or differs."""
+        scale, factor = self.settings.pixel_scale_arcsec, self._sizes.factor
+        known = scale * factor if scale and factor else None
+        return self.settings.resample_to_arcsec or known
+
+    @property
+    def source_side(self) -> int | None:
+        """Side in source pixels of the squares that become examples; None if it differs."""
+        return self._sizes.side
+
+    @property
+    def band_names(self) -> tuple[str, ...] | None:
+        """Names of the bands of the examples; None if unknown."""
+        names, left_out = self.settings.band_names, self.learnt.left_out_bands or ()
+        if names is None:
+            return None
+        return tuple(name for i, name in enumerate(names) if i not in left_out)
+
+    def _read(self, split: str, file: SourceFile, name: str) -> Example | None:
         try:
-            image, file_mass_ev = read_image(file.path)
+            image, file_mass_ev = read_image(file.path, self._wanted_bands)
             mass_ev = self._mass_ev(file, file_mass_ev)
-            content = content_digest(image)
-            image = scale_with_margin(image, self.settings.image_size, self.settings.fit)
+            digests = content_digest(image), typed_digest(image)
+            scaled = self._scaled(image, name)
+        except NoSignal as error:
+            self.rejected.leave_out(name, "no signal", str(error), split)
+            return None
         except UnusableFile as error:
             self.rejected.add(name, str(error))
             return None
-        self._check_bands(image.shape[-1], name)
-        return Example(image, file.label, mass_ev, file.name, content)
+        if not (self.settings.mixed_sizes or self.settings.resample_to_arcsec):
+            self._sizes.check(image.shape, name)
+        return Example(scaled, file.label, mass_ev, file.name, *digests)
 
     def _mass_ev(self, file: SourceFile, file_mass_ev: float | None) -> float:
         folder = file.path.parent
-        if folder not in self._tables:
-            self._tables[folder] = read_masses(folder)
-        required = folder in self.mass_required
-        mass_ev = resolve_mass(file.path.name, file_mass_ev, self._tables[folder], required)
+        required = folder in self.learnt.mass_required
+        mass_ev = resolve_mass(file.name, file_mass_ev, self._tables.get(folder), required)
+        if mass_ev > LARGE_MASS_EV:
+            self._large_masses.setdefault(folder, []).append(mass_ev)
         if file.label >= 0:
             (self._without_mass if math.isnan(mass_ev) else self._with_mass).add(folder)
         return mass_ev
 
+    def _scaled(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Scale the bands of an image that vary, which must be those of the other images."""
+        framing = self.settings.framing
+        pixels = framing.kept(image)
+        constant = constant_bands(pixels)
+        used = used_bands(image.shape[-1], constant)
+        scaled = framing.scaled(image[..., used] if constant else image)
+        self._check_bands(image.shape[-1], name)
+        self._learn_bands(constant)
+        left_out = self.learnt.left_out_bands or frozenset()
+        self._complete[constant == left_out] += 1
+        require_content(pixels, constant, left_out)
+        self.bands = len(used)
+        return scaled
+
+    def _learn_bands(self, constant: frozenset[int]) -> None:
+        known = self.learnt.left_out_bands
+        self.learnt.left_out_bands = constant if known is None else known & constant
+        if known is not None and self.learnt.left_out_bands != known:
+            raise ReadAgain
+
     def _check_bands(self, bands: int, name: str) -> None:
-        if not self.bands:
-            self.bands, self._first_name = bands, name
-        if bands != self.bands:
+        if not self._file_bands:
+            self._file_bands, self._first_name = bands, name
+            self._check_band_names(bands)
+        if bands != self._file_bands:
             raise DataError(
-                f"bands differ: {self._first_name} has {self.bands}, {name} has {bands}"
+                f"bands differ: {self._first_name} has {self._file_bands}, {name} has {bands}"
             )
 
-
-def content_digest(image: np.ndarray) -> bytes:
-    """Return the SHA-256 of an image as the file contains it, before resizing and scaling."""
-    digest = hashlib.sha256(repr((image.shape, image.dtype.str)).encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.digest()
-
-
-def shown_name(split: str, folder: SourceFolder, name: str) -> str:
-    """Return the path of a file relative to the source folder."""
-    return f"../{folder.root.name}/{name}" if split == "test" else name
+    def _check_band_names(self, bands: int) -> None:
+        names = self.settings.band_names
+        if names is not None and len(names) != bands:
+            raise RequestError(
+                f"band_names must be {bands}, as many as {self._first_name} has bands. "
+                f"Received: {', '.join(names)}"
+            )

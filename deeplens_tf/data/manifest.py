@@ -7,60 +7,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION
-from deeplens_tf.preprocessing.scaling import FIT_MODES, crop_margin
-from deeplens_tf.data.whole_numbers import is_real, is_whole
+from deeplens_tf.data.preparation_settings import is_scale
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
+from deeplens_tf.preprocessing.preprocessing import MAX_SOURCE_SIDE
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "deeplens_tf prepared images"
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
+WITH_LEFT_OUT = 3  # the first version that counts left_out and passed_over
 WITHOUT_MARGIN = 1  # the version of folders whose images never have a margin
 PREPARE_AGAIN = "prepare the images again"
 SPLITS = ("train", "validation", "test")
+# Why a file is left out that could be read.
+LEFT_OUT = ("duplicate", "contradiction", "no signal", "group", "class")
 
 _MAX_BYTES = 8 << 20  # enough for 50,000 shards, so for millions of images
 _SHARD_NAME = re.compile(r"[a-z]+-\d{5,}\.tfrecord")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class PreparationSettings:
-    """The settings that decide the content of a prepared folder.
-
-    Attributes:
-        image_size: side of the prepared images in pixels.
-        fit: "resize" or "crop", see `scaling.resize_and_scale`.
-        validation_fraction: fraction of each class for validation; 0 for no such split.
-        seed: decides the split and the order of the examples.
-        margin: width in pixels of the margin that is stored around each image; it follows from
-            `image_size` and `fit`, see `scaling.crop_margin`.
-
-    Raises:
-        RequestError: a setting out of range.
-    """
-
-    image_size: int
-    fit: str
-    validation_fraction: float
-    seed: int
-    margin: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        size, seed, fraction = self.image_size, self.seed, self.validation_fraction
-        is_size = is_whole(size) and IMAGE_SIZE.admits(size)
-        _require_setting(is_size, "image_size", size, "a whole number from 8 to 4096")
-        is_seed = is_whole(seed) and seed >= 0
-        _require_setting(is_seed, "seed", seed, "a whole number of at least 0")
-        _require_setting(self.fit in FIT_MODES, "fit", self.fit, " or ".join(FIT_MODES))
-        is_fraction = is_real(fraction) and VALIDATION_FRACTION.admits(float(fraction))
-        _require_setting(is_fraction, "validation_fraction", fraction, "0 to 0.9")
-        # NumPy's numbers become Python's, which the manifest stores.
-        object.__setattr__(self, "image_size", int(size))
-        object.__setattr__(self, "seed", int(seed))
-        object.__setattr__(self, "validation_fraction", float(fraction))
-        object.__setattr__(self, "margin", crop_margin(int(size), self.fit))
 
 
 @dataclass(frozen=True)
@@ -96,9 +60,19 @@ class Manifest:
         classes: in label order; empty for unlabelled data.
         image_shape: (height, width, bands) of every image, without its margin.
         splits: by name: train, and optionally validation and test.
-        fingerprint: digest of the source's file names, sizes and times.
+        fingerprint: digest of the source's classes, file names and contents.
         settings: the `PreparationSettings` as a dict.
-        rejected: number of files that were left out; `rejected.csv` lists them.
+        rejected: number of files that cannot be used; `rejected.csv` lists them.
+        left_out: number of further files in `rejected.csv`, by the reasons in `LEFT_OUT`.
+        duplicates: the duplicates among them, by the split that they are left out of.
+        groups: number of "groups" in `groups.csv`, and of "images" in them, and of
+            "unknown" rows, which name no image; empty without it.
+        passed_over: number of files that are not images, by their suffix.
+        bands_left_out: positions, from 0, of the bands that are constant in every source image;
+            `image_shape` does not count them.
+        pixel_scale_arcsec: of the prepared images; None if it is unknown or differs.
+        source_side: side in source pixels of the squares that became images; None if it differs.
+        band_names: of the prepared images; None if unknown.
         value_range: lowest and highest value of every image.
     """
 
@@ -108,6 +82,14 @@ class Manifest:
     fingerprint: str
     settings: dict[str, Any]
     rejected: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    passed_over: dict[str, int] = field(default_factory=dict)
+    bands_left_out: tuple[int, ...] = ()
+    pixel_scale_arcsec: float | None = None
+    source_side: int | None = None
+    band_names: tuple[str, ...] | None = None
     value_range: tuple[float, float] = (0.0, 1.0)
     format_version: int = MANIFEST_VERSION
 
@@ -154,6 +136,11 @@ def is_prepared(folder: Path) -> bool:
         return MANIFEST_FORMAT.encode() in stream.read(200) or any(folder.glob("*.tfrecord"))
 
 
+def is_sha256(value: object) -> bool:
+    """Return whether a value is a SHA-256 in hexadecimal digits."""
+    return isinstance(value, str) and bool(_SHA256.fullmatch(value))
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     values = read_json(path, _MAX_BYTES)
     _require(values.get("format") == MANIFEST_FORMAT, "another format")
@@ -188,8 +175,56 @@ def _parse(values: Mapping[str, Any]) -> Manifest:
         fingerprint=_digest(values["fingerprint"]),
         settings=settings,
         rejected=_count(values["rejected"], "rejected"),
+        **_later_fields(values),
         format_version=version,
     )
+
+
+def _later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that versions before 3 do not have."""
+    if values["format_version"] < WITH_LEFT_OUT:
+        return {}
+    left_out, bands = _counts(values["left_out"], "left_out"), values["bands_left_out"]
+    _require(set(left_out) <= set(LEFT_OUT), "left_out contains an unknown reason")
+    numbers = [_count(band, "bands_left_out") for band in bands]
+    _require(numbers == sorted(set(numbers)), "bands_left_out is not a list of rising numbers")
+    return {
+        "left_out": left_out,
+        "duplicates": _counts(values["duplicates"], "duplicates"),
+        "groups": _counts(values["groups"], "groups"),
+        "passed_over": _counts(values["passed_over"], "passed_over"),
+        "bands_left_out": tuple(numbers),
+        "pixel_scale_arcsec": _scale(values["pixel_scale_arcsec"]),
+        "source_side": _source_side(values["source_side"]),
+        "band_names": _band_names(values["band_names"], values["image_shape"][2]),
+    }
+
+
+def _properties(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked settings of the source images' pixels."""
+    names, scales = settings["band_names"], ("pixel_scale_arcsec", "resample_to_arcsec")
+    for key in scales:
+        _require(is_scale(settings[key]), f"{key} is not a positive number")
+    needs, has = (settings[key] is not None for key in reversed(scales))
+    _require(has or not needs, "resample_to_arcsec without a pixel scale")
+    return {"band_names": None if names is None else tuple(_names(names, "band_names"))}
+
+
+def _band_names(value: Any, bands: int) -> tuple[str, ...] | None:
+    names = None if value is None else tuple(_names(value, "band_names"))
+    _require(names is None or len(names) == bands, "band_names does not name each band")
+    return names
+
+
+def _scale(value: Any) -> float | None:
+    _require(is_scale(value), "pixel_scale_arcsec is not a positive number")
+    return value
+
+
+def _source_side(value: Any) -> int | None:
+    side = None if value is None else _count(value, "source_side")
+    _require(side is None or 0 < side <= MAX_SOURCE_SIDE, "source_side is not a number of pixels")
+    return side
 
 
 def _settings(value: Any, version: int) -> dict[str, Any]:
@@ -197,6 +232,8 @@ def _settings(value: Any, version: int) -> dict[str, Any]:
     if version == WITHOUT_MARGIN:
         _require("margin" not in settings, f"a margin in version {version}")
         return settings | {"margin": 0}
+    if version >= WITH_LEFT_OUT:
+        settings |= _properties(settings)
     margin, size = settings["margin"], settings["image_size"]
     is_margin = type(margin) is int and type(size) is int and 0 <= margin <= size
     _require(is_margin, f"margin is not a whole number from 0 to image_size, {margin!r:.20}")
@@ -235,8 +272,12 @@ def _count(value: Any, key: str) -> int:
     return value
 
 
+def _counts(value: Any, key: str) -> dict[str, int]:
+    return {name: _count(count, key) for name, count in _mapping(value, key).items()}
+
+
 def _digest(value: Any) -> str:
-    _require(isinstance(value, str) and bool(_SHA256.fullmatch(value)), "a digest is not SHA-256")
+    _require(is_sha256(value), "a digest is not SHA-256")
     return value
 
 
@@ -249,11 +290,6 @@ def _names(value: Any, key: str) -> list[str]:
 def _mapping(value: Any, key: str) -> dict[str, Any]:
     _require(isinstance(value, dict), f"{key} is not a mapping")
     return value
-
-
-def _require_setting(valid: bool, name: str, value: Any, allowed: str) -> None:
-    if not valid:
-        raise RequestError(f"{name} must be {allowed}. Received: {name}={value!r}")
 
 
 def _require(condition: bool, problem: str) -> None:

@@ -13,6 +13,8 @@ from typing import IO, Literal
 
 import numpy as np
 
+from deeplens_tf.config import MAX_UNNAMED_BANDS
+from deeplens_tf.data.image_axes import dimensions_text, stack_text
 from deeplens_tf.data.pickles import PickledArray, unpickle_pair
 from deeplens_tf.errors import UnusableFile
 
@@ -113,8 +115,8 @@ def check_size(layout: Layout, data_bytes: int) -> None:
         UnusableFile: the values are not real numbers, the size differs, the array is empty, or it
             has more axes or values than any image.
     """
-    if len(layout.shape) > 3:
-        raise UnusableFile(f"{len(layout.shape)}-D, an image has 2 or 3 dimensions")
+    if len(layout.shape) > 4:
+        raise UnusableFile(dimensions_text(layout.shape))
     if 0 in layout.shape:
         raise UnusableFile("an array without values")
     count = math.prod(layout.shape)
@@ -123,8 +125,12 @@ def check_size(layout: Layout, data_bytes: int) -> None:
         raise UnusableFile(
             f"the header declares {byte_text(declared)}, the file holds {byte_text(data_bytes)}"
         )
+    if len(layout.shape) == 4:
+        raise UnusableFile(dimensions_text(layout.shape))
     if count > MAX_VALUES:
-        raise UnusableFile(f"{count} values, at most {MAX_VALUES} are read")
+        is_stack = len(layout.shape) == 3 and min(layout.shape) > MAX_UNNAMED_BANDS
+        hint = f"; {stack_text(layout.shape)}" if is_stack else ""
+        raise UnusableFile(f"{count} values, at most {MAX_VALUES} are read{hint}")
 
 
 def make_array(layout: Layout, data: bytes | bytearray) -> np.ndarray:
@@ -161,9 +167,11 @@ def _read_pair(
     layout: Layout, start: bytes, stream: IO[bytes], size: int
 ) -> tuple[np.ndarray, float | None]:
     if layout.shape != (2,):
+        is_list = len(layout.shape) == 1 and layout.shape[0] > 2
+        hint = "; if it holds several images, save each in a file of its own" if is_list else ""
         raise UnusableFile(
             f"an object array of shape {layout.shape}, the only one that is read is "
-            "[image, mass_ev]"
+            f"[image, mass_ev]{hint}"
         )
     if size > MAX_ARRAY_BYTES:
         limit = byte_text(MAX_ARRAY_BYTES)

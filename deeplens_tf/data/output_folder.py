@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from deeplens_tf.data.manifest import Manifest, PreparationSettings, is_prepared
+from deeplens_tf.data.manifest import MANIFEST_VERSION, Manifest, is_prepared
+from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.shards import read_index, verify_shards
 from deeplens_tf.errors import DataError, RequestError
 
@@ -14,6 +15,8 @@ def is_current(out: Path, settings: PreparationSettings, fingerprint: str) -> bo
         return False
     try:
         manifest = Manifest.load(out)
+        if manifest.format_version < MANIFEST_VERSION:  # without the digests of its images
+            return False
         if manifest.fingerprint != fingerprint or manifest.settings != asdict(settings):
             return False
         verify_shards(out, manifest)
@@ -51,9 +54,12 @@ def check_free(out: Path, settings: PreparationSettings) -> None:
 
 def _difference(out: Path, settings: PreparationSettings) -> str:
     try:
-        found = Manifest.load(out).settings
+        manifest = Manifest.load(out)
     except DataError:
         return "damaged"
+    if manifest.format_version < MANIFEST_VERSION:
+        return "by an earlier version"
+    found = manifest.settings
     wanted = asdict(settings)
     changed = [f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
     return ", ".join(changed) or "of other source files"

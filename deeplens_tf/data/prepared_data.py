@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from deeplens_tf.config import Config
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared
+from deeplens_tf.data.rejects import REJECTED_FILE, left_out_counts
 from deeplens_tf.data.shards import image_bytes_of, parse_example, read_index
 from deeplens_tf.data.whole_numbers import is_whole
-from deeplens_tf.errors import RequestError
+from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 
 # An epoch is shuffled in blocks of this size, in addition to the random order of the shards.
 SHUFFLE_BYTES = 2**28
@@ -61,6 +64,24 @@ class PreparedData(ImageData):
         return self.manifest.settings.get("fit") == "crop" and not self.margin
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """How a file's pixels become those of the images in a batch."""
+        manifest, settings = self.manifest, self.manifest.settings
+        bands = manifest.image_shape[2]
+        return Preprocessing(
+            image_size=manifest.image_shape[0],
+            fit=settings["fit"],
+            bands=bands,
+            repeat=self.bands // bands,
+            bands_left_out=manifest.bands_left_out,
+            band_names=manifest.band_names,
+            pixel_scale_arcsec=manifest.pixel_scale_arcsec,
+            source_scale_arcsec=settings.get("pixel_scale_arcsec"),
+            source_side=manifest.source_side,
+            resampled=settings.get("resample_to_arcsec") is not None,
+        )
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names in label order; empty for unlabelled data."""
         return self.manifest.classes
@@ -69,8 +90,21 @@ class PreparedData(ImageData):
         """Return the number of images in a split; 0 if there is no such split."""
         return self.manifest.splits[split].count if split in self.manifest.splits else 0
 
+    def require_test_images_kept(self) -> None:
+        """Refuse to score data whose test folder was left out, rather than score other images.
+
+        Raises:
+            DataError: the preparation left out every image of the test folder.
+        """
+        if "test" in self.manifest.splits and not self.count("test"):
+            counts = left_out_counts(self.manifest.left_out, self.manifest.duplicates)
+            raise DataError(
+                f"{self.folder}: every image of the test folder was left out ({counts}), see "
+                f"{self.folder / REJECTED_FILE}: give other test images, or remove their folder"
+            )
+
     def index(self, split: str) -> pd.DataFrame:
-        """Return the table of a split: index, file, label, mass_ev."""
+        """Return the table of a split: index, file, label, mass_ev, content."""
         return read_index(self.folder, split, self.count(split))
 
     def examples(
@@ -111,8 +145,12 @@ def open_folder(
     image_size: int | None = None,
     fit: str | None = None,
     bands: int | None = None,
-    validation_fraction: float = 0.1,
+    validation_fraction: float | None = None,
     seed: int = 0,
+    mixed_sizes: bool = False,
+    band_names: Sequence[str] | None = None,
+    pixel_scale_arcsec: float | None = None,
+    resample_to_arcsec: float | None = None,
     cache: str | Path = "runs/cache",
     strict: bool = False,
 ) -> PreparedData:
@@ -124,9 +162,17 @@ def open_folder(
         image_size: side of the images in pixels; None for that of a prepared folder, or 64.
         fit: "resize" (centred square, scaled) or "crop" (central pixels as they are); None for
             that of a prepared folder, or "resize".
-        bands: None for those of the images; 3 to repeat a grey image three times.
-        validation_fraction: fraction of each class for validation.
+        bands: None for those of the images; 3 to repeat a grey image three times; more than 10
+            only if the images have so many, as an array of 50 x 64 x 64 is else taken for a stack.
+        validation_fraction: fraction of each class for validation; None for that of a prepared
+            folder, or 0.1.
         seed: decides the split and the order of the images in each epoch.
+        mixed_sizes: whether images of different sizes are resized all the same, which gives them
+            different pixel scales.
+        band_names: in the order of the files; None for those of the folder's `images.yaml`.
+        pixel_scale_arcsec: of the files; None for that of `images.yaml`.
+        resample_to_arcsec: pixel scale to which every image is resampled before its central
+            square is cut; needs the pixel scale. None for that of a prepared folder, or none.
         cache: folder for the prepared images.
         strict: whether a single unusable file is an error.
 
@@ -141,6 +187,11 @@ def open_folder(
         fit=fit,
         validation_fraction=validation_fraction,
         seed=seed,
+        bands=bands,
+        mixed_sizes=mixed_sizes,
+        band_names=band_names,
+        pixel_scale_arcsec=pixel_scale_arcsec,
+        resample_to_arcsec=resample_to_arcsec,
         strict=strict,
     )
     manifest = Manifest.load(prepared)
@@ -157,6 +208,10 @@ def open_data(config: Config) -> PreparedData:
         bands=data.bands,
         validation_fraction=data.validation_fraction,
         seed=config.seed,
+        mixed_sizes=data.mixed_sizes,
+        band_names=data.band_names,
+        pixel_scale_arcsec=data.pixel_scale_arcsec,
+        resample_to_arcsec=data.resample_to_arcsec,
         cache=data.cache,
         strict=data.strict,
     )

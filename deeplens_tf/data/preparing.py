@@ -2,24 +2,30 @@
 
 import contextlib
 import hashlib
-import shutil
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
-from deeplens_tf.data.folder_settings import size_and_fit
-from deeplens_tf.data.folders import find_test_folder, fingerprint, scan_folder
-from deeplens_tf.data.image_reader import Folders, ImageReader, shown_name
-from deeplens_tf.data.manifest import Manifest, PreparationSettings, Split, is_prepared
+from deeplens_tf.data.draft import ReadingOptions, write_draft
+from deeplens_tf.data.folder_settings import PREPARED_KEYS, PROPERTY_KEYS, folder_settings
+from deeplens_tf.data.manifest import Manifest, is_prepared
 from deeplens_tf.data.output_folder import check_free, check_outside, is_current
+from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles, check_strict
 from deeplens_tf.data.shard_checks import check_shards
-from deeplens_tf.data.shards import verify_shards, write_splits
+from deeplens_tf.data.shards import verify_shards
+from deeplens_tf.data.source_files import RECORDS_FILE, read_records, renew_records, source_state
+from deeplens_tf.data.source_folders import scan_folders
+from deeplens_tf.data.summary import notes
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
-from deeplens_tf.terminal import print_lines, printable
+from deeplens_tf.terminal import print_lines
+
+# Settings that earlier versions do not have; they do as these do with 0 or false.
+LATER_SETTINGS = (
+    *("margin", "mixed_sizes", "band_names", "pixel_scale_arcsec", "resample_to_arcsec"),
+)
 
 
 def prepare_folder(
@@ -28,8 +34,13 @@ def prepare_folder(
     *,
     image_size: int | None = None,
     fit: str | None = None,
-    validation_fraction: float,
+    validation_fraction: float | None = None,
     seed: int,
+    bands: int | None = None,
+    mixed_sizes: bool = False,
+    band_names: Sequence[str] | None = None,
+    pixel_scale_arcsec: float | None = None,
+    resample_to_arcsec: float | None = None,
     strict: bool = False,
     progress: bool = True,
 ) -> Manifest:
@@ -41,33 +52,28 @@ def prepare_folder(
             rejected, `<out>-rejected.csv` next to it lists them.
         image_size: side of the prepared images in pixels; None for 64.
         fit: "resize" or "crop", see `scaling.resize_and_scale`; None for "resize".
-        validation_fraction: fraction of each class for validation; 0 for no such split.
+        validation_fraction: fraction of each class for validation; 0 for no such split, None for
+            0.1.
         seed: decides the split and the order of the examples.
-        strict: whether one unusable file stops the preparation.
+        bands: number of bands that was asked for; a file with an axis of more than 10 is an image
+            only if these are its bands, else a stack of images, which is rejected.
+        mixed_sizes: whether images of different sizes are resized all the same, which gives them
+            different pixel scales.
+        band_names: in the order of the files; None for those of the folder's `images.yaml`.
+        pixel_scale_arcsec: of the files; None for that of `images.yaml`.
+        resample_to_arcsec: pixel scale to which every image is resampled, see
+            `resampling.resample_with_margin`; None for none.
+        strict: whether one file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
 
     Raises:
         RequestError: `source` does not exist, or `out` contains something else.
         DataError: the source's images cannot be used.
     """
-    size, fit = size_and_fit(Path(source), image_size, fit)
-    settings = PreparationSettings(size, fit, validation_fraction, seed)
-    return _prepare(
-        Path(source), Path(out), settings, strict=strict, progress=progress, replace=False
-    )
-
-
-def summarise(manifest: Manifest, out: Path) -> str:
-    """Return the content of a prepared folder as text, one line for each split."""
-    height, width, bands = manifest.image_shape
-    lines = [
-        f"{printable(out)}: images of {height} x {width} pixels, {bands} band{'s' * (bands > 1)}"
-    ]
-    for split in manifest.splits.values():
-        counts = ", ".join(f"{printable(name)} {count}" for name, count in split.per_class.items())
-        masses = f"; {split.masses} with a mass" if split.masses else ""
-        lines.append(f"  {split.name}: {split.count} ({counts or 'unlabelled'}{masses})")
-    return "\n".join(lines)
+    given = (image_size, fit, validation_fraction, resample_to_arcsec)
+    settings = _settings(source, seed, mixed_sizes, given, (band_names, pixel_scale_arcsec))
+    options = ReadingOptions(bands, strict, progress)
+    return _prepare(Path(source), Path(out), settings, options, replace=False)
 
 
 def ensure_prepared(
@@ -76,47 +82,67 @@ def ensure_prepared(
     *,
     image_size: int | None = None,
     fit: str | None = None,
-    validation_fraction: float,
+    validation_fraction: float | None = None,
     seed: int,
+    bands: int | None = None,
+    mixed_sizes: bool = False,
+    band_names: Sequence[str] | None = None,
+    pixel_scale_arcsec: float | None = None,
+    resample_to_arcsec: float | None = None,
     strict: bool = False,
     progress: bool = True,
 ) -> Path:
     """Return a prepared folder for `data`: `data` itself if it is one, else one in `cache`.
 
-    A folder in the cache is used until a file of the source changes. None for `image_size` or
-    `fit` is that of a prepared folder; for raw images see `prepare_folder`.
+    A folder in the cache is used until a file of the source changes. What is None is that of a
+    prepared folder; for raw images see `prepare_folder`.
 
     Raises:
-        RequestError: `data` does not exist, or was prepared with another image_size or fit.
+        RequestError: `data` does not exist, or was prepared with other settings.
         DataError: its images, or its shards, cannot be used.
     """
-    size, fit = size_and_fit(data, image_size, fit)
-    settings = PreparationSettings(size, fit, validation_fraction, seed)
+    given = (image_size, fit, validation_fraction, resample_to_arcsec)
+    settings = _settings(data, seed, mixed_sizes, given, (band_names, pixel_scale_arcsec))
     if is_prepared(data):
         _check_prepared(data, settings, strict)
         return data
     out = cache / _cache_name(data, settings)
-    _prepare(data, out, settings, strict=strict, progress=progress, replace=True)
+    _prepare(data, out, settings, ReadingOptions(bands, strict, progress), replace=True)
     return out
+
+
+def _settings(
+    folder: str | Path,
+    seed: int,
+    mixed_sizes: bool,
+    given: tuple[object, ...],
+    properties: tuple[object, ...],
+) -> PreparationSettings:
+    """Return the settings of a preparation; what is None is the folder's own."""
+    keys = PREPARED_KEYS + PROPERTY_KEYS
+    chosen = folder_settings(folder, dict(zip(keys, given + properties, strict=True)))
+    return PreparationSettings(seed=seed, mixed_sizes=mixed_sizes, **chosen)
 
 
 def _cache_name(data: Path, settings: PreparationSettings) -> str:
     path = data.resolve()
     content = asdict(settings)
-    if not settings.margin:  # as in earlier versions, whose folders in the cache are still right
-        del content["margin"]
+    for key in LATER_SETTINGS:
+        if not content[key]:  # as in earlier versions, which replaces their folders in the cache
+            del content[key]
     identity = f"{str(path)!r} {sorted(content.items())}"
     return f"{path.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def _check_prepared(data: Path, settings: PreparationSettings, strict: bool) -> None:
     manifest = Manifest.load(data)
-    for key in ("image_size", "fit"):
+    for key in PREPARED_KEYS + PROPERTY_KEYS:
         found, wanted = manifest.settings.get(key), getattr(settings, key)
         if found != wanted:
+            shown = "null" if found is None else found
             raise RequestError(
-                f"{data} was prepared with {key} {found}, not {wanted}: "
-                f"set data.{key}={found}, or prepare the images again"
+                f"{data} was prepared with {key} {shown}, not {wanted}: "
+                f"set data.{key}={shown}, or prepare the images again"
             )
     check_strict(data, manifest, strict)
     verify_shards(data, manifest)
@@ -127,56 +153,40 @@ def _prepare(
     source: Path,
     out: Path,
     settings: PreparationSettings,
+    options: ReadingOptions,
     *,
-    strict: bool,
-    progress: bool,
     replace: bool,
 ) -> Manifest:
-    folders = _scan(source)
+    folders = scan_folders(source)
     check_outside(out, *(folder.root for folder in folders.values()))
-    source_digest = fingerprint(*folders.values())
-    if is_current(out, settings, source_digest):
-        return _load_current(out, strict)
+    total = sum(len(folder.files) + len(folder.strays) for folder in folders.values())
+    known = read_records(out / RECORDS_FILE, total)
+    state = source_state(folders, known, options.progress)
+    if is_current(out, settings, state.fingerprint):
+        renew_records(out / RECORDS_FILE, known, state.records)
+        return _load_current(out, options.strict)
     if not replace:
         check_free(out, settings)
-    rejected = _reject_strays(folders)
+    rejected = RejectedFiles(total)
     with draft_folder(out) as draft, _keep_list_on_failure(out, rejected):
-        manifest = _write(folders, draft, settings, source_digest, rejected, strict, progress)
+        manifest, lines = write_draft(draft, folders, state, settings, options, rejected)
         # Another process may have filled the cache in the meantime and be reading from it.
         if not replace:
             draft.rename(out)  # fails if `out` has been filled in the meantime
-        elif not is_current(out, settings, source_digest):
+        elif not is_current(out, settings, state.fingerprint):
             replace_folder(draft, out)
     rejected.report(out)
+    print_lines(*lines, *(notes(manifest) if replace else ()), stream=sys.stderr)
     return manifest
-
-
-def _scan(source: Path) -> Folders:
-    if is_prepared(source):
-        raise RequestError(f"{source}: is a prepared folder already; give a folder of images")
-    folders = {"train": scan_folder(source)}
-    if test := find_test_folder(source):
-        folders["test"] = scan_folder(test)
-        classes, found = (", ".join(f.classes) or "none" for f in folders.values())
-        if found != classes:
-            raise DataError(f"{test}: its classes ({found}) differ from {source} ({classes})")
-    return folders
 
 
 def _load_current(out: Path, strict: bool) -> Manifest:
     manifest = Manifest.load(out)
     check_strict(out, manifest, strict)
-    rejected = f"; {manifest.rejected} files rejected, see {out / REJECTED_FILE}"
-    print_lines(f"{out}: up to date, kept{rejected if manifest.rejected else ''}")
+    left_out = manifest.rejected + sum(manifest.left_out.values())
+    listed = f"; {left_out} files left out, see {out / REJECTED_FILE}" if left_out else ""
+    print_lines(f"{out}: up to date, kept{listed}")
     return manifest
-
-
-def _reject_strays(folders: Folders) -> RejectedFiles:
-    rejected = RejectedFiles(sum(len(f.files) + len(f.strays) for f in folders.values()))
-    for split, folder in folders.items():
-        for name in folder.strays:
-            rejected.add(shown_name(split, folder, name), "not in a class folder")
-    return rejected
 
 
 @contextlib.contextmanager
@@ -185,62 +195,8 @@ def _keep_list_on_failure(out: Path, rejected: RejectedFiles) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        if len(rejected) < 2:  # the message names a single one
+        if len(rejected.reasons) + len(rejected.left_out) < 2:  # the message names a single one
             raise
         path = out if out.name else out.absolute()
         listed = rejected.save(path.with_name(f"{path.name}-{REJECTED_FILE}"))
         raise DataError(f"{error}; all rejected files are listed in {listed}") from error
-
-
-def _write(
-    folders: Folders,
-    draft: Path,
-    settings: PreparationSettings,
-    source_digest: str,
-    rejected: RejectedFiles,
-    strict: bool,
-    progress: bool,
-) -> Manifest:
-    reader, splits = _write_splits(folders, draft, settings, rejected, progress)
-    if uneven := reader.folders_missing_masses():
-        # Only the last file of a class may show that its files need a mass.
-        shutil.rmtree(draft)
-        draft.mkdir()
-        reader, splits = _write_splits(folders, draft, settings, rejected, progress, uneven)
-    rejected.check(strict)
-    _check_classes(folders, splits, rejected)
-    rejected.save(draft / REJECTED_FILE)
-    manifest = Manifest(
-        classes=folders["train"].classes,
-        image_shape=(settings.image_size, settings.image_size, reader.bands),
-        splits=splits,
-        fingerprint=source_digest,
-        settings=asdict(settings),
-        rejected=len(rejected),
-    )
-    manifest.save(draft)
-    return manifest
-
-
-def _write_splits(
-    folders: Folders,
-    draft: Path,
-    settings: PreparationSettings,
-    rejected: RejectedFiles,
-    progress: bool,
-    mass_required: Collection[Path] = (),
-) -> tuple[ImageReader, dict[str, Split]]:
-    reader = ImageReader(rejected, settings, mass_required)
-    total = sum(len(folder.files) for folder in folders.values())
-    with tqdm(total=total, unit="image", disable=None if progress else True) as bar:
-        examples = reader.read_splits(folders, bar.update)
-        return reader, write_splits(draft, folders["train"].classes, examples)
-
-
-def _check_classes(folders: Folders, splits: dict[str, Split], rejected: RejectedFiles) -> None:
-    for split, folder in folders.items():
-        if split not in splits:
-            raise DataError(f"{folder.root}: no usable image in it; {rejected}")
-        for name in folder.classes:
-            if not splits[split].per_class[name]:
-                raise DataError(f"{folder.root / name}: no usable image in it; {rejected}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split
+from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split, is_sha256
 from deeplens_tf.errors import DataError, ResourceError
 
 if TYPE_CHECKING:
@@ -28,22 +28,23 @@ MAX_SHARD_EXAMPLES = 2048
 MAX_METADATA_BYTES = 64 << 10  # of a record without its image: keys, file name, label, mass
 RECORD_FRAME_BYTES = 16  # what TFRecord adds: a length, and checksums of it and of the record
 MAX_ROW_BYTES = 4500  # of the index: a path has at most 4096
-INDEX_COLUMNS = ["index", "file", "label", "mass_ev"]
+INDEX_COLUMNS = ["index", "file", "label", "mass_ev", "content"]
 
 
 @dataclass(frozen=True)
 class Example:
     """An image ready to be written: (S, S, C) float32; label -1 and mass NaN if unknown.
 
-    The image has the margin of its folder's manifest. `content` is the digest of the source image,
-    which does not depend on any setting.
+    The image has the margin of its folder's manifest. `content` and `typed_content` are digests of
+    the source image, see `content`, which do not depend on any setting.
     """
 
     image: np.ndarray
     label: int
     mass_ev: float
     file: str
-    content: bytes = b""
+    content: str = ""
+    typed_content: bytes = b""
 
 
 class SplitWriter:
@@ -78,7 +79,8 @@ class SplitWriter:
         """Append an example to the split."""
         known = not math.isnan(example.mass_ev)
         mass = repr(float(example.mass_ev)) if known else ""
-        self._rows.writerow([self.count, example.file, example.label, mass])
+        row = [self.count, example.file, example.label, mass, example.content]
+        self._rows.writerow(row)
         record = serialize(example, self.count)
         if self._bytes + len(record) > MAX_SHARD_BYTES or len(self._records) == MAX_SHARD_EXAMPLES:
             self._flush()
@@ -134,7 +136,7 @@ def write_splits(
 def example_digest(example: Example) -> bytes:
     """Return a digest of an example's source image, class and mass, without its file name."""
     label_and_mass = b"%d %a" % (example.label, example.mass_ev)
-    return hashlib.sha256(label_and_mass + example.content).digest()
+    return hashlib.sha256(label_and_mass + example.typed_content).digest()
 
 
 def serialize(example: Example, index: int) -> bytes:
@@ -193,7 +195,9 @@ def index_name(split: str) -> str:
 
 
 def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
-    """Read the table of a split's images: columns index, file, label, mass_ev (NaN unknown).
+    """Read the table of a split's images: index, file, label, mass_ev (NaN unknown), content.
+
+    `content` is the digest of each source image, "" in a folder of an earlier version.
 
     Args:
         folder: a prepared folder.
@@ -217,6 +221,8 @@ def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
         raise DataError(f"{path}: cannot be read: {error}") from error
     if len(index) != count or index["index"].tolist() != list(range(count)):
         raise DataError(f"{path}: not the table of {count} images; {PREPARE_AGAIN}")
+    if not all(map(is_sha256, index["content"][index["content"] != ""])):
+        raise DataError(f"{path}: a content is not SHA-256; {PREPARE_AGAIN}")
     return index
 
 
@@ -232,15 +238,20 @@ def _check_rows(path: Path) -> None:
 def _parse_index(path: Path, rows: int) -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.read_csv(
+    with path.open("rb") as stream:
+        has_content = stream.readline(2 * MAX_ROW_BYTES).rstrip().endswith(b",content")
+    index = pd.read_csv(
         path,
-        dtype={"index": "int64", "file": "str", "label": "int64"},
-        usecols=INDEX_COLUMNS,
+        dtype={"index": "int64", "file": "str", "label": "int64", "content": "str"},
+        usecols=INDEX_COLUMNS[: None if has_content else -1],
         # Python's conversion is exact in every version of pandas.
         converters={"mass_ev": lambda text: float(text) if text else math.nan},
         encoding_errors="surrogateescape",
         nrows=rows,
     )
+    # A table of an earlier version has no content.
+    content = index["content"].fillna("") if has_content else ""
+    return index.assign(content=content)[INDEX_COLUMNS]
 
 
 def verify_shards(folder: Path, manifest: Manifest) -> None:

@@ -1,8 +1,8 @@
 """The choice of the images for training and for validation."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 from deeplens_tf.data.folders import SourceFile
 
@@ -14,23 +14,75 @@ class SplitAssigner:
     its number of images, the others to training. A class with two usable images is therefore in
     both splits, however many of its files are rejected.
 
+    A group goes where its first usable image goes: to training if one of its classes has none
+    there, else to validation if that brings its numbers of images closer, or if it is the last
+    group of a class of which validation would have no image.
+
     Args:
         files: all files of the folder.
         validation_fraction: fraction of each class for validation.
+        groups: the group of a file, by its name; other files are groups of their own.
     """
 
-    def __init__(self, files: Iterable[SourceFile], validation_fraction: float) -> None:
-        sizes = Counter(file.label for file in files)
-        self.validation_counts = {
-            label: validation_count(size, validation_fraction) for label, size in sizes.items()
+    def __init__(
+        self,
+        files: Iterable[SourceFile],
+        validation_fraction: float,
+        groups: Mapping[str, str] | None = None,
+    ) -> None:
+        files, self._groups = list(files), groups or {}
+        self.split_of_group: dict[str, str] = {}
+        self._sizes: defaultdict[str, Counter[int]] = defaultdict(Counter)  # of each group
+        for file in files:
+            if group := self._groups.get(file.name):
+                self._sizes[group][file.label] += 1
+        totals = Counter(file.label for file in files)
+        self._missing = {  # images that validation still lacks, by class
+            label: validation_count(total, validation_fraction) for label, total in totals.items()
         }
-        self.assigned: Counter[int] = Counter()
+        self._targets = dict(self._missing)
+        self._undecided = Counter(f.label for f in files if f.name not in self._groups)
+        for sizes in self._sizes.values():
+            self._undecided.update(sizes.keys())
+        self._in_training: set[int] = set()
 
-    def assign(self, label: int) -> str:
-        """Return "train" or "validation" for the next usable image of a class."""
-        self.assigned[label] += 1
-        is_validation = 1 < self.assigned[label] <= 1 + self.validation_counts[label]
-        return "validation" if is_validation else "train"
+    def next_split(self, file: SourceFile) -> str:
+        """Return "train" or "validation": where the next usable image would go."""
+        group = self._groups.get(file.name)
+        if group in self.split_of_group:
+            return self.split_of_group[group]
+        sizes = self._sizes_with(file)
+        if not set(sizes) <= self._in_training:
+            return "train"
+        gain = sum(
+            abs(self._missing[label]) - abs(self._missing[label] - size)
+            for label, size in sizes.items()
+        )
+        return "validation" if gain > 0 or any(map(self._is_last_chance, sizes)) else "train"
+
+    def assign(self, file: SourceFile) -> str:
+        """Return the split of the next usable image, which now belongs to it."""
+        split, group = self.next_split(file), self._groups.get(file.name)
+        if group in self.split_of_group:
+            return split
+        sizes = self._sizes_with(file)
+        self._undecided.subtract(sizes.keys())
+        if split == "train":
+            self._in_training |= set(sizes)
+        else:
+            for label, size in sizes.items():
+                self._missing[label] -= size
+        if group is not None:
+            self.split_of_group[group] = split
+        return split
+
+    def _sizes_with(self, file: SourceFile) -> Counter[int]:
+        group = self._groups.get(file.name)
+        return Counter([file.label]) if group is None else self._sizes[group]
+
+    def _is_last_chance(self, label: int) -> bool:
+        target = self._targets[label]
+        return self._undecided[label] == 1 and 0 < target == self._missing[label]
 
 
 def validation_count(size: int, fraction: float) -> int:

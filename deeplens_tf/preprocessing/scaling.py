@@ -5,11 +5,12 @@ import math
 import numpy as np
 from PIL import Image
 
-from deeplens_tf.errors import RequestError, UnusableFile
+from deeplens_tf.errors import NoSignal, RequestError
+from deeplens_tf.preprocessing.pixel_checks import check_pixels
 
 FIT_MODES = ("resize", "crop")
 
-_MIN_RESIZED_RANGE = 1e-6  # of a range of 1: below it the values are float32 rounding errors
+MIN_RESIZED_RANGE = 1e-6  # of a range of 1: below it the values are float32 rounding errors
 
 
 def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
@@ -30,7 +31,27 @@ def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray
 
     Raises:
         RequestError: an unknown `fit`, or an array of another number of axes.
-        UnusableFile: the image is constant after cropping or resizing.
+        NoSignal: the kept pixels are constant, before or after resizing.
+        UnusableFile: a kept pixel is not finite, or a few are far from all others; see
+            `pixel_checks.check_pixels`.
+    """
+    kept = kept_pixels(image, image_size, fit)
+    check_pixels(kept, cropped=kept.shape != image.shape)
+    scaled = _min_max(kept)
+    if scaled.shape[0] != image_size:
+        scaled = scaled.astype(np.float32)  # frees the float64 copy, which may be large
+        scaled = resize_bands(scaled, image_size)
+        if np.ptp(scaled) <= MIN_RESIZED_RANGE:
+            raise NoSignal("constant after resizing")
+        scaled = _min_max(scaled)
+    return np.ascontiguousarray(scaled, np.float32)
+
+
+def kept_pixels(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
+    """Return the central square of which the result is made, a view of (side, side, bands).
+
+    Raises:
+        RequestError: an unknown `fit`, or an array of another number of axes.
     """
     if fit not in FIT_MODES:
         raise RequestError(f"fit must be 'resize' or 'crop'. Received: fit={fit!r}")
@@ -39,13 +60,7 @@ def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray
             f"image must have the axes (height, width, bands). Received: shape {image.shape}"
         )
     side = min(image.shape[:2])
-    if fit == "crop":
-        side = min(side, image_size)
-    scaled = _min_max(_central_square(image, side))
-    if scaled.shape[0] != image_size:
-        scaled = scaled.astype(np.float32)  # frees the float64 copy, which may be large
-        scaled = _min_max(_resize(scaled, image_size), min_range=_MIN_RESIZED_RANGE)
-    return np.ascontiguousarray(scaled, np.float32)
+    return _central_square(image, min(side, image_size) if fit == "crop" else side)
 
 
 def crop_margin(image_size: int, fit: str) -> int:
@@ -66,7 +81,8 @@ def scale_with_margin(image: np.ndarray, image_size: int, fit: str) -> np.ndarra
 
     The margin has the scale of the image and is clipped to [0, 1], so that a bright star outside
     of the crop does not exceed the range. What lies beyond the source image is its reflection,
-    which repeats the outermost pixel. A source image that is resized has no other margin.
+    which repeats the outermost pixel. A source image that is resized has no other margin, and one
+    with pixels in its margin that are not finite gets the reflection of the central part.
 
     Args:
         image: (height, width, bands), as `read_image` returns it.
@@ -78,19 +94,20 @@ def scale_with_margin(image: np.ndarray, image_size: int, fit: str) -> np.ndarra
         the central part is that of `resize_and_scale`, bit for bit.
 
     Raises:
-        RequestError: an unknown `fit`, or an array of another number of axes.
-        UnusableFile: the image is constant after cropping or resizing.
+        RequestError, UnusableFile: as `resize_and_scale`.
     """
     central, margin = resize_and_scale(image, image_size, fit), crop_margin(image_size, fit)
     if not margin:
         return central
-    if min(image.shape[:2]) < image_size:  # resized up, so that nothing is left around it
+    side = image_size + 2 * margin
+    rows, columns = (reflected_indices(n, (n - side) // 2, side) for n in image.shape[:2])
+    wide = image[np.ix_(rows, columns)].astype(np.float64)
+    # A small image is resized up, so that nothing is left around it.
+    if min(image.shape[:2]) < image_size or not np.isfinite(wide).all():
         return np.pad(central, ((margin, margin), (margin, margin), (0, 0)), "symmetric")
     crop = _central_square(image, image_size).astype(np.float64)
     low, high = crop.min(), crop.max()
-    rows, columns = (_reflected(length, image_size, margin) for length in image.shape[:2])
-    wide = image[np.ix_(rows, columns)].astype(np.float64).clip(low, high)
-    return _to_unit(wide, low, high).astype(np.float32)
+    return to_unit(wide.clip(low, high), low, high).astype(np.float32)
 
 
 def _central_square(image: np.ndarray, side: int) -> np.ndarray:
@@ -98,33 +115,36 @@ def _central_square(image: np.ndarray, side: int) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def _reflected(length: int, side: int, margin: int) -> np.ndarray:
-    """Return the central indices of an axis, and those of a margin; beyond its ends, reflected."""
-    first = (length - side) // 2 - margin
-    indices = np.arange(first, first + side + 2 * margin) % (2 * length)
+def reflected_indices(length: int, first: int, count: int) -> np.ndarray:
+    """Return `count` indices of an axis from `first`, reflected where they are beyond its ends."""
+    indices = np.arange(first, first + count) % (2 * length)
     return np.minimum(indices, 2 * length - 1 - indices)
 
 
-def _min_max(image: np.ndarray, min_range: float = 0.0) -> np.ndarray:
+def _min_max(image: np.ndarray) -> np.ndarray:
     image = image.astype(np.float64)  # one copy, changed in place: an image may be large
-    return _to_unit(image, image.min(), image.max(), min_range)
+    return to_unit(image, image.min(), image.max())
 
 
-def _to_unit(image: np.ndarray, low: float, high: float, min_range: float = 0.0) -> np.ndarray:
+def to_unit(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """Scale float64 values in place, from `low` to 0 and from `high` to 1."""
     if max(-low, high) > 1e300:  # the difference could overflow
         image /= 4
         low, high = low / 4, high / 4
-    if high - low <= min_range:
-        raise UnusableFile("constant after cropping or resizing")
     image -= low
     image /= high - low
     return image
 
 
-def _resize(image: np.ndarray, image_size: int) -> np.ndarray:
+def resize_bands(
+    image: np.ndarray, image_size: int, box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """Resize (rows, columns, bands), or the part in a box (left, upper, right, lower), to float32.
+
+    The triangle filter is widened by the reduction factor, which prevents aliasing.
+    """
     bands = np.ascontiguousarray(np.moveaxis(image, -1, 0), np.float32)  # (bands, side, side)
     target = (image_size, image_size)
     triangle = Image.Resampling.BILINEAR
-    resized = [Image.fromarray(band).resize(target, triangle) for band in bands]
+    resized = [Image.fromarray(band).resize(target, triangle, box) for band in bands]
     return np.stack([np.asarray(band) for band in resized], axis=-1)

@@ -23,6 +23,12 @@ def labels():
     return np.arange(COUNT) % 3
 
 
+def outlier(value):
+    images = np.random.default_rng(1).random((COUNT, 8, 8))
+    images[3, 0, 0] = value
+    return images
+
+
 def test_each_image_is_in_one_split_and_scaled_as_a_folders_images(images, labels):
     data = dl.data.from_arrays(images, labels, validation_fraction=0.25)
     assert (data.count("train"), data.count("validation"), data.count("test")) == (18, 6, 0)
@@ -75,9 +81,19 @@ def test_without_labels_batches_have_none(images):
         ({"images": np.ones((COUNT, 8, 9))}, "image_size must be given"),
         (
             {"images": np.full((COUNT, 8, 8), np.nan)},
-            r"images\[0\] cannot be used: values that are",
+            r"images\[0\] cannot be used: 64 values are not finite",
         ),
         ({"images": np.ones((COUNT, 8, 8))}, r"images\[0\] cannot be used: constant"),
+        ({"images": outlier(-9999)}, r"images\[3\] cannot be used: 1 of 64 values is far from the"),
+        (
+            {"images": np.ones((COUNT, 3, 8, 8))},
+            "axes .n, height, width.* 3 x 8 pixels, at least 8",
+        ),
+        (
+            {"images": np.ones((COUNT, 16, 20, 24))},
+            "Received: shape .*, 24 bands of 16 x 20 pixels",
+        ),
+        ({"images": np.ones((COUNT, 1024, 8))}, "the pixels of one image a row"),
         ({"labels": [0, 1]}, r"labels must have shape \(24,\). Received: shape \(2,\)"),
         ({"labels": np.full(COUNT, -1)}, "labels must be class names or indices from 0"),
         ({"labels": np.full(COUNT, 0.5)}, "labels must be class names or indices from 0"),
@@ -90,6 +106,8 @@ def test_without_labels_batches_have_none(images):
         ({"class_names": ["a", "b", "a"]}, "class_names must differ from each other"),
         ({"log10_mass": np.full(COUNT, -400.0)}, "log10_mass must be the log10 of masses in eV"),
         ({"log10_mass": np.full(COUNT, 1e-22)}, "log10_mass must be the log10 of masses in eV"),
+        ({"log10_mass": np.full(COUNT, -40.5)}, "from -40 to 3. Received: values from -40.5"),
+        ({"log10_mass": np.full(COUNT, 12.4)}, "from -40 to 3. Received: values from 12.4 to 12.4"),
         ({"validation_fraction": 0.95}, "validation_fraction must be 0 to 0.9"),
         ({"image_size": 0}, "image_size must be a whole number from 8 to 4096. Received: .*=0"),
         ({"image_size": 16.0}, r"image_size must be a whole number from .*image_size=16\.0"),
@@ -192,3 +210,27 @@ def test_patch_orders_replace_the_second_view(images):
     (batch,) = view_batches(dl.data.from_arrays(images), Augment([]), 20, patches=4)
     assert np.sort(batch["patch_order"], axis=1).tolist() == [[0, 1, 2, 3]] * 20
     assert "view_2" not in batch
+
+
+def test_a_band_that_is_constant_in_every_image_is_left_out():
+    images = np.random.default_rng(0).random((10, 16, 16, 4))
+    images[..., 3] = 1
+    data = dl.data.from_arrays(images)
+    assert data.image_shape == (16, 16, 3)
+    np.testing.assert_array_equal(data.images, dl.data.from_arrays(images[..., :3]).images)
+
+
+def test_an_image_that_is_constant_in_a_band_of_others_is_an_error():
+    images = np.random.default_rng(0).random((10, 16, 16, 3))
+    images[4, ..., 0] = 0
+    with pytest.raises(ValueError, match=r"images\[4\] cannot be used: band 1 of 3 is constant"):
+        dl.data.from_arrays(images)
+
+
+def test_the_index_has_the_digest_of_each_image():
+    images = np.random.default_rng(0).integers(0, 99, (4, 16, 16)).astype("<i2")
+    first = dl.data.from_arrays(images, validation_fraction=0).index("train")
+    other = dl.data.from_arrays(images.astype(">f8"), validation_fraction=0).index("train")
+    assert first["content"].tolist() == other["content"].tolist()
+    assert first["content"].nunique() == 4
+    assert first["content"].str.fullmatch("[0-9a-f]{64}").all()

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from deeplens_tf import simulate
-from deeplens_tf.data import image_files, npy, rejects
+from deeplens_tf.config import MAX_UNNAMED_BANDS
+from deeplens_tf.data import image_axes, mass_tables, npy, rejects
 from deeplens_tf.data.preparing import prepare_folder
+from deeplens_tf.preprocessing import pixel_checks
 from tests.conftest import REPOSITORY
 from tests.data.image_folders import SETTINGS
 
@@ -94,9 +96,17 @@ def test_sizes_are_the_number_of_files_times_their_bytes(row):
 def test_limits_are_those_of_the_code():
     low, high = re.search(r"(\d+) to ([\d,]+) pixels per side", FLAT).groups()
     (values,) = re.search(r"at most ([\d,]+) values", FLAT).groups()
-    assert int(low) == image_files.MIN_IMAGE_SIDE
-    assert int(high.replace(",", "")) == image_files.MAX_IMAGE_SIDE
+    assert int(low) == image_axes.MIN_IMAGE_SIDE
+    assert int(high.replace(",", "")) == image_axes.MAX_IMAGE_SIDE
     assert int(values.replace(",", "")) == npy.MAX_VALUES == 4096**2
+    assert f"no side more than {image_axes.MAX_SIDE_RATIO} times the other" in FLAT
+    assert f"one smallest axis of at most {MAX_UNNAMED_BANDS} " in FLAT
+    share, handful = re.search(r"a handful \((\d+) %, or (\d+) values\)", FLAT).groups()
+    assert int(share) / 100 == pixel_checks.MAX_OUTLIER_FRACTION
+    assert int(handful) == pixel_checks.MIN_OUTLIER_COUNT
+    assert pixel_checks.MIN_RANGE_OF_THE_REST == 1 / 10_000  # "a ten thousandth"
+    masses = re.search(r"a number from (\S+) to (\S+), not its logarithm", FLAT).groups()
+    assert tuple(map(float, masses)) == (mass_tables.MIN_MASS_EV, mass_tables.MAX_MASS_EV)
     rejected = re.search(r"more than (\d+) files and more than (\d+) % of all", FLAT).groups()
     assert rejected == (
         str(rejects.MAX_REJECTED_FILES),

@@ -82,7 +82,8 @@ def test_a_resolved_configuration_is_repeated_from_its_file(prepared, tmp_path):
 
 
 def test_finetuning_takes_them_from_a_prepared_folder(prepared):
-    arguments = finetune.build_parser().parse_args(["--encoder", "none", "--data", str(prepared)])
+    words = ["--config", "finetune", "--encoder", "none", "--data", str(prepared)]
+    arguments = finetune.build_parser().parse_args(words)
     data = finetune.resolve_config(arguments).data
     assert (data.image_size, data.fit) == (12, "crop")
 

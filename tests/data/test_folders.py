@@ -1,9 +1,7 @@
-import os
-
 import numpy as np
 import pytest
 
-from deeplens_tf.data.folders import find_test_folder, fingerprint, scan_folder
+from deeplens_tf.data.folders import find_test_folder, scan_folder
 from deeplens_tf.errors import DataError, RequestError
 from tests.data.image_folders import make_folder, random_image
 
@@ -91,28 +89,3 @@ def test_the_test_folder_is_next_to_the_source(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "lenses")
     assert find_test_folder(type(tmp_path)(".")) == tmp_path / "lenses_test"
     assert find_test_folder(type(tmp_path)("/")) is None
-
-
-def test_the_fingerprint_changes_with_the_files(tmp_path):
-    root = make_folder(tmp_path / "d", {"a": 2, "b": 2})
-    seen = {fingerprint(scan_folder(root))}
-    assert fingerprint(scan_folder(root)) in seen
-
-    def changed():
-        new = fingerprint(scan_folder(root))
-        fresh = new not in seen
-        seen.add(new)
-        return fresh
-
-    os.utime(root / "a" / "a_0000.npy", ns=(1, 1))
-    assert changed()
-    np.save(root / "a" / "a_0009.npy", random_image(9))
-    assert changed()
-    (root / "a" / "a_0009.npy").rename(root / "a" / "a_0008.npy")
-    assert changed()
-    (root / "b" / "masses.csv").write_text("file,mass_ev\n")
-    assert changed()
-    (root / "a" / "broken.npy").symlink_to("nowhere")
-    assert changed()
-    (root / "notes.txt").write_text("not part of the fingerprint")
-    assert not changed()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.npy import byte_text
-from deeplens_tf.preprocessing.scaling import resize_and_scale
 from deeplens_tf.errors import RequestError, UnusableFile
+from deeplens_tf.preprocessing.scaling import resize_and_scale
 from tests.data.image_folders import random_image
 
 
@@ -97,26 +97,10 @@ def test_suffixes_are_read_in_capitals_too(tmp_path):
 
 # Rejected files
 
-BROKEN_VALUES = {
-    "nan": ([(0, 0, np.nan), (3, 4, np.nan)], "2 values are not finite"),
-    "inf": ([(5, 5, np.inf)], "1 value is not finite"),
-    "minus inf and nan": ([(1, 1, -np.inf), (2, 2, np.nan)], "2 values are not finite"),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN_VALUES)
-def test_values_that_are_not_finite_are_counted(tmp_path, case):
-    changes, expected = BROKEN_VALUES[case]
-    array = random_image(0)
-    for row, column, value in changes:
-        array[row, column] = value
-    assert reason(save(tmp_path / "x.npy", array)) == expected
-
 
 @pytest.mark.parametrize(
     ("array", "expected"),
     [
-        (np.full((16, 16), 2.5), "constant, every value is 2.5"),
         (random_image(0) * 1j, "complex numbers"),
         (random_image(0) > 0.5, "true/false values"),
         (np.full((16, 16), "star"), "text values"),
@@ -132,8 +116,7 @@ def test_values_that_are_not_finite_are_counted(tmp_path, case):
         (np.array(3.0), "0-D, an image has 2 or 3 dimensions"),
         (random_image(0, (2, 8, 9, 10)), "4-D, an image has 2 or 3 dimensions"),
         (random_image(0, (1,) * 60 + (8, 9)), "62-D, an image has 2 or 3 dimensions"),
-        (random_image(0, (16, 16, 16)), "the band axis is ambiguous"),
-        (random_image(0, (20, 10, 10)), "the band axis is ambiguous"),
+        (random_image(0, (16, 7, 7)), "the band axis is ambiguous"),
         (random_image(0, (7, 16)), "7 x 16 pixels, at least 8 per side are needed"),
         (random_image(0, (3, 5, 9)), "5 x 9 pixels, at least 8 per side are needed"),
         (np.zeros((8, 16385), "i1"), "8 x 16385 pixels, at most 16384 per side are read"),
@@ -345,7 +328,8 @@ def test_an_image_constant_after_cropping_is_refused():
 
 def test_an_image_constant_after_resizing_is_refused():
     image = np.zeros((64, 64, 1))
-    image[30, 31:34, 0] = [-0.5, 1, -0.5]  # zero sum and slope: a triangle filter removes it
+    # Zero sum and slope between the kinks of a triangle filter, which removes it.
+    image[:, 12:52, 0] = np.tile([-0.5, 1, -0.5, -0.5, 1, -0.5, 0, 0], 5)
     assert resize_and_scale(image, 64, "resize").max() == 1
     with pytest.raises(UnusableFile, match="constant after"):
         resize_and_scale(image, 8, "resize")

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from deeplens_tf.data import shards
 from deeplens_tf.data.manifest import Manifest
+from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.shards import (
     Example,
     parse_example,
@@ -41,7 +43,7 @@ def read_back(folder, split):
 
 
 def write_manifest(folder, split):
-    settings = {"image_size": 8, "fit": "resize", "margin": 0}
+    settings = asdict(PreparationSettings(8, "resize", 0.1, seed=0))
     manifest = Manifest(("a", "b"), SHAPE, {"train": split}, "0" * 64, settings, rejected=2)
     manifest.save(folder)
     return manifest
@@ -101,11 +103,35 @@ def test_the_index_lists_the_examples_of_a_split(tmp_path):
     written = examples(9)
     write_split(tmp_path, "train", written)
     index = read_index(tmp_path, "train", 9)
-    assert list(index.columns) == ["index", "file", "label", "mass_ev"]
+    assert list(index.columns) == ["index", "file", "label", "mass_ev", "content"]
     assert index["index"].tolist() == list(range(9))
     assert index["file"].tolist() == [example.file for example in written]
     assert index["label"].tolist() == [example.label for example in written]
     np.testing.assert_array_equal(index["mass_ev"], [example.mass_ev for example in written])
+
+
+def test_the_index_keeps_the_digest_of_each_image(tmp_path):
+    digests = [f"{i:064x}" for i in range(3)]
+    written = [
+        replace(one, content=digest) for one, digest in zip(examples(3), digests, strict=True)
+    ]
+    write_split(tmp_path, "train", written)
+    assert read_index(tmp_path, "train", 3)["content"].tolist() == digests
+
+
+def test_an_index_of_an_earlier_version_has_no_digests(tmp_path):
+    (tmp_path / "train-index.csv").write_text("index,file,label,mass_ev\n0,a.npy,1,\n")
+    index = read_index(tmp_path, "train", 1)
+    assert index["content"].tolist() == [""]
+    assert list(index.columns) == ["index", "file", "label", "mass_ev", "content"]
+
+
+@pytest.mark.parametrize("content", ["x", "0" * 63, "A" * 64, "../" * 20, "\x1b[2J"])
+def test_an_index_with_other_digests_is_unusable(tmp_path, content):
+    text = f"index,file,label,mass_ev,content\n0,a.npy,1,,{content}\n"
+    (tmp_path / "train-index.csv").write_text(text)
+    with pytest.raises(DataError, match=r"train-index\.csv: a content is not SHA-256; prepare"):
+        read_index(tmp_path, "train", 1)
 
 
 def test_names_that_are_not_unicode_are_kept(tmp_path):
@@ -183,7 +209,7 @@ def set_in(values, path, value):
     [
         (["format"], "other"),
         (["format_version"], 0),
-        (["format_version"], 3),
+        (["format_version"], 4),
         (["format_version"], True),
         (["format_version"], 2.0),
         (["format_version"], 1),  # which had no margin
@@ -220,6 +246,18 @@ def set_in(values, path, value):
         (["settings"], []),
         (["rejected"], "none"),
         (["rejected"], None),
+        (["left_out"], None),
+        (["left_out"], {"other": 1}),
+        (["left_out"], {"duplicate": -1}),
+        (["left_out"], 3),
+        (["duplicates"], {"test": "1"}),
+        (["groups"], None),
+        (["passed_over"], {".fits": True}),
+        (["bands_left_out"], [1, 1]),
+        (["bands_left_out"], [2, 1]),
+        (["bands_left_out"], [-1]),
+        (["bands_left_out"], ["1"]),
+        (["bands_left_out"], None),
     ],
 )
 def test_a_damaged_manifest_is_unusable(tmp_path, path, value):

@@ -23,9 +23,9 @@ from deeplens_tf.data.batches import (
 )
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.prepared_data import dataset_facts, open_data
-from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale
 from deeplens_tf.errors import DataError
 from deeplens_tf.evaluation import preview
+from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale
 from tests.data.image_folders import make_folder
 
 SIZE, RAW = 16, 40
@@ -229,21 +229,19 @@ def test_nothing_is_said_of_images_that_were_resized_or_have_a_margin(source, tm
     assert NOTE not in capsys.readouterr().out
 
 
-def test_a_resized_folder_of_an_earlier_version_stays_up_to_date(source, tmp_path, capsys):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_folder_of_an_earlier_version_is_not_up_to_date(source, tmp_path, version):
+    """It has no digests of its images, with which copies of them are found."""
     settings = {"image_size": SIZE, "validation_fraction": 0.1, "seed": 0}
-    for fit, kept in (("resize", True), ("crop", False)):
-        out = tmp_path / fit
-        dl.data.prepare_folder(source, out, fit=fit, **settings)
-        path = out / "manifest.json"
-        values = json.loads(path.read_text())
+    dl.data.prepare_folder(source, tmp_path / "out", **settings)
+    path = tmp_path / "out" / "manifest.json"
+    values = json.loads(path.read_text())
+    if version == 1:
         del values["settings"]["margin"]
-        path.write_text(json.dumps(values | {"format_version": 1}))
-        if kept:
-            dl.data.prepare_folder(source, out, fit=fit, **settings)
-            assert "up to date, kept" in capsys.readouterr().out
-            continue
-        with pytest.raises(ValueError, match=r"another preparation \(margin 0\)"):
-            dl.data.prepare_folder(source, out, fit=fit, **settings)
+    path.write_text(json.dumps(values | {"format_version": version}))
+    assert dl.data.open_folder(tmp_path / "out").margin == 0
+    with pytest.raises(ValueError, match=r"another preparation \(by an earlier version\)"):
+        dl.data.prepare_folder(source, tmp_path / "out", **settings)
 
 
 @pytest.mark.parametrize("margin", [0, MARGIN - 1, MARGIN + 1])
@@ -261,7 +259,7 @@ def test_shards_of_another_margin_than_the_manifests_are_refused(source, tmp_pat
 def test_the_shards_hold_the_margin_and_the_manifest_says_so(source, tmp_path):
     data = opened(source, tmp_path)
     values = json.loads((data.folder / "manifest.json").read_text())
-    assert (values["format_version"], values["settings"]["margin"]) == (2, MARGIN)
+    assert (values["format_version"], values["settings"]["margin"]) == (3, MARGIN)
     manifest = Manifest.load(data.folder)
     assert manifest.image_shape == (SIZE, SIZE, 1)
     assert manifest.stored_shape == (SIZE + 2 * MARGIN, SIZE + 2 * MARGIN, 1)

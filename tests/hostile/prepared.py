@@ -195,6 +195,15 @@ PREPARED = {
         lambda f: index_of(f).write_text("index,file" + "x" * 20_000),
         "a line of 9000 bytes or more",
     ),
+    "a digest of an image that is none": (
+        lambda f: index_of(f).write_text(index_of(f).read_text()[:-65] + "x" * 64 + "\n"),
+        "a content is not SHA-256",
+    ),
+    "a count of less than nothing": (
+        in_manifest(left_out={"duplicate": -(2**60)}),
+        "left_out is not a valid number",
+    ),
+    "a band at no place": (in_manifest(bands_left_out=[2**70]), "bands_left_out is not a valid"),
     "no index": (lambda f: index_of(f).unlink(), "cannot be read"),
     "an index of 1 TB": (lambda f: os.truncate(index_of(f), 10**12), "too large for the table"),
     "an index that is a pipe": (

@@ -55,10 +55,10 @@ class Good:
     members: dict
 
 
-def write_images(folder, classes=("a", "b"), count=4):
+def write_images(folder, classes=("a", "b"), count=4, start=0):
     for i, name in itertools.product(range(count), classes):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        np.save(folder / name / f"{i}.npy", good_image(i + 100 * (name != classes[0])))
+        np.save(folder / name / f"{i}.npy", good_image(start + i + 100 * (name != classes[0])))
 
 
 @pytest.fixture(scope="session")
@@ -169,6 +169,16 @@ TABLES = [
     table_case("a mass that is no number", b"file,mass_ev\n0.npy,\x1b[2J\n", "mass '\\x1b[2J'"),
     file_case("masses.csv: a pipe", lambda a: os.mkfifo(a / "masses.csv"), "not a regular file"),
     file_case("masses.csv: 1 TB", lambda a: sparse(a / "masses.csv", 10**12), "larger than 64 MB"),
+    file_case(
+        "masses.csv of the data folder: names to obey",
+        lambda a: Path("images/masses.csv").write_text(f"file,mass_ev\n../{ESCAPE}.npy,1\n"),
+        "images/masses.csv: no row names an image",
+    ),
+    file_case(
+        "masses.csv of the data folder: a device",
+        lambda a: Path("images/masses.csv").symlink_to("/dev/zero"),
+        "images/masses.csv: not a regular file",
+    ),
 ]
 
 
@@ -216,7 +226,7 @@ HOLLOW_WEIGHTS = [
 def write_run(good):
     Path("images").symlink_to(good.images)
     Path("run").mkdir()
-    overrides = ["data.image_size=16", "data.cache=cache"]
+    overrides = ["data.image_size=16", "data.cache=cache", "data.validation_fraction=0.1"]
     save_config(load_config("defaults", overrides, "images"), Path("run/config.yaml"))
     shutil.copy(good.model, "run/model.keras")
 
@@ -297,7 +307,7 @@ def odd_names(good):
     classes = (f"{ESCAPE}\n", "$\\frac{$")
     Path("images").unlink()
     for name in ("images", "images_test"):
-        write_images(Path(name), classes)
+        write_images(Path(name), classes, start=1000 * (name != "images"))
         rename(Path(name, classes[0]), "\udcff\n.npy")
     model = DownstreamModel(build_encoder("vit_nano", (16, 16, 1)), classification_head(2), classes)
     model.save("run/model.keras")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale, scale_with_margin
 from deeplens_tf.errors import RequestError, UnusableFile
+from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale, scale_with_margin
 from tests.data.image_folders import random_image
 
 

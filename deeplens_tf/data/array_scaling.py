@@ -1,0 +1,79 @@
+"""Scaling of the images of an array, as those of a folder."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeplens_tf.data.preparation_settings import PreparationSettings
+from deeplens_tf.errors import UnusableFile
+from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content, used_bands
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
+
+
+def scaled_images(
+    array: NDArray, settings: PreparationSettings
+) -> tuple[NDArray[np.float32], frozenset[int]]:
+    """Scale the bands that are not constant in every image, with the margin that views need.
+
+    Args:
+        array: shape (n, height, width, bands).
+        settings: of the preparation.
+
+    Returns:
+        The images, float32 in [0, 1], and the bands that are left out.
+
+    Raises:
+        ValueError: an image that cannot be used, as `images[i]` with the reason.
+    """
+    framing = settings.framing
+    constant, scaled = [], []
+    for i, image in enumerate(array):
+        with _named(i):
+            constant.append(constant_bands(framing.kept(image)))
+    left_out = frozenset.intersection(*constant)
+    used = used_bands(array.shape[-1], left_out)
+    for i, image in enumerate(array):
+        with _named(i):
+            require_content(framing.kept(image), constant[i], left_out)
+            scaled.append(framing.scaled(image[..., used]))
+    return np.stack(scaled), left_out
+
+
+def preprocessing_of(
+    array: NDArray, settings: PreparationSettings, left_out: frozenset[int]
+) -> Preprocessing:
+    """Return how `scaled_images` prepares the images of an array.
+
+    Args:
+        array: shape (n, height, width, bands).
+        settings: of the preparation.
+        left_out: bands that are constant in every image.
+
+    Raises:
+        ValueError: the settings name another number of bands.
+    """
+    used = used_bands(array.shape[-1], left_out)
+    names, scale = settings.band_names, settings.pixel_scale_arcsec
+    if names is not None and len(names) != array.shape[-1]:
+        raise ValueError(f"band_names must name {array.shape[-1]} bands. Received: {names}")
+    side = len(settings.framing.kept(array[0]))
+    return Preprocessing(
+        image_size=settings.image_size,
+        fit=settings.fit,
+        bands=len(used),
+        bands_left_out=tuple(sorted(left_out)),
+        band_names=None if names is None else tuple(names[band] for band in used),
+        pixel_scale_arcsec=scale and scale * side / settings.image_size,
+        source_scale_arcsec=scale,
+        source_side=side,
+    )
+
+
+@contextlib.contextmanager
+def _named(i: int) -> Iterator[None]:
+    try:
+        yield
+    except UnusableFile as error:
+        raise ValueError(f"images[{i}] cannot be used: {error}") from error

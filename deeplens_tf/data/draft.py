@@ -1,0 +1,150 @@
+"""The content of a prepared folder, written to a draft of it."""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from deeplens_tf.data.folders import SourceFolder
+from deeplens_tf.data.image_reader import ImageReader, Learnt, ReadAgain
+from deeplens_tf.data.manifest import Manifest, Split
+from deeplens_tf.data.preparation_settings import PreparationSettings
+from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
+from deeplens_tf.data.shards import SplitWriter, write_splits
+from deeplens_tf.data.source_files import RECORDS_FILE, SourceState, save_records
+from deeplens_tf.data.source_folders import Folders, shown_name, with_common_classes
+from deeplens_tf.errors import DataError
+from deeplens_tf.labels import UNLABELLED
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What does not change a prepared folder, only whether it can be written.
+
+    Attributes:
+        bands: number of bands that was asked for, see `read_image`.
+        strict: whether a file that is left out stops the preparation.
+        progress: whether to show a progress bar on a terminal.
+    """
+
+    bands: int | None
+    strict: bool
+    progress: bool
+
+
+def write_draft(
+    draft: Path,
+    folders: Folders,
+    state: SourceState,
+    settings: PreparationSettings,
+    options: ReadingOptions,
+    rejected: RejectedFiles,
+) -> tuple[Manifest, list[str]]:
+    """Write shards, indices, the list of rejected files and the manifest.
+
+    Args:
+        draft: an empty folder.
+        folders: as they were scanned.
+        state: of their files.
+        settings: of the preparation.
+        options: of reading.
+        rejected: collects the files that are left out.
+
+    Returns:
+        The manifest, and what a user should know of the images, one line each.
+
+    Raises:
+        DataError: too many files are unusable, a class has no usable image, or the images differ
+            in their number of bands or in size.
+    """
+    reader, splits = _write_splits(draft, folders, settings, options, rejected)
+    rejected.check(options.strict)
+    _check_classes(folders["train"], splits, rejected)
+    if "test" in folders and "test" not in splits:
+        splits["test"] = _empty_test_split(draft, folders, rejected)
+    rejected.save(draft / REJECTED_FILE)
+    save_records(draft / RECORDS_FILE, state.records)
+    manifest = Manifest(
+        classes=folders["train"].classes,
+        image_shape=(settings.image_size, settings.image_size, reader.bands),
+        splits=splits,
+        fingerprint=state.fingerprint,
+        settings=asdict(settings),
+        rejected=len(rejected),
+        left_out=dict(rejected.kinds),
+        duplicates=dict(rejected.duplicates),
+        groups=reader.group_counts,
+        passed_over=_passed_over(folders),
+        bands_left_out=tuple(sorted(reader.learnt.left_out_bands or ())),
+        pixel_scale_arcsec=reader.pixel_scale_arcsec,
+        source_side=reader.source_side,
+        band_names=reader.band_names,
+    )
+    manifest.save(draft)
+    return manifest, reader.notes()
+
+
+def _write_splits(
+    draft: Path,
+    folders: Folders,
+    settings: PreparationSettings,
+    options: ReadingOptions,
+    rejected: RejectedFiles,
+) -> tuple[ImageReader, dict[str, Split]]:
+    """Read and write all images, again whenever one file changes what holds for others."""
+    learnt = Learnt()
+    while True:
+        shutil.rmtree(draft)
+        draft.mkdir()
+        known = _reject_unread(folders, rejected)
+        reader = ImageReader(rejected, settings, learnt, bands=options.bands)
+        total = sum(len(folder.files) for folder in known.values())
+        with tqdm(total=total, unit="image", disable=None if options.progress else True) as bar:
+            try:
+                examples = reader.read_splits(known, bar.update)
+                return reader, write_splits(draft, known["train"].classes, examples)
+            except ReadAgain:
+                continue
+
+
+def _reject_unread(folders: Folders, rejected: RejectedFiles) -> Folders:
+    """Begin the list with the files that are not read; return the folders with those that are."""
+    rejected.clear()
+    for split, folder in folders.items():
+        for name in folder.strays:
+            rejected.add(shown_name(split, folder, name), "not in a class folder")
+    known, foreign = with_common_classes(folders)
+    classes = ", ".join(folders["train"].classes)
+    for file in foreign:
+        name = shown_name("test", folders["test"], file.name)
+        has_class = file.label != UNLABELLED
+        reason = "its class is none of training" if has_class else "not in a folder of a class"
+        rejected.leave_out(name, "class", f"{reason}: {classes}", "test")
+    return known
+
+
+def _check_classes(train: SourceFolder, splits: dict[str, Split], rejected: RejectedFiles) -> None:
+    if "train" not in splits:
+        raise DataError(f"{train.root}: no usable image in it; {rejected}")
+    for name, count in splits["train"].per_class.items():
+        if not count:
+            raise DataError(f"{train.root / name}: no usable image in it; {rejected}")
+
+
+def _empty_test_split(draft: Path, folders: Folders, rejected: RejectedFiles) -> Split:
+    """Return a split without images, for a test folder whose images are all left out.
+
+    It does not stop a pretraining; scoring it is an error.
+    """
+    if not rejected.has_left_out_tests:
+        raise DataError(f"{folders['test'].root}: no usable image in it; {rejected}")
+    return SplitWriter(draft, "test", folders["train"].classes).finish()
+
+
+def _passed_over(folders: Folders) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for folder in folders.values():
+        for kind, count in folder.passed_over.items():
+            counts[kind] = counts.get(kind, 0) + count
+    return counts

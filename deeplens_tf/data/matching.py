@@ -1,0 +1,46 @@
+"""Whether data are preprocessed as those that a network was trained on."""
+
+from deeplens_tf.data.prepared_data import PreparedData
+from deeplens_tf.errors import RequestError
+from deeplens_tf.preprocessing.preprocessing import Preprocessing, same_scale
+
+
+def require_same_preprocessing(
+    trained: Preprocessing | None, data: PreparedData, network: str
+) -> None:
+    """Refuse data of another size, fit, bands or pixel scale than those of a network's training.
+
+    Args:
+        trained: of the network; None, as in files of earlier versions, for no check.
+        data: the opened data.
+        network: what the message names, such as the path of its file.
+
+    Raises:
+        RequestError: they differ; the message has the keys that would be right.
+    """
+    own = data.preprocessing
+    if trained is None or not (found := trained.differences(own)):
+        return
+    keys = _right_keys(trained, own)
+    remedy = f": set {', '.join(keys)}" if keys else ""
+    raise RequestError(
+        f"{data.folder}: images are not as those that {network} was trained on, "
+        f"{'; '.join(found)}{remedy}"
+    )
+
+
+def _right_keys(trained: Preprocessing, own: Preprocessing) -> list[str]:
+    keys = []
+    if own.image_size != trained.image_size:
+        keys.append(f"data.image_size={trained.image_size}")
+    if own.fit != trained.fit:
+        keys.append(f"data.fit={trained.fit}")
+    if own.bands == 1 and own.repeat != trained.image_shape[2]:
+        keys.append(f"data.bands={trained.image_shape[2]}")
+    # With another size or fit the pixels may have the right scale already.
+    target, found = trained.pixel_scale_arcsec, own.pixel_scale_arcsec
+    if not keys and target and found and not same_scale(target, found):
+        keys.append(f"data.resample_to_arcsec={target:.6g}")
+    if not (target and found) and trained.has_other_side(own):
+        keys.append("data.mixed_sizes=true if both show the same field")
+    return keys

@@ -1,0 +1,50 @@
+"""What a data folder holds besides images, counted by kind: it may be what the user meant."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from deeplens_tf.data.mass_tables import is_mass_table
+
+ROOT_FILES = ("simulation.json", "images.yaml", "groups.csv")  # read, or written by `simulate`
+LABELS_FILE = "labels.csv"  # not read, unlike what one may expect
+FOLDERS, NO_SUFFIX = "folders", "no suffix"
+
+_NOTES = ("README", "LICENSE", "LICENCE")
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,9}(\.(gz|bz2|xz|zst|fz))?$")
+
+
+def count_kinds(names: Iterable[str], at_root: bool) -> Counter[str]:
+    """Return the number of files of each kind that are passed over, such as {".fits": 18}.
+
+    Args:
+        names: of the files in a data folder or in a class folder that are no images.
+        at_root: whether it is the data folder itself.
+    """
+    own = ROOT_FILES if at_root else ()
+    unread = (name for name in names if name not in own and not is_mass_table(name))
+    return Counter(_kind(name) for name in unread if not name.upper().startswith(_NOTES))
+
+
+def passed_over_text(counts: Mapping[str, int]) -> str:
+    """Return the counts in words, or nothing: `18 .fits files passed over: only ...`."""
+    kinds = ", ".join(_words(kind, counts[kind]) for kind in sorted(counts) if kind != LABELS_FILE)
+    parts = [f"{kinds} passed over: only .npy and .npz files are read"] if kinds else []
+    if LABELS_FILE in counts:
+        parts.append(
+            f"{LABELS_FILE} is not read: put the images of each class in a folder of its own"
+        )
+    return "; ".join(parts)
+
+
+def _kind(name: str) -> str:
+    name = name.lower()
+    suffix = _SUFFIX.search(name)
+    return LABELS_FILE if name == LABELS_FILE else suffix[0] if suffix else NO_SUFFIX
+
+
+def _words(kind: str, count: int) -> str:
+    if kind == FOLDERS:
+        return f"{count} folder{'s' * (count > 1)} inside class folders"
+    files = f"file{'s' * (count > 1)}"
+    return f"{count} {files} without a suffix" if kind == NO_SUFFIX else f"{count} {kind} {files}"

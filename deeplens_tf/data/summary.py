@@ -1,0 +1,52 @@
+"""A prepared folder in words: its splits, and what the preparation left out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from deeplens_tf.data.manifest import Manifest
+from deeplens_tf.data.passed_over import passed_over_text
+from deeplens_tf.data.rejects import REJECTED_FILE, left_out_counts
+from deeplens_tf.terminal import printable
+
+
+def summarise(manifest: Manifest, out: Path) -> str:
+    """Return the content of a prepared folder as text: a line for each split and each note."""
+    height, width, bands = manifest.image_shape
+    lines = [
+        f"{printable(out)}: images of {height} x {width} pixels, {bands} band{'s' * (bands > 1)}"
+    ]
+    for split in manifest.splits.values():
+        counts = ", ".join(f"{printable(name)} {count}" for name, count in split.per_class.items())
+        masses = f"; {split.masses} with a mass" if split.masses else ""
+        lines.append(f"  {split.name}: {split.count} ({counts or 'unlabelled'}{masses})")
+    if manifest.rejected or manifest.left_out:
+        lines.append(f"  {_left_out(manifest)}: see {REJECTED_FILE}")
+    return "\n".join([*lines, *(f"  {printable(note)}" for note in notes(manifest))])
+
+
+def notes(manifest: Manifest) -> list[str]:
+    """Return what a user should know of the preparation apart from the files in rejected.csv."""
+    total = manifest.image_shape[2] + len(manifest.bands_left_out)
+    lines = [
+        f"band {band + 1} of {total} is constant in every image: left out"
+        for band in manifest.bands_left_out
+    ]
+    if manifest.groups:
+        lines.append(_groups_text(manifest.groups))
+    if "validation" not in manifest.splits and manifest.settings.get("validation_fraction"):
+        lines.append("no validation images: they need two images of a class, in different groups")
+    if manifest.passed_over:
+        lines.append(passed_over_text(manifest.passed_over))
+    return lines
+
+
+def _groups_text(counts: Mapping[str, int]) -> str:
+    groups, images, unknown = (counts.get(key, 0) for key in ("groups", "images", "unknown"))
+    text = f"groups.csv: {groups} group{'s' * (groups != 1)} of {images} images, each in one split"
+    return f"{text}; rows that name no image: {unknown}" if unknown else text
+
+
+def _left_out(manifest: Manifest) -> str:
+    rejected = f"{manifest.rejected} unusable" if manifest.rejected else ""
+    others = left_out_counts(manifest.left_out, manifest.duplicates)
+    return "left out: " + ", ".join(text for text in (rejected, others) if text)

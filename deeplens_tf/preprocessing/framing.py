@@ -1,0 +1,60 @@
+"""Which part of an image is kept, and with which pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deeplens_tf.preprocessing.resampling import kept_square, resample_with_margin
+from deeplens_tf.preprocessing.scaling import crop_margin, kept_pixels, scale_with_margin
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The part of an image that is kept: by its size in pixels, or in arcsec.
+
+    Attributes:
+        image_size: side of the result in pixels.
+        fit: "resize" or "crop", see `scaling.resize_and_scale`.
+        pixel_scale_arcsec: of the images; used to resample them.
+        resample_to_arcsec: pixel scale to resample to; None for none.
+    """
+
+    image_size: int
+    fit: str
+    pixel_scale_arcsec: float | None = None
+    resample_to_arcsec: float | None = None
+
+    @property
+    def margin(self) -> int:
+        """Width in pixels of the margin that views need."""
+        return crop_margin(self.image_size, self.fit)
+
+    def kept(self, image: np.ndarray) -> np.ndarray:
+        """Return the source pixels that are kept of (height, width, bands).
+
+        Raises:
+            UnusableFile: the image does not cover the field to resample.
+        """
+        if self.pixel_scale_arcsec and self.resample_to_arcsec:
+            return kept_square(
+                image, self.image_size, self.pixel_scale_arcsec, self.resample_to_arcsec
+            )
+        return kept_pixels(image, self.image_size, self.fit)
+
+    def scaled(self, image: np.ndarray) -> np.ndarray:
+        """Return an image as a network takes it, with the margin that views need around it.
+
+        Args:
+            image: (height, width, bands).
+
+        Returns:
+            (S, S, bands), float32 in [0, 1], with S = image_size + 2 * margin.
+
+        Raises:
+            UnusableFile: the pixels that are kept cannot be scaled, or do not cover the field.
+        """
+        if self.pixel_scale_arcsec and self.resample_to_arcsec:
+            return resample_with_margin(
+                image, self.image_size, self.fit, self.pixel_scale_arcsec, self.resample_to_arcsec
+            )
+        return scale_with_margin(image, self.image_size, self.fit)

@@ -1,0 +1,90 @@
+"""Whether the pixels that are kept of an image can be scaled to [0, 1] by their extremes."""
+
+import numpy as np
+
+from deeplens_tf.errors import NoSignal, UnusableFile
+
+MIN_RANGE_OF_THE_REST = 1e-4  # of the full range: below it min-max scaling leaves nothing to see
+MAX_OUTLIER_FRACTION = 0.01
+MIN_OUTLIER_COUNT = 8  # up to so many values are a handful in the smallest images too
+
+
+def check_pixels(image: np.ndarray, cropped: bool = False) -> None:
+    """Refuse pixels that scaling by their minimum and maximum would make useless.
+
+    Args:
+        image: (height, width, bands), real numbers; only the pixels that are kept.
+        cropped: whether they are a part of a larger image, for the message.
+
+    Raises:
+        NoSignal: all values are equal.
+        UnusableFile: a value is not finite; or all values but a handful, at most 1 % or 8, span
+            less than 1e-4 of the full range, as beside a fill value of -9999; or all but those
+            that are equal to the lowest or the highest value do, as beside a row of fill values.
+    """
+    low, high = image.min(), image.max()
+    if not (np.isfinite(low) and np.isfinite(high)):  # a NaN anywhere makes both NaN
+        count = int(np.count_nonzero(~np.isfinite(image)))
+        raise UnusableFile(f"{count} value{'s are' if count > 1 else ' is'} not finite")
+    if low == high:
+        raise NoSignal(f"constant{' after cropping' * cropped}, every value is {low:g}")
+    _check_outliers(image.ravel())
+    _check_repeated(image.ravel())
+
+
+def _check_outliers(values: np.ndarray) -> None:
+    handful = max(MIN_OUTLIER_COUNT, int(MAX_OUTLIER_FRACTION * values.size))
+    limit = MIN_RANGE_OF_THE_REST * _quarter_range(values)
+    # What all but a handful of a few values span, all but a handful of all values span too.
+    for some in (values[:: max(values.size // (4 * handful), 1)], values):
+        low, high = _narrowest_body(some, handful)
+        if high - low >= limit:
+            return
+    raise _far_from(values, low, high)
+
+
+def _check_repeated(values: np.ndarray) -> None:
+    """Refuse an extreme value that many pixels have, far from all others: a row, a border."""
+    low, high = values.min(), values.max()
+    if max(np.count_nonzero(values == low), np.count_nonzero(values == high)) <= MIN_OUTLIER_COUNT:
+        return
+    body = _quarter(values[(values != low) & (values != high)])
+    # An image of two or three values, such as a mask, has no others that vary.
+    if body.size and 0 < np.ptp(body) < MIN_RANGE_OF_THE_REST * _quarter_range(values):
+        raise _far_from(values, float(body.min()), float(body.max()))
+
+
+def _far_from(values: np.ndarray, low: float, high: float) -> UnusableFile:
+    """Return the reason for refusing values of which most are between four times two ends."""
+    full = _quarter_range(values)
+    limit = MIN_RANGE_OF_THE_REST * full
+    # Four times a value may be infinite here, which is as good a bound.
+    with np.errstate(over="ignore"):
+        far = (values < 4 * np.float64(low - limit)) | (values > 4 * np.float64(high + limit))
+    count, span = np.count_nonzero(far), (high - low) / full
+    return UnusableFile(
+        f"{count} of {values.size} values {'are' if count > 1 else 'is'} far from the others, "
+        f"which span {span:.0e} of the range: a fill value or a saturated pixel?"
+    )
+
+
+def _quarter_range(values: np.ndarray) -> float:
+    return float(_quarter(values.max()) - _quarter(values.min()))
+
+
+def _narrowest_body(values: np.ndarray, handful: int) -> tuple[float, float]:
+    """Return the ends, a quarter of them, of the narrowest interval that holds all but a handful.
+
+    A handful may lie below it, above it or on both sides; only the values of either end are sorted.
+    """
+    last = values.size - 1 - handful
+    values = np.partition(values, (handful, last))
+    lows = _quarter(np.sort(values[: handful + 1]))  # of which i are left out below
+    highs = _quarter(np.sort(values[last:]))  # and the other handful - i above
+    best = int(np.argmin(highs - lows))
+    return float(lows[best]), float(highs[best])
+
+
+def _quarter(values: np.ndarray) -> np.ndarray:
+    """Return a quarter of values in float64, whose differences cannot overflow."""
+    return np.asarray(values, np.float64) / 4

@@ -5,13 +5,15 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.models.image_model import ImageEncoder
+from deeplens_tf.models.own_defaults import own_defaults, with_own_defaults
 from deeplens_tf.models.vit import PatchEmbedding, VisionTransformer
 
 TOP_WIDTHS = (512, 256)
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class OriginalViT(keras.Model):
+class OriginalViT(ImageEncoder):
     """Image to 256 features: a `VisionTransformer` and the original's layers on its output.
 
     The layers are Dense(width, tanh), BatchNorm, Dense(512, gelu), Dropout 0.2, BatchNorm,
@@ -31,8 +33,10 @@ class OriginalViT(keras.Model):
         ValueError: those of `VisionTransformer`.
     """
 
+    @with_own_defaults
     def __init__(self, image_shape: tuple[int, int, int], **options: Any) -> None:
-        own = {key: options.pop(key) for key in ("name", "dtype", "trainable") if key in options}
+        keys = ("name", "dtype", "trainable", "preprocessing")
+        own = {key: options.pop(key) for key in keys if key in options}
         super().__init__(**own)
         # Of the same name, and built within this model's scope, so that the variables have the
         # paths of checkpoints from earlier versions, and initial values in the same order.
@@ -75,10 +79,11 @@ class OriginalViT(keras.Model):
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Create every variable."""
-        self.transformer.build_layers()
-        self.transformer.built = True
-        self.top.build((None, self.transformer.width))
-        self.built = True
+        with own_defaults():
+            self.transformer.build_layers()
+            self.transformer.built = True
+            self.top.build((None, self.transformer.width))
+            self.built = True
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""

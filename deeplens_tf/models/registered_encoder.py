@@ -12,7 +12,9 @@ from deeplens_tf.models.encoders import (
     global_policy,
     image_shape_of,
 )
+from deeplens_tf.models.image_model import ImageEncoder
 from deeplens_tf.models.image_shapes import checked_image_shape
+from deeplens_tf.models.own_defaults import own_defaults, with_own_defaults
 from deeplens_tf.registry import Entry, encoders
 
 
@@ -54,7 +56,7 @@ def _network(entry: Entry, image_shape: tuple[int, ...], options: dict[str, Any]
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class RegisteredEncoder(keras.Model):
+class RegisteredEncoder(ImageEncoder):
     """Image to feature vector by a network that `register_encoder` has made known.
 
     Args:
@@ -73,6 +75,7 @@ class RegisteredEncoder(keras.Model):
             return one vector per image.
     """
 
+    @with_own_defaults
     def __init__(
         self,
         encoder: str,
@@ -97,8 +100,9 @@ class RegisteredEncoder(keras.Model):
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Create the variables of the network."""
-        build_encoder_variables(self.network)
-        self.built = True
+        with own_defaults():
+            build_encoder_variables(self.network)
+            self.built = True
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""

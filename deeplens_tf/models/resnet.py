@@ -6,13 +6,15 @@ import keras
 from keras import KerasTensor, ops
 
 from deeplens_tf.models.encoders import global_policy
+from deeplens_tf.models.image_model import ImageEncoder
 from deeplens_tf.models.image_shapes import checked_image_shape
+from deeplens_tf.models.own_defaults import own_defaults, with_own_defaults
 
 MIN_SIDE = 32
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class ResNet50(keras.Model):
+class ResNet50(ImageEncoder):
     """Image to feature vector: `keras.applications.ResNet50`, average pooling, three layers.
 
     The pooled 2048 features go through the original's layers: Dense(8w), BatchNorm, Dropout 0.5,
@@ -35,6 +37,7 @@ class ResNet50(keras.Model):
             which is halved five times.
     """
 
+    @with_own_defaults
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -60,8 +63,9 @@ class ResNet50(keras.Model):
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Create the variables of the top; the backbone has its own already."""
-        self.top.build(self.backbone.output_shape)
-        self.built = True
+        with own_defaults():
+            self.top.build(self.backbone.output_shape)
+            self.built = True
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""

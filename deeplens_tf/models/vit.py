@@ -6,7 +6,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.models.image_model import ImageEncoder
 from deeplens_tf.models.image_shapes import checked_image_shape
+from deeplens_tf.models.own_defaults import with_own_defaults
 
 LAYER_NORM_EPSILON = 1e-6
 POOLINGS = ("average", "class_token")
@@ -48,6 +50,7 @@ class PatchEmbedding(keras.layers.Layer):
         (batch, tokens, width), tokens row by row, the class token first.
     """
 
+    @with_own_defaults
     def __init__(
         self,
         patch_size: int,
@@ -62,7 +65,12 @@ class PatchEmbedding(keras.layers.Layer):
         self.class_token = class_token
         self.position_stddev = position_stddev
         self.projection = keras.layers.Conv2D(
-            width, patch_size, strides=patch_size, dtype=self.dtype_policy, name="projection"
+            width,
+            patch_size,
+            strides=patch_size,
+            data_format="channels_last",
+            dtype=self.dtype_policy,
+            name="projection",
         )
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
@@ -118,6 +126,7 @@ class TransformerBlock(keras.layers.Layer):
         (batch, tokens, width)
     """
 
+    @with_own_defaults
     def __init__(
         self,
         heads: int,
@@ -175,7 +184,7 @@ class TransformerBlock(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class VisionTransformer(keras.Model):
+class VisionTransformer(ImageEncoder):
     """Image to feature vector by a transformer over patches.
 
     Args:
@@ -202,6 +211,7 @@ class VisionTransformer(keras.Model):
             that do not divide the width, or an unknown pooling.
     """
 
+    @with_own_defaults
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -307,6 +317,8 @@ class VisionTransformer(keras.Model):
     def with_image_size(self, height: int, width: int) -> "VisionTransformer":
         """Return a copy for another image size, its positions resampled bilinearly.
 
+        The copy has no `preprocessing`: set that of its images.
+
         Args:
             height: of the images in pixels; a multiple of the patch size.
             width: of the images in pixels; a multiple of the patch size.
@@ -315,7 +327,8 @@ class VisionTransformer(keras.Model):
             ValueError: the patch does not divide the image.
         """
         shape = (height, width, self.image_shape[2])
-        copy = type(self).from_config({**self.get_config(), "image_shape": shape})
+        config = {**self.get_config(), "image_shape": shape, "preprocessing": None}
+        copy = type(self).from_config(config)
         copy.build()
         for ours, theirs in zip(self.weights, copy.weights, strict=True):
             resampled = ours is self.embedding.positions

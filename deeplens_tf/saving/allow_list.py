@@ -5,6 +5,7 @@ from typing import Any
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.models import MassHead, RegisteredEncoder
 from deeplens_tf.models.patch_decoder import PatchDecoder
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.registry import PLUGIN_HINT, encoders
 from deeplens_tf.saving.model_parts import (
     ENCODER_NAMES,
@@ -133,6 +134,21 @@ def _check_sizes(part: dict[str, Any]) -> None:
             raise UnusableFile("config.json describes an encoder without a valid image_shape")
         for side in shape:
             _check_number(side, MAX_MODEL_IMAGE_SIDE)
+        _check_preprocessing(part.get("preprocessing"), tuple(shape))
+
+
+def _check_preprocessing(values: Any, image_shape: tuple[int, ...]) -> None:
+    if values is None:
+        return
+    try:
+        found = Preprocessing.from_dict(values).image_shape
+    except ValueError as error:
+        raise UnusableFile(f"config.json: {error}") from error
+    if found != image_shape:
+        raise UnusableFile(
+            f"config.json describes a preprocessing for images of {found}, and an encoder of "
+            f"{image_shape}"
+        )
 
 
 def _check_number(value: Any, largest: int, optional: bool = False) -> None:

@@ -16,6 +16,8 @@ from deeplens_tf.models import (
     RegisteredEncoder,
     SelfSupervisedModel,
 )
+from deeplens_tf.models.own_defaults import own_defaults
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.saving.archive_checks import check_model_file
 
 MAX_REASON_LENGTH = 300
@@ -30,8 +32,10 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
             a self-supervised one.
 
     Returns:
-        The encoder; its `image_shape` is the (height, width, bands) of its images, which have
-        values in [0, 1].
+        The encoder. `encoder.features(raw_images)` prepares pixels as files have them in the way
+        of its training, which its `preprocessing` describes (None in files of earlier versions),
+        and returns their features. `encoder.predict` takes images of its `image_shape`, (height,
+        width, bands), with values in [0, 1].
 
     Raises:
         RequestError: no such file, or one without an encoder of this package.
@@ -81,15 +85,20 @@ def load_fine_tuned(path: str | Path) -> DownstreamModel:
     return model
 
 
-def save_encoder(encoder: keras.Model, path: str | Path) -> None:
+def save_encoder(
+    encoder: keras.Model, path: str | Path, preprocessing: Preprocessing | None = None
+) -> None:
     """Write an encoder to a file that `load_encoder` reads.
 
     Args:
         encoder: built by `build_encoder`, alone or within a self-supervised model.
         path: ends in `.keras`; an existing file is replaced.
+        preprocessing: `preprocessing` of the data that the encoder was trained on, which becomes
+            the encoder's, so that its file can prepare raw images; None to keep the encoder's.
 
     Raises:
-        ValueError: not an encoder of this package, or another ending.
+        ValueError: not an encoder of this package, another ending, or a preprocessing for images
+            of another shape.
         ResourceError: the file cannot be written; an existing file is unchanged.
     """
     if not isinstance(encoder, ENCODER_CLASSES):
@@ -100,6 +109,13 @@ def save_encoder(encoder: keras.Model, path: str | Path) -> None:
         )
     if Path(path).suffix != ".keras":
         raise ValueError(f"path must end in .keras. Received: path={path}")
+    if preprocessing is not None:
+        if preprocessing.image_shape != tuple(encoder.image_shape):
+            raise ValueError(
+                f"preprocessing must give images of {tuple(encoder.image_shape)}. "
+                f"Received: {preprocessing.image_shape}"
+            )
+        encoder.preprocessing = preprocessing
     save_model(encoder, Path(path))
 
 
@@ -149,7 +165,8 @@ def _load(path: Path) -> keras.Model:
         raise RequestError(f"{path}: no such file")
     try:
         check_model_file(path)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with own_defaults():
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
         _require_built(model)
         return model
     # Keras raises almost any type of exception for an unexpected file.

@@ -1,6 +1,7 @@
 """Writes simulated images to disk, in the DeepLense folder layout.
 
 <folder>/simulation.json
+<folder>/images.yaml
 <folder>/<class>/<class>_sim_<index>.npy
 <folder>/axion/masses.csv
 """
@@ -22,6 +23,7 @@ from deeplens_tf.files.atomic_writing import sweep_partials, write_whole
 from deeplens_tf.simulation.axion_masses import write_masses
 from deeplens_tf.simulation.priors import CLASSES
 from deeplens_tf.simulation.process_pool import map_unordered
+from deeplens_tf.simulation.properties_file import write_properties
 from deeplens_tf.simulation.render import image_shape, render_image
 from deeplens_tf.simulation.request import SimulationRequest
 from deeplens_tf.simulation.request_file import claim_folder
@@ -109,6 +111,7 @@ def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
         raise RequestError(f"jobs must be at least 1. Received: {jobs}")
     _make_folder(request.folder)
     other_versions = claim_folder(request)
+    write_properties(request)
     for name in request.classes:
         _make_folder(request.folder / name)
     missing = missing_images(request)

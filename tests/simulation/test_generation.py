@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulate import build_parser
 from deeplens_tf.simulation import generation
@@ -63,6 +64,7 @@ def test_folder_layout(make):
     assert sorted(path.name for path in request.folder.iterdir()) == [
         "axion",
         "cdm",
+        "images.yaml",
         "no_sub",
         "simulation.json",
     ]
@@ -228,3 +230,17 @@ def test_defaults_of_the_library_function_are_those_of_the_command_line(tmp_path
         assert getattr(arguments, name) == getattr(request, name)
     assert ",".join(request.classes) == arguments.classes
     assert "{}/{}".format(*request.shard) == arguments.shard
+
+
+@pytest.mark.parametrize(("preset", "scale"), [("model_i", 0.05), ("model_iii", 0.08)])
+def test_a_folder_states_its_pixel_scale_once(tmp_path, preset, scale):
+    request = SimulationRequest(preset, 1, tmp_path / "lenses", classes=("no_sub",))
+    run_request(request)
+    path = request.folder / "images.yaml"
+    assert image_properties(request.folder).pixel_scale_arcsec == scale
+    path.unlink()  # as in a folder of an earlier version
+    run_request(request)
+    assert image_properties(request.folder).pixel_scale_arcsec == scale
+    path.write_text("pixel_scale_arcsec: 1\n")  # what a user corrects is kept
+    run_request(request)
+    assert image_properties(request.folder).pixel_scale_arcsec == 1

@@ -1,6 +1,6 @@
 # `make help` lists the targets. These variables change what a target does:
 #   DATA=path      train or evaluate on these images instead of those that `make data` simulates
-#   RUN=path       the run folder to write; for `evaluate`, the run folder to read
+#   RUN=path       the run folder to write; for `evaluate` and `predict`, the run folder to read
 #   ARGS="..."     further options of the command, for example ARGS="--set train.epochs=5"
 #   WINDOW=        train on the full simulated images instead of their central pixels
 #   WORKERS=2      number of processes that run the tests
@@ -54,7 +54,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
-        finetune-regression evaluate test test-fast test-faults parity parity-python notebooks \
+        finetune-regression evaluate predict test test-fast test-faults parity parity-python notebooks \
         notebooks-check bench lint clean
 
 help:  ## list the targets
@@ -100,6 +100,9 @@ finetune-regression: $(INSTALLED) $(IMAGES)  ## fine-tune the newest encoder to 
 
 evaluate: $(INSTALLED)  ## evaluate the newest fine-tuned model on the test images
 	$(RUN_PYTHON) -m deeplens_tf.evaluate $(DATA_DIR) $(if $(RUN),--run '$(RUN)') $(ARGS)
+
+predict: $(INSTALLED)  ## write the newest fine-tuned model's predictions for the images in DATA
+	$(RUN_PYTHON) -m deeplens_tf.predict $(DATA_DIR) $(if $(RUN),--run '$(RUN)') $(ARGS)
 
 test: $(INSTALLED)  ## run all tests except those of test-faults
 	$(PYTEST) -m "not faults" $(ARGS)

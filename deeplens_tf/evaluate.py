@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from deeplens_tf.cli import StageParser, add_plugin_option, add_set_option, run_stage, stage_parser
-from deeplens_tf.config import Config, load_config
-from deeplens_tf.data.folder_settings import with_folder_settings
+from deeplens_tf.config import Config
+from deeplens_tf.data.folder_settings import with_folder_settings, without_settings_of
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import ENCODER, MODEL
-from deeplens_tf.runs.run_folder import Run, newest_run
-from deeplens_tf.startup import import_tensorflow
+from deeplens_tf.option_use import EVALUATE, PROBE, load_stage_config
+from deeplens_tf.runs.run_folder import Run, require_newest_run
+from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import print_lines
 
 
@@ -39,14 +40,13 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--head",
         choices=["classification", "regression"],
-        default="classification",
-        help="what the probe predicts; for a fine-tuned run, its own head is used",
+        help="what the probe predicts (default: classification); a fine-tuned run has its own",
     )
     parser.add_argument(
         "--data",
         metavar="PATH",
-        help="score on these images instead of the run's own; the report, which names them, "
-        "replaces that of the same split",
+        help="score on these images instead of the run's own: their test split, or all of them, in "
+        "a report of their own",
     )
     add_set_option(parser)
     add_plugin_option(parser)
@@ -57,15 +57,18 @@ def main(argv: Sequence[str]) -> None:
     """Run the stage with the arguments of the command line."""
     arguments = build_parser().parse_args(argv)
     run = Run(Path(arguments.run)) if arguments.run else _newest(arguments.probe)
-    run.load_config()
+    own = run.load_config()
     if arguments.probe is None and not run.model.is_file():
         raise RequestError(
             f"{run.folder}: no {MODEL} in it; only a fine-tuned run has a head to evaluate "
             "(--probe linear measures an encoder)"
         )
-    config = with_folder_settings(load_config(str(run.config), arguments.overrides, arguments.data))
+    _check_head(run, arguments)
+    stage = PROBE if arguments.probe else EVALUATE
+    config = load_stage_config(stage, str(run.config), arguments.overrides, arguments.data)
+    config = with_folder_settings(without_settings_of(own.data, config, arguments.overrides))
     require_folder(Path(config.data.path))
-    import_tensorflow()
+    import_for_stage()
     from deeplens_tf.evaluation.report_folder import summary_table
 
     folder, metrics = _evaluate(run, config, arguments)
@@ -84,17 +87,27 @@ def _evaluate(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dic
         return evaluate_run(run, config)
     from deeplens_tf.evaluation.probe_report import evaluate_probe
 
-    return evaluate_probe(run, config, arguments.head, arguments.probe)
+    return evaluate_probe(run, config, arguments.head or "classification", arguments.probe)
 
 
 def _newest(probe: str | None) -> Run:
-    product, kind = (MODEL, "fine-tuning") if probe is None else (ENCODER, "pretraining")
-    run = newest_run(product)
-    if run is None:
-        raise RequestError(f"no {kind} run under runs/: start one first, or give --run")
-    unfinished = "" if run.facts().get("finished") else ", unfinished: its latest state is used"
-    print_lines(f"run: {run.folder}, the newest {kind} run{unfinished}")
-    return run
+    if probe is None:
+        return require_newest_run(MODEL, "fine-tuning")
+    return require_newest_run(ENCODER, "pretraining")
+
+
+def _check_head(run: Run, arguments: Namespace) -> None:
+    """Refuse a head that the model of the run does not have.
+
+    Raises:
+        RequestError: the run has another one, or is no run.
+    """
+    own = run.load_config().finetune.head
+    if arguments.probe is None and arguments.head not in (None, own):
+        raise RequestError(
+            f"--head {arguments.head}: the head of {run.folder} is for {own}; leave --head out, "
+            "or give --probe"
+        )
 
 
 if __name__ == "__main__":

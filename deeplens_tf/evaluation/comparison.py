@@ -37,7 +37,7 @@ def compare(entries: Sequence[Entry]) -> pd.DataFrame:
     The settings are everything that affects a score except seeds and paths: the run's
     configuration, the data's fingerprint, and both of the runs that made its encoder.
 
-    With one seed the interval is the bootstrap interval over test images; with more it is
+    With one seed the interval is that over test images; with more it is
     Student's interval of the mean over seeds.
 
     Returns:

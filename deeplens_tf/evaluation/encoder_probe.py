@@ -28,9 +28,10 @@ def probe(
     """Measure what the features of an encoder contain, next to those of an untrained control.
 
     The encoder stays frozen. A simple model is fitted to its features of the labelled training
-    images and scored on another split. The control is the same network with fresh random
-    weights; they come from Keras's global generator, so call `keras.utils.set_random_seed` first
-    for repeatable numbers.
+    images and scored on another split. Which images the encoder was trained on is not known here,
+    so none is left out; `evaluate_probe` compares them with those of a run. The control is the
+    same network with fresh random weights; they come from Keras's global generator, so call
+    `keras.utils.set_random_seed` first for repeatable numbers.
 
     Args:
         encoder: any built Keras model, images -> features (batch, dim).
@@ -40,7 +41,7 @@ def probe(
         kind: "linear" (logistic or ridge regression) or "knn".
         fraction: fraction of the training labels to use, above 0 and at most 1.
         split: "test" or "validation"; None for the test split, or for validation without one.
-        seed: of the choice of labels and of the bootstrap intervals.
+        seed: of the choice of labels and of the bootstrap.
 
     Returns:
         `split`, `head`, `probe`, `n_train`, the metrics (see `classification_metrics` and
@@ -105,6 +106,12 @@ def _check_match(encoder: keras.Model, data: ImageData, split: str) -> None:
     if image_shape != data.image_shape:
         raise ValueError(
             f"encoder must take the images of the data, {data.image_shape}. Received: {image_shape}"
+        )
+    trained, own = getattr(encoder, "preprocessing", None), data.preprocessing
+    if trained and own and (found := trained.differences(own)):
+        listed = "; ".join(found)
+        raise ValueError(
+            f"encoder must be trained on images like those of the data. Received: {listed}"
         )
     for name in ("train", split):
         if not data.count(name):

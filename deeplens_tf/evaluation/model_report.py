@@ -1,4 +1,4 @@
-"""The report on a fine-tuned model: every image of a split is scored exactly once."""
+"""The report on a fine-tuned model: each image that it was not trained on, exactly once."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from deeplens_tf.config import Config
 from deeplens_tf.data.label_selection import has_mass
+from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData, open_data
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.report_folder import (
@@ -16,63 +17,78 @@ from deeplens_tf.evaluation.report_folder import (
     regression_predictions,
     write_report,
 )
-from deeplens_tf.evaluation.scored_split import (
-    as_request_errors,
-    require_image_shape,
-    scored_images,
-    split_to_score,
-)
+from deeplens_tf.evaluation.scored_images import ScoredImages, images_to_score
+from deeplens_tf.evaluation.scored_split import as_request_errors, require_image_shape
 from deeplens_tf.figures.classifier_figures import (
     confusion_matrix_figure,
     reliability_figure,
     roc_curves,
 )
 from deeplens_tf.figures.mass_figures import predicted_against_true
-from deeplens_tf.metrics.classification import classification_intervals, classification_metrics
-from deeplens_tf.metrics.regression import regression_intervals, regression_metrics
+from deeplens_tf.metrics.classification import (
+    CLASSIFIER_INTERVAL_METHODS,
+    classification_intervals,
+    classification_metrics,
+)
+from deeplens_tf.metrics.regression import (
+    REGRESSOR_INTERVAL_METHODS,
+    regression_intervals,
+    regression_metrics,
+)
 from deeplens_tf.models.downstream import DownstreamModel
-from deeplens_tf.probes.outputs import model_outputs
+from deeplens_tf.preprocessing.statistics import unlike_training_lines
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_fine_tuned
+from deeplens_tf.terminal import print_lines
 
 Report = tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]
 
 
 def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str, Any]]:
-    """Score the model of a run on the test split, or on the validation split without one.
+    """Score the model of a run on images that it was not trained on.
 
-    The report replaces an earlier one of that split, even if that was of other data; it names the
-    data.
+    Of the run's own data it is the test split or, without one, the validation split. Of other data
+    it is their test split or, without one, all images, in a report folder of its own. Images whose
+    content the run was trained on with labels are left out and counted. The classes of other data
+    are found by their names and may be some of the model's.
 
     Args:
         run: a fine-tuning run.
         config: the run's configuration with the data to score on; None for the run's own.
 
     Returns:
-        The folder of the report and its metrics.
+        The folder of the report and its metrics; `notes` lists what a reader must know of the
+        scored images.
 
     Raises:
         RequestError: the run has no model, or one that does not match the data or whose outputs
-            are not finite.
+            are not finite; there is nothing to score, or the validation split of this
+            configuration is not the run's.
         DataError: the images cannot be used.
     """
     config = config or run.load_config()
     model = load_fine_tuned(run.model)
     data = open_data(config)
-    _require_match(model, data)
-    split = split_to_score(data)
+    _require_match(model, data, run.model)
+    scored = images_to_score(run, config, data, model.head_name)
+    if not scored.rows.any():
+        raise RequestError(f"{data.folder}: no image of the {scored.split} split has a mass")
     score = _score_classes if model.class_names else _score_masses
     with as_request_errors(run.model, data):
-        metrics, predictions, figures = score(model, data, split, config.seed)
-    scored_on = scored_images(config, data, split)
-    metrics = {"split": split, "head": model.head_name, **scored_on, **metrics}
-    return write_report(run.folder, metrics, predictions, figures), metrics
+        metrics, predictions, figures = score(model, scored, config.seed)
+    flags, counted = _unlike_training(model, scored)
+    predictions["unlike_training"] = flags
+    head = {"split": scored.split, "head": model.head_name}
+    metrics = {**head, **scored.facts, **counted, **metrics}
+    return write_report(run.folder, metrics, predictions, figures, scored.folder_name), metrics
 
 
-def _score_classes(model: DownstreamModel, data: PreparedData, split: str, seed: int) -> Report:
-    index = data.index(split)
-    labels, classes = index["label"].to_numpy(), data.classes
-    probabilities = model_outputs(model, data, split)
+def _score_classes(model: DownstreamModel, scored: ScoredImages, seed: int) -> Report:
+    classes = model.class_names
+    # The data may have some of the model's classes only, so other label indices.
+    index_of = np.array([classes.index(name) for name in scored.data.classes])
+    labels = index_of[scored.scored["label"].to_numpy()]
+    probabilities = scored.outputs(model)
     metrics = classification_metrics(labels, probabilities, classes)
     intervals = classification_intervals(labels, probabilities, classes, seed)
     error = metrics["expected_calibration_error"]
@@ -81,32 +97,47 @@ def _score_classes(model: DownstreamModel, data: PreparedData, split: str, seed:
         "confusion_matrix": confusion_matrix_figure(metrics["confusion_matrix"], classes),
         "reliability": reliability_figure(metrics["reliability"], error),
     }
-    files = index["file"].tolist()
+    files = scored.scored["file"].tolist()
     predictions = classification_predictions(files, labels, probabilities, classes)
-    return metrics | {"intervals_95": intervals}, predictions, figures
+    metrics |= {"intervals_95": intervals, "interval_methods": CLASSIFIER_INTERVAL_METHODS}
+    return metrics, predictions, figures
 
 
-def _score_masses(model: DownstreamModel, data: PreparedData, split: str, seed: int) -> Report:
-    index = data.index(split)
-    keep = has_mass(index)
-    if not keep.any():
-        raise RequestError(f"{data.folder}: no image of the {split} split has a mass")
-    index = index[keep]
-    output = model_outputs(model, data, split, keep)
-    true, predicted = np.log10(index["mass_ev"].to_numpy()), output[:, 0]
+def _score_masses(model: DownstreamModel, scored: ScoredImages, seed: int) -> Report:
+    output = scored.outputs(model)
+    true, predicted = np.log10(scored.scored["mass_ev"].to_numpy()), output[:, 0]
     std = output[:, 1] if model.head.gaussian else None
     metrics = regression_metrics(true, predicted, std)
     intervals = regression_intervals(true, predicted, std, seed=seed)
     figures = {"predicted_against_true": predicted_against_true(true, predicted, std)}
-    predictions = regression_predictions(index["file"].tolist(), true, predicted, std)
-    skipped = {"n_skipped_without_mass": int((~keep).sum())}
-    return metrics | skipped | {"intervals_95": intervals}, predictions, figures
+    predictions = regression_predictions(scored.scored["file"].tolist(), true, predicted, std)
+    skipped = {"n_skipped_without_mass": int((~has_mass(scored.index)).sum())}
+    metrics |= {"intervals_95": intervals, "interval_methods": REGRESSOR_INTERVAL_METHODS}
+    return metrics | skipped, predictions, figures
 
 
-def _require_match(model: DownstreamModel, data: PreparedData) -> None:
-    if model.class_names and model.class_names != data.classes:
+def _unlike_training(
+    model: DownstreamModel, scored: ScoredImages
+) -> tuple[np.ndarray | None, dict[str, int]]:
+    """Return a flag for each scored image and the number of them, none for an earlier model."""
+    if model.training_range is None:
+        return None, {}
+    flags = scored.unlike(model.training_range)
+    print_lines(*unlike_training_lines(int(flags.sum()), len(flags)))
+    return flags, {"n_unlike_training": int(flags.sum())}
+
+
+def _require_match(model: DownstreamModel, data: PreparedData, file: Path) -> None:
+    known, found = ", ".join(model.class_names), data.classes
+    if model.class_names and not found:
         raise RequestError(
-            f"the model distinguishes the classes {', '.join(model.class_names)}, "
-            f"and the data has {', '.join(data.classes) or 'none'}"
+            f"{data.folder}: no class folders, so no labels to score the classes {known} with: "
+            "python -m deeplens_tf.predict predicts for unlabelled images"
         )
+    unknown = [name for name in found if name not in model.class_names]
+    if model.class_names and unknown:
+        raise RequestError(
+            f"{data.folder}: the model does not know the class {unknown[0]}, only {known}"
+        )
+    require_same_preprocessing(model.preprocessing, data, str(file))
     require_image_shape(model, data)

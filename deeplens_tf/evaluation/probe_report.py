@@ -4,14 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import Config
+from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.evaluation.report_folder import write_report
-from deeplens_tf.evaluation.scored_split import (
-    as_request_errors,
-    require_image_shape,
-    scored_images,
-    split_to_score,
-)
+from deeplens_tf.evaluation.scored_images import images_to_score
+from deeplens_tf.evaluation.scored_split import as_request_errors, require_image_shape
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.probes.frozen_features import Head, Kind, probe_encoder, untrained_encoder
 from deeplens_tf.runs.run_folder import Run
@@ -25,6 +22,10 @@ def evaluate_probe(
     kind: Kind = "linear",
 ) -> tuple[Path, dict[str, Any]]:
     """Probe the encoder of a run and the same network before training, with the same labels.
+
+    The test split is scored or, without one, the validation split; images whose labels the encoder
+    was trained on are left out and counted. The report on other data than the run's has a folder of
+    its own.
 
     Args:
         run: a run with an encoder.
@@ -40,24 +41,28 @@ def evaluate_probe(
 
     Raises:
         RequestError: no encoder, one that does not match the data or whose features are not
-            finite, or data without such labels.
+            finite, or data without such labels; there is nothing to score, or the validation
+            split of this configuration is not the run's.
         DataError: the images cannot be used.
     """
     config = config or run.load_config()
     fraction = config.finetune.fraction
     data = open_data(config)
     encoder, file = load_encoder(run.folder), encoder_file(run.folder)
+    require_same_preprocessing(encoder.preprocessing, data, str(file))
     require_image_shape(encoder, data)
-    split = split_to_score(data)
     with as_request_errors(file, data):
+        scored = images_to_score(run, config, data, head, probe=True)
         metrics, control = (
-            probe_encoder(network, data, split, head, kind, fraction, config.seed)
+            probe_encoder(
+                network, data, scored.split, head, kind, fraction, config.seed, scored.rows
+            )
             for network in (encoder, untrained_encoder(config, data))
         )
-    common = {"split": split, "head": head, **scored_images(config, data, split)}
+    common = {"split": scored.split, "head": head, **scored.facts}
     common |= {"labels_used": metrics["n_train"], "fraction": fraction}
     report = common | metrics | {"control": common | control}
     # Probes with few labels and with all of them need different folders to be compared.
     few = "" if fraction == 1 else f"-{fraction:g}"
-    name = f"{split}-probe-{head}-{kind}{few}"
+    name = f"{scored.folder_name}-probe-{head}-{kind}{few}"
     return write_report(run.folder, report, folder_name=name), report

@@ -28,7 +28,7 @@ from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.runs.identity import result_settings
 from deeplens_tf.runs.provenance import features_origin
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.terminal import printable
+from deeplens_tf.terminal import print_lines, printable
 
 BASELINE = "supervised baseline"
 CONTROL = "untrained control"
@@ -106,11 +106,24 @@ def _read_run(run: Run) -> list[Entry]:
 
 def _read_reports(run: Run) -> list[dict[str, Any]]:
     reports = [read_json(path) for path in sorted(run.folder.glob("evaluation/*/metrics.json"))]
+    reports = _without_external(run, reports)
     # One table must not mix splits; validation counts only if there is no test split.
     tested = [values for values in reports if values["split"] == "test"]
     if not reports:
         raise RequestError(f"{run.folder}: not evaluated; run deeplens_tf.evaluate on it first")
     return tested or reports
+
+
+def _without_external(run: Run, reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out reports on other data than the run's, unless there are no others."""
+    own = [values for values in reports if values.get("data", {}).get("own", True)]
+    if own and len(own) < len(reports):
+        count = len(reports) - len(own)
+        print_lines(
+            f"{run.folder}: left out of the comparison: {count} report{'s' * (count > 1)} on other "
+            "data than the run's"
+        )
+    return own or reports
 
 
 def _entries(run: Run, config: Config, report: ReportedScores) -> list[Entry]:

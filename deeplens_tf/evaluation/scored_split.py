@@ -3,11 +3,10 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 
-from deeplens_tf.config import Config
+from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import RequestError
 from deeplens_tf.probes.frozen_features import MissingTargets
@@ -31,20 +30,13 @@ def split_to_score(data: PreparedData) -> str:
     return "validation"
 
 
-def scored_images(config: Config, data: PreparedData, split: str) -> dict[str, Any]:
-    """Return how a report identifies its images: their digest, and the data they are from."""
-    return {
-        "test_set": data.manifest.splits[split].content,
-        "data": {"path": config.data.path, "fingerprint": data.manifest.fingerprint},
-    }
-
-
 def require_image_shape(model: keras.Model, data: PreparedData) -> None:
-    """Refuse data whose image size or number of bands differs from the model's.
+    """Refuse data whose images are not as those of the model's training.
 
     Raises:
-        RequestError: they differ.
+        RequestError: they differ in size, fit, bands or pixel scale.
     """
+    require_same_preprocessing(getattr(model, "preprocessing", None), data, "the model")
     if tuple(model.image_shape) != data.image_shape:
         raise RequestError(
             f"the model takes images of {tuple(model.image_shape)} (height, width, bands), "

@@ -19,7 +19,8 @@ from deeplens_tf.figures.style import (
     name_axes,
 )
 from deeplens_tf.metrics.classification import checked_classes
-from deeplens_tf.metrics.weighted import FloatArray, area_under_curve, unit_weights
+from deeplens_tf.metrics.ranking import area_under_curve
+from deeplens_tf.metrics.weighted import FloatArray
 
 DIAGONAL: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.2}
 
@@ -59,7 +60,7 @@ def roc_curves(
 def _draw_roc_curve(
     axes: Axes, is_class: NDArray[np.bool_], scores: FloatArray, name: str, colour: str
 ) -> None:
-    area = area_under_curve(is_class, scores, unit_weights(len(scores)))[0]
+    area = area_under_curve(is_class, scores)
     if np.isnan(area):
         axes.plot([], [], label=f"{name}: area undefined here", color=colour)
         return

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
@@ -67,6 +68,7 @@ def probe_encoder(
     kind: Kind = "linear",
     fraction: float = 1.0,
     seed: int = 0,
+    among: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Fit a probe to features of the training split and score it on another split.
 
@@ -79,6 +81,7 @@ def probe_encoder(
         fraction: fraction of the training labels to use; with the same seed, the same ones that
             fine-tuning uses.
         seed: of this choice and of the bootstrap.
+        among: True for each image of the split to score that may be scored; None for all.
 
     Returns:
         The metrics with their intervals, `probe` and `n_train`.
@@ -89,7 +92,7 @@ def probe_encoder(
     """
     targets = {
         "train": split_targets(data, "train", head, fraction, seed),
-        split: split_targets(data, split, head),
+        split: split_targets(data, split, head, among=among),
     }
     for name, found in targets.items():
         _require_targets(name, head, found)
@@ -100,12 +103,25 @@ def probe_encoder(
     return fit_probe(train, test, head, kind, data.classes, seed)
 
 
+def has_target(index: pd.DataFrame, head: Head) -> NDArray[np.bool_]:
+    """Return True for each row of a split's table that has a class, or a mass."""
+    return (index["label"] >= 0).to_numpy() if head == "classification" else has_mass(index)
+
+
 def split_targets(
-    data: ImageData, split: str, head: Head, fraction: float = 1.0, seed: int = 0
+    data: ImageData,
+    split: str,
+    head: Head,
+    fraction: float = 1.0,
+    seed: int = 0,
+    among: NDArray[np.bool_] | None = None,
 ) -> Targets:
-    """Return the targets of a split, or a fraction of each class as fine-tuning chooses it."""
+    """Return the targets of a split, or a fraction of each class as fine-tuning chooses it.
+
+    `among` is True for each image that may be used, shape (images,); None for all.
+    """
     index = data.index(split)
-    usable = (index["label"] >= 0).to_numpy() if head == "classification" else has_mass(index)
+    usable = has_target(index, head) & (True if among is None else among)
     rows = chosen_rows(index, usable, fraction, seed)
     chosen = index[rows]
     if head == "classification":

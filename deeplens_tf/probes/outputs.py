@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.image_data import ImageData
@@ -39,7 +39,16 @@ def model_outputs(
     """
     batches = image_batches(data, split, BATCH_SIZE, rows)
     verbose = bar_verbosity() if show_progress else 0
-    outputs = np.asarray(model.predict(batches, verbose=verbose), np.float32)
+    return finite_outputs(model.predict(batches, verbose=verbose))
+
+
+def finite_outputs(outputs: ArrayLike) -> NDArray[np.float32]:
+    """Return the outputs of a model, shape (images, outputs), as float32.
+
+    Raises:
+        NotFiniteOutputs: an output is NaN or infinite.
+    """
+    outputs = np.asarray(outputs, np.float32)
     finite = np.isfinite(outputs).all(axis=1)
     if not finite.all():
         raise NotFiniteOutputs(

@@ -10,7 +10,6 @@ another machine counts as alive.
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -116,6 +115,8 @@ def _open(path: Path) -> int:
 
 
 def _lock(path: Path, descriptor: int) -> None:
+    import fcntl  # absent on Windows, where no stage runs but the library is imported
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from deeplens_tf.files.atomic_writing import PARTIAL_SUFFIX
 from deeplens_tf.runs.checkpoints import CHECKPOINT_FORMAT
 from deeplens_tf.runs.lock import LOCK
 from deeplens_tf.runs.provenance import describe_environment
-from deeplens_tf.runs.run_folder import RUNS, Run
+from deeplens_tf.runs.run_folder import RUN_TIME, RUNS, Run
 
 
 def create_run(
@@ -37,7 +38,13 @@ def create_run(
     run = Run(Path(run_dir) if run_dir else new_folder(stage, name))
     require_free(run.folder)
     run.folder.mkdir(parents=True, exist_ok=True)
-    identity = {"stage": stage, "checkpoint_format": CHECKPOINT_FORMAT}
+    identity = {
+        "stage": stage,
+        "started": datetime.now(UTC).isoformat(),
+        "checkpoint_format": CHECKPOINT_FORMAT,
+        # The configuration's path may be relative to where the stage ran.
+        "data_path": str(Path(config.data.path).resolve()),
+    }
     run.environment.unlink(missing_ok=True)  # of a run that was killed at this point
     run.add_facts(describe_environment() | identity | dict(facts))
     save_config(config, run.config)  # last, since this file makes the folder a run
@@ -46,7 +53,7 @@ def create_run(
 
 def new_folder(stage: str, name: str) -> Path:
     """Create and return `runs/<stage>-<name>-<time>`; simultaneous calls get different folders."""
-    first = RUNS / f"{stage}-{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    first = RUNS / f"{stage}-{Path(name).stem}-{time.strftime(RUN_TIME)}"
     RUNS.mkdir(parents=True, exist_ok=True)
     numbered = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))
     return next(filter(_created, itertools.chain([first], numbered)))

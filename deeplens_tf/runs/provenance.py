@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import FROM_SCRATCH
+from deeplens_tf.cores import available_cores
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.runs.identity import result_settings
 from deeplens_tf.runs.run_folder import Run, run_of
@@ -72,9 +73,19 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "threads": thread_count(),
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "git_revision": _git_revision(),
     }
+
+
+def thread_count() -> int:
+    """Return how many threads TensorFlow shares an operation between: sums are rounded likewise."""
+    import tensorflow as tf
+
+    from_environment = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    set_by_caller = tf.config.threading.get_intra_op_parallelism_threads()
+    return set_by_caller or int(from_environment or 0) or available_cores()
 
 
 def _version(package: str) -> str | None:

@@ -15,7 +15,8 @@ from deeplens_tf.runs.checkpoints import CHECKPOINT_FORMAT
 from deeplens_tf.runs.identity import flattened
 from deeplens_tf.runs.lock import hold, refuse_if_held
 from deeplens_tf.runs.new_run import create_run, new_folder, require_free
-from deeplens_tf.runs.run_folder import RUNS, Run
+from deeplens_tf.runs.provenance import thread_count
+from deeplens_tf.runs.run_folder import RUNS, Run, start_of
 from deeplens_tf.terminal import print_lines
 
 NEW_FOLDER = "give --run-dir a new folder"
@@ -36,12 +37,13 @@ class OpenedRun:
 
 
 def point_to_run(arguments: Namespace, stage: str, default_config: str) -> None:
-    """With `--resume`, set `run_dir` and `config` of the arguments to those of the run.
+    """Set `config` of the arguments if it is None; with `--resume`, to that of the run to resume.
 
     Raises:
         RequestError: there is no run to resume.
     """
     if not arguments.resume:
+        arguments.config = arguments.config or default_config
         return
     if arguments.run_dir is None:
         arguments.run_dir = str(_newest_unfinished(stage).folder)
@@ -49,8 +51,7 @@ def point_to_run(arguments: Namespace, stage: str, default_config: str) -> None:
     run = Run(Path(arguments.run_dir))
     if not run.config.is_file():
         raise RequestError(f"{run.folder}: no run to resume in it; start one without --resume")
-    if arguments.config == default_config:
-        arguments.config = str(run.config)
+    arguments.config = arguments.config or str(run.config)
 
 
 def open_run(stage: str, config: Config, run_dir: str | None) -> OpenedRun:
@@ -75,8 +76,7 @@ def open_run(stage: str, config: Config, run_dir: str | None) -> OpenedRun:
     _require_resumable(stage, run)
     refuse_if_held(run.folder)
     stored = run.load_config()
-    schedule_epochs = _schedule_epochs(stored, config)
-    config = replace(config, optimizer=replace(config.optimizer, schedule_epochs=schedule_epochs))
+    config = _completed(config, stored)
     _require_same_run(run, stored, config)
     return OpenedRun(config, report_if_finished(run, config))
 
@@ -137,7 +137,7 @@ def _newest_unfinished(stage: str) -> Run:
         raise RequestError(f"no {stage} run under {RUNS}/ to resume: start one, or give --run-dir")
     # If all are finished, the newest of them: opening it reports that.
     return max(
-        runs, key=lambda run: (run.facts().get("finished") is None, run.config.stat().st_mtime)
+        runs, key=lambda run: (run.facts().get("finished") is None, start_of(run, run.config))
     )
 
 
@@ -169,6 +169,13 @@ def _require_same_run(run: Run, stored: Config, config: Config) -> None:
             f"{run.folder} contains a run of another configuration, with {', '.join(differing)}: "
             f"repeat its command, or {NEW_FOLDER}"
         )
+
+
+def _completed(config: Config, stored: Config) -> Config:
+    """Return the requested configuration with what it leaves to the run as in the stored one."""
+    optimizer = replace(config.optimizer, schedule_epochs=_schedule_epochs(stored, config))
+    size = stored.train.batch_size if config.train.batch_size is None else config.train.batch_size
+    return replace(config, optimizer=optimizer, train=replace(config.train, batch_size=size))
 
 
 def _schedule_epochs(stored: Config, requested: Config) -> int | None:
@@ -206,6 +213,7 @@ def _resume(stage: str, run: Run, config: Config, facts: Mapping[str, Any]) -> N
     stored = run.load_config()
     _require_same_run(run, stored, config)  # another process may have started it since `open_run`
     _require_same_origins(run, facts)
+    _report_other_threads(run)
     remove_drafts(run.folder)
     if stored == config:
         return
@@ -213,6 +221,17 @@ def _resume(stage: str, run: Run, config: Config, facts: Mapping[str, Any]) -> N
     save_config(config, run.config)
     if stored.train.epochs < config.train.epochs:
         _report_rate_of_zero(config)
+
+
+def _report_other_threads(run: Run) -> None:
+    """Say that a resumed run will not be equal bit for bit to an uninterrupted one."""
+    before, now = run.facts().get("threads"), thread_count()
+    if before not in (None, now):  # earlier versions did not record it
+        print_lines(
+            f"{run.folder} started with {before} threads and goes on with {now}: sums are rounded "
+            "differently, so the last digits differ from those of an uninterrupted run; "
+            f"TF_NUM_INTRAOP_THREADS={before} keeps them equal"
+        )
 
 
 def _report_rate_of_zero(config: Config) -> None:
@@ -245,10 +264,20 @@ def _require_same_origins(run: Run, facts: Mapping[str, Any]) -> None:
             f"{run.folder} started with views from images with a margin of {started} pixels, now "
             f"{now}: prepare them as before, or {NEW_FOLDER}"
         )
+    _require_same_weights(run, stored, facts)
     if _differ(stored, facts, "encoder", "sha256"):
         path = facts.get("encoder", {}).get("path")
         raise RequestError(
             f"{run.folder} started with another encoder than {path} is now: {NEW_FOLDER}"
+        )
+
+
+def _require_same_weights(run: Run, stored: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuse class weights that a run of an earlier version started without."""
+    if facts.get("class_weights") and not stored.get("class_weights"):
+        raise RequestError(
+            f"{run.folder} was started by an earlier version, without the class weights of "
+            f"finetune.class_weight auto: {NEW_FOLDER}"
         )
 
 

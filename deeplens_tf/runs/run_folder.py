@@ -1,8 +1,11 @@
 """The paths in a run's folder, its facts and its configuration."""
 
 import json
+import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,11 @@ from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.files.products import ENCODER, MODEL
+from deeplens_tf.terminal import print_lines
 
 RUNS = Path("runs")
+RUN_TIME = "%Y%m%d-%H%M%S"  # in the name of a run's folder, local time
+_TIME_IN_NAME = re.compile(r"-(\d{8}-\d{6})(?:-\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -87,12 +93,59 @@ class Run:
 
 
 def newest_run(product: str) -> Run | None:
-    """Return the run under `runs/` with the newest file of the name `product`, or None.
+    """Return the run under `runs/` that has a file of the name `product` and started last, or None.
 
     It may be a fine-tuning that is still training or was interrupted: its facts lack `finished`.
     """
-    products = sorted(RUNS.glob(f"*/{product}"), key=lambda path: path.stat().st_mtime)
-    return Run(products[-1].parent) if products else None
+    runs = [Run(path.parent) for path in RUNS.glob(f"*/{product}")]
+    return max(runs, key=lambda run: start_of(run, run.folder / product), default=None)
+
+
+def require_newest_run(product: str, kind: str) -> Run:
+    """Return the run that `newest_run` finds, and print which it is.
+
+    Args:
+        product: name of its file.
+        kind: of the run, for messages.
+
+    Raises:
+        RequestError: there is none.
+    """
+    run = newest_run(product)
+    if run is None:
+        raise RequestError(f"no {kind} run under {RUNS}/: start one first, or give --run")
+    unfinished = "" if run.facts().get("finished") else ", unfinished: its latest state is used"
+    print_lines(f"run: {run.folder}, the newest {kind} run{unfinished}")
+    return run
+
+
+def start_of(run: Run, file: Path) -> tuple[float, str]:
+    """Return when a run started, in seconds since 1970, and its name, to order runs by.
+
+    A run records its start. For one of an earlier version it is the time in its name or, without
+    one, that of `file`, which a copy of the folder may have changed.
+    """
+    recorded = _seconds_of(run.facts().get("started"))
+    if recorded is None:
+        recorded = _seconds_in_name(run.folder.name)
+    return file.stat().st_mtime if recorded is None else recorded, run.folder.name
+
+
+def _seconds_of(started: object) -> float | None:
+    """Return an ISO time in seconds since 1970; None for anything else."""
+    try:
+        found = datetime.fromisoformat(str(started))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds_in_name(name: str) -> float | None:
+    found = _TIME_IN_NAME.search(name)
+    try:
+        return time.mktime(time.strptime(found[1], RUN_TIME)) if found else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def run_of(path: Path) -> Run | None:

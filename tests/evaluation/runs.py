@@ -2,25 +2,38 @@
 
 import keras
 import numpy as np
+import pandas as pd
 
-from deeplens_tf.data.prepared_data import open_data
+from deeplens_tf.data.prepared_data import dataset_facts, open_data
 from deeplens_tf.models import DownstreamModel
 from deeplens_tf.models.heads import MassHead, classification_head
 from deeplens_tf.runs.new_run import create_run
+from deeplens_tf.runs.seen_images import TRAINED, VALIDATION, images_of, record_images
+from deeplens_tf.training.training_range import training_range
 from tests.models.tiny import tiny_vit
 
 
 def finetuned(folder, config, weights_seed=1):
-    """A fine-tuning run on the images of the configuration, with random weights."""
+    """A fine-tuning run on the images of the configuration, with random weights.
+
+    Its `images.csv` says that it was trained on the training split.
+    """
     data = open_data(config)
     keras.utils.set_random_seed(weights_seed)
     encoder = tiny_vit(image_shape=data.image_shape)
+    encoder.preprocessing = data.preprocessing
+    spread = training_range(data, np.ones(data.count("train"), bool))
     if config.finetune.head == "classification":
-        model = DownstreamModel(encoder, classification_head(len(data.classes)), data.classes)
+        head, classes = classification_head(len(data.classes)), data.classes
     else:
-        model = DownstreamModel(encoder, MassHead(-23.0, 0.5))
-    facts = {"encoder": {"method": None}, "dataset_fingerprint": data.manifest.fingerprint}
+        head, classes = MassHead(-23.0, 0.5), ()
+    model = DownstreamModel(encoder, head, classes, training_range=spread)
+    facts = {"encoder": {"method": None}, **dataset_facts(data)}
     run = create_run("finetune", "it", config, str(folder), facts)
+    seen = [images_of(data.index("train"), TRAINED)]
+    if data.count("validation"):
+        seen.append(images_of(data.index("validation"), VALIDATION))
+    record_images(run, pd.concat(seen))
     model.save(run.model)
     return run
 

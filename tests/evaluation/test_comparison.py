@@ -347,3 +347,24 @@ def test_runs_of_one_name_are_drawn_under_their_paths(tmp_path):
     histories = read_histories(runs)
     assert list(histories) == [str(run) for run in runs]
     assert np.isnan(histories[str(runs[0])]["loss"][1])
+
+
+def of_other_data(auc, test_set="e" * 64):
+    metrics = {**scored(auc), "split": "external", "test_set": test_set}
+    return metrics | {"data": {"path": "hst", "fingerprint": "f" * 64, "own": False}}
+
+
+def test_a_report_on_other_data_is_left_out_and_named(tmp_path, capsys):
+    runs = [write_run(tmp_path / name, 0.9, seed=i) for i, name in enumerate("ab")]
+    write_metrics(runs[0], "external-hst-01234567", of_other_data(0.5))
+    assert list(compare_runs(runs)["macro_auc"]) == [0.9]
+    line = "a: left out of the comparison: 1 report on other data than the run's"
+    assert line in capsys.readouterr().out
+
+
+def test_runs_with_reports_on_the_same_other_data_alone_are_compared(tmp_path):
+    runs = [write_run(tmp_path / name, 0.9, seed=i) for i, name in enumerate("ab")]
+    for run, auc in zip(runs, (0.5, 0.7), strict=True):
+        (run / "evaluation" / "test" / "metrics.json").unlink()
+        write_metrics(run, "external-hst-01234567", of_other_data(auc))
+    assert compare_runs(runs)["macro_auc"].iloc[0] == pytest.approx(0.6)

@@ -10,6 +10,7 @@ from deeplens_tf.config import load_config
 from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.model_report import evaluate_run
+from deeplens_tf.inference.predicting import predict
 from deeplens_tf.saving.keras_files import load_model
 from tests.conftest import write_blobs
 from tests.evaluation.runs import break_weights, finetuned, write_masses
@@ -55,15 +56,34 @@ def test_a_report_names_its_data(folder, tmp_path):
     report, _ = evaluate_run(run, config)
     own = json.loads((report / "metrics.json").read_text())
     fingerprint = open_data(config).manifest.fingerprint
-    assert own["data"] == {"path": str(folder), "fingerprint": fingerprint}
+    assert own["data"] == {"path": str(folder), "fingerprint": fingerprint, "own": True}
     other = write_blobs(tmp_path / "other", 6, seed=5)
     write_blobs(tmp_path / "other_test", 5, seed=6)
     again, _ = evaluate_run(run, configured(other, "classification"))
-    assert again == report
-    theirs = json.loads((report / "metrics.json").read_text())
-    assert theirs["data"]["path"] == str(other)
+    theirs = json.loads((again / "metrics.json").read_text())
+    assert (theirs["data"]["path"], theirs["data"]["own"]) == (str(other), False)
     assert theirs["data"]["fingerprint"] != fingerprint
     assert theirs["test_set"] != own["test_set"]
+
+
+def test_images_unlike_the_training_images_are_flagged_and_counted(folder, tmp_path, capsys):
+    config = configured(folder, "classification")
+    run = finetuned(tmp_path / "run", config)
+    file = folder.with_name("lenses_test") / "cdm" / "cdm_sim_002.npy"
+    image = np.load(file)
+    image[:4] = -3  # a border without data, which moves the rest of the image to one end
+    np.save(file, image)
+    report, metrics = evaluate_run(run, config)
+    predictions = pd.read_csv(report / "predictions.csv", index_col="file")
+    flags = predictions["unlike_training"]
+    assert flags["cdm/cdm_sim_002.npy"]
+    assert metrics["n_unlike_training"] == flags.sum() < 8
+    line = f"{flags.sum()} of 15 images are unlike the training images"
+    assert line in capsys.readouterr().out
+    found = pd.read_csv(
+        predict(run.folder, folder.with_name("lenses_test")).table, index_col="file"
+    )
+    pd.testing.assert_series_equal(found["unlike_training"], flags.sort_index())
 
 
 @pytest.mark.parametrize("head", ["classification", "regression"])

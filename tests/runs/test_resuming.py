@@ -10,6 +10,7 @@ from deeplens_tf.config import load_config, save_config
 from deeplens_tf.errors import DataError, RequestError, ResourceError
 from deeplens_tf.runs.checkpoints import CHECKPOINT_FORMAT
 from deeplens_tf.runs.lock import Holder, hold
+from deeplens_tf.runs.provenance import thread_count
 from deeplens_tf.runs.resuming import (
     OpenedRun,
     claim_run,
@@ -27,8 +28,8 @@ FACTS = {
 
 
 def config_of(*overrides):
-    sizes = ("data.image_size=64", "data.fit=resize")  # as the stages resolve them
-    return load_config("defaults", ["train.epochs=5", *sizes, *overrides])
+    sizes = ("data.image_size=64", "data.fit=resize", "data.validation_fraction=0.1")
+    return load_config("defaults", ["train.epochs=5", "train.batch_size=128", *sizes, *overrides])
 
 
 def resumed_config(*overrides):
@@ -64,6 +65,19 @@ def test_a_run_is_resumed_with_its_own_configuration(run):
     with claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS) as again:
         assert again == run
     assert run.load_config() == config_of()
+
+
+def test_a_batch_size_that_is_left_open_is_that_of_the_run(run):
+    assert resumed_config("train.batch_size=null") == config_of()
+
+
+def test_a_run_without_class_weights_does_not_get_some_halfway(run):
+    facts = {**FACTS, "class_weights": [25.0, 0.51]}
+    with (
+        pytest.raises(RequestError, match="earlier version, without the class weights"),
+        claim_run("pretrain", "contrastive", config_of(), "runs/it", facts),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -235,7 +249,8 @@ def test_resume_finds_the_newest_unfinished_run_of_its_stage(run, capsys):
         [("older", "pretrain"), ("done", "pretrain"), ("other", "finetune")]
     ):
         with claim_run(stage, stage, config_of(), f"runs/{name}", FACTS) as made:
-            os.utime(made.config, (1000 + i, 1000 + i))
+            made.add_facts({"started": f"2026-01-0{i + 1}T00:00:00+00:00"})
+            os.utime(made.config, (2e9, 2e9))  # as a copy of the folder may have it
     finish(Run(run.folder.parent / "done"), config_of(), run.encoder)
     given = arguments()
     point_to_run(given, "pretrain", pretrain.PRETRAIN_CONFIG)
@@ -251,7 +266,6 @@ def test_resume_ignores_runs_that_cannot_be_resumed(run):
     for name, form in (("before", None), ("later", CHECKPOINT_FORMAT + 1)):
         with claim_run("pretrain", "pretrain", config_of(), f"runs/{name}", FACTS) as made:
             made.add_facts({"checkpoint_format": form})
-            os.utime(made.config, (2e9, 2e9))
     given = arguments()
     point_to_run(given, "pretrain", pretrain.PRETRAIN_CONFIG)
     assert given.run_dir == "runs/it"
@@ -264,6 +278,10 @@ def test_resume_uses_the_configuration_of_the_run_unless_another_is_given(run):
     given = arguments("--run-dir", "runs/it", "--config", "byol")
     point_to_run(given, "pretrain", pretrain.PRETRAIN_CONFIG)
     assert given.config == "byol"
+    # The default by name is another one too: the stage then compares it with the run's.
+    given = arguments("--run-dir", "runs/it", "--config", pretrain.PRETRAIN_CONFIG)
+    point_to_run(given, "pretrain", pretrain.PRETRAIN_CONFIG)
+    assert given.config == pretrain.PRETRAIN_CONFIG
 
 
 @pytest.mark.parametrize("stage", [pretrain, finetune])
@@ -298,3 +316,27 @@ def test_a_run_is_held_while_it_is_claimed(run):
         hold(run.folder),
     ):
         pytest.fail("held twice")
+
+
+def test_another_number_of_threads_is_reported(run, capsys, monkeypatch):
+    before = run.facts()["threads"]
+    with claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS):
+        assert capsys.readouterr().out == ""
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", str(before + 1))
+    with claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS):
+        line = f"runs/it started with {before} threads and goes on with {before + 1}: "
+        assert capsys.readouterr().out.startswith(line)
+
+
+def test_a_run_that_did_not_record_its_threads_is_resumed_without_a_word(run, capsys):
+    run.add_facts({"threads": None})
+    with claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS):
+        assert capsys.readouterr().out == ""
+
+
+def test_the_threads_are_the_cores_that_a_process_may_use(monkeypatch):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    monkeypatch.setattr("deeplens_tf.cores.os.sched_getaffinity", lambda pid: {3, 5, 6})
+    assert thread_count() == 3
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "2")
+    assert thread_count() == 2

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -78,7 +80,7 @@ def test_an_empty_folder_may_become_a_run(config, tmp_path):
     assert create_run("pretrain", "c", config, str(tmp_path), {}).config.is_file()
 
 
-def test_the_newest_run_is_the_one_with_the_newest_product(elsewhere):
+def test_the_newest_run_of_earlier_versions_is_the_one_with_the_newest_product(elsewhere):
     assert newest_run(ENCODER) is None
     make_product(elsewhere / "runs" / "z", ENCODER, 100)
     make_product(elsewhere / "runs" / "a", ENCODER, 300)
@@ -87,6 +89,47 @@ def test_the_newest_run_is_the_one_with_the_newest_product(elsewhere):
     (elsewhere / "runs" / "unfinished").mkdir()
     assert newest_run(ENCODER).folder.name == "a"
     assert newest_run(MODEL).folder.name == "z"
+
+
+def started(name, time, product_time):
+    """A run that recorded when it started, or one of an earlier version for None."""
+    folder = Path("runs") / name
+    make_product(folder, ENCODER, product_time)
+    if time is not None:
+        (folder / "environment.json").write_text(json.dumps({"started": time}))
+
+
+def test_a_new_run_records_when_it_started_and_where_its_data_are(config, elsewhere):
+    before = datetime.now(UTC)
+    facts = create_run("pretrain", "c", config, "run", {}).facts()
+    assert before <= datetime.fromisoformat(facts["started"]) <= datetime.now(UTC)
+    assert facts["data_path"] == str(elsewhere / "data" / "model_ii")
+
+
+@pytest.mark.parametrize("product_times", [(100, 200, 300), (300, 200, 100), (50, 50, 50)])
+def test_a_copy_that_changes_the_times_of_files_does_not_change_the_newest_run(
+    elsewhere, product_times
+):
+    times = ("2026-03-01T00:00:00+00:00", "2026-03-01T01:30:00+02:00", "2026-02-28T00:00:00+00:00")
+    for name, time, product_time in zip("abc", times, product_times, strict=True):
+        started(name, time, product_time)
+    assert newest_run(ENCODER).folder.name == "a"  # b started at 23:30 UTC, the day before
+
+
+def test_runs_of_earlier_versions_are_ordered_by_the_time_in_their_names(elsewhere):
+    started("pretrain-byol-20260101-120000", None, 900)
+    started("pretrain-byol-20260101-120000-2", None, 100)
+    started("pretrain-twin-20250101-120000", None, 999)
+    assert newest_run(ENCODER).folder.name == "pretrain-byol-20260101-120000-2"
+    started("mine", "2026-06-01T00:00:00", 1)
+    assert newest_run(ENCODER).folder.name == "mine"
+
+
+@pytest.mark.parametrize("time", ["yesterday", 3, None, ["x"], "9999-99-99"])
+def test_a_start_that_is_no_time_is_passed_over(elsewhere, time):
+    started("a", time, 100)
+    started("b", time, 200)
+    assert newest_run(ENCODER).folder.name == "b"
 
 
 def test_a_run_is_found_by_its_folder_or_a_file_in_it(config, tmp_path):

@@ -1,0 +1,187 @@
+"""The images that a report scores: of the run's own data, or of an external test set."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deeplens_tf.config import Config
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.data.prepared_data import PreparedData
+from deeplens_tf.errors import RequestError
+from deeplens_tf.evaluation.overlaps import described, overlap
+from deeplens_tf.evaluation.scored_split import split_to_score
+from deeplens_tf.preprocessing.statistics import TrainingRange
+from deeplens_tf.probes.frozen_features import Head, has_target
+from deeplens_tf.probes.outputs import BATCH_SIZE, model_outputs
+from deeplens_tf.runs.run_folder import Run
+from deeplens_tf.terminal import print_lines
+
+EXTERNAL = "external"
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """Images to score, of one or more splits of the data.
+
+    Attributes:
+        data: opened.
+        split: "test", "validation" or "external", as the report calls it.
+        folder_name: of the report.
+        parts: the splits of the data.
+        index: tables of the parts, one after the other, see `ImageData.index`.
+        rows: True for each image that is scored.
+        facts: how the report identifies the images, and their overlap with the training.
+    """
+
+    data: PreparedData
+    split: str
+    folder_name: str
+    parts: tuple[str, ...]
+    index: pd.DataFrame
+    rows: NDArray[np.bool_]
+    facts: dict[str, Any]
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The table of the scored images."""
+        return self.index[self.rows]
+
+    def outputs(self, model: keras.Model) -> NDArray[np.float32]:
+        """Return the outputs of a model, shape (scored images, outputs).
+
+        Raises:
+            NotFiniteOutputs: an output is NaN or infinite.
+        """
+        parts = self._rows_of_parts()
+        return np.concatenate([model_outputs(model, self.data, *part) for part in parts])
+
+    def unlike(self, training_range: TrainingRange) -> NDArray[np.bool_]:
+        """Return True for each scored image that is unlike the training images."""
+        return np.concatenate(
+            [
+                training_range.unlike(images)
+                for part, rows in self._rows_of_parts()
+                for images in image_batches(self.data, part, BATCH_SIZE, rows).as_numpy_iterator()
+            ]
+        )
+
+    def _rows_of_parts(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        ends = np.cumsum([self.data.count(part) for part in self.parts])
+        for part, rows in zip(self.parts, np.split(self.rows, ends[:-1]), strict=True):
+            if rows.any():
+                yield part, rows
+
+
+def images_to_score(
+    run: Run, config: Config, data: PreparedData, head: Head, *, probe: bool = False
+) -> ScoredImages:
+    """Choose the images that a report on a run scores, none that it was trained on with labels.
+
+    Of the run's own data it is the test split or, without one, the validation split. Other data
+    are an external test set: their test split or, without one, all of their images. What is
+    scored, and what is left out, is printed.
+
+    Args:
+        run: the run.
+        config: the run's configuration, with the data to score on.
+        data: of that configuration, opened.
+        head: what is predicted; images without such a target are not scored.
+        probe: whether a probe is fitted to the training split, so that it cannot be scored.
+
+    Raises:
+        RequestError: there is nothing to score, or the configuration's split is not the run's.
+        DataError: every image of the test folder was left out when it was prepared.
+    """
+    data.require_test_images_kept()
+    own = is_own(run, config, data)
+    parts = (split_to_score(data),) if own or probe else _external_parts(data)
+    split = parts[0] if own or probe else EXTERNAL
+    if own and split == "validation":
+        _require_same_split(run, config, data)
+    index = pd.concat([data.index(part) for part in parts], ignore_index=True)
+    found, targets = overlap(run, index, split), has_target(index, head)
+    rows = targets & ~found.trained
+    left_out = int((targets & found.trained).sum())
+    if left_out and not rows.any():
+        raise RequestError(
+            f"{data.folder}: {run.folder} was trained on all {left_out} images of the {split} "
+            "split, with their labels: nothing is left to score; give other images"
+        )
+    counts = {"n_left_out_trained": left_out, **found.counts(rows)}
+    notes = described(counts, left_out, int(rows.sum()))
+    print_lines(*notes)
+    identity = _identity(data, parts, index[rows], whole=not left_out)
+    origin = {"path": config.data.path, "fingerprint": data.manifest.fingerprint, "own": own}
+    facts = {"test_set": identity, "data": origin, **counts, "notes": notes}
+    name = split if own else _external_name(config, _identity(data, parts, index, whole=True))
+    return ScoredImages(data, split, name, parts, index, rows, facts)
+
+
+def is_own(run: Run, config: Config, data: PreparedData) -> bool:
+    """Return whether data are those of a run: the same folder, or a copy of its content."""
+    facts = run.facts()
+    place = facts.get("data_path") or Path(run.load_config().data.path).resolve()
+    if str(Path(config.data.path).resolve()) == str(place):
+        return True
+    recorded = facts.get("split_contents")
+    contents = {name: split.content for name, split in data.manifest.splits.items()}
+    if not isinstance(recorded, dict):
+        return False
+    compared = {"train", "validation"} | (contents.keys() & {"test"})
+    return all(contents.get(name) == recorded.get(name) for name in compared)
+
+
+def _external_parts(data: PreparedData) -> tuple[str, ...]:
+    """Return the splits of an external test set that are scored, and say so."""
+    if data.count("test"):
+        parts: tuple[str, ...] = ("test",)
+        print_lines(f"other data than the run's: scoring the {data.count('test')} test images")
+    else:
+        parts = tuple(part for part in ("train", "validation") if data.count(part))
+        total = sum(map(data.count, parts))
+        print_lines(f"other data than the run's, without a test split: scoring all {total} images")
+    return parts
+
+
+def _require_same_split(run: Run, config: Config, data: PreparedData) -> None:
+    """Refuse a validation split that the run does not have because of another configuration."""
+    recorded = run.facts().get("split_contents")
+    content = data.manifest.splits["validation"].content
+    if isinstance(recorded, dict) and recorded.get("validation") == content:
+        return
+    stored = run.load_config()
+    fractions = stored.data.validation_fraction, config.data.validation_fraction
+    pairs = {"seed": (stored.seed, config.seed), "data.validation_fraction": fractions}
+    differing = [
+        f"{key} {own} (requested: {new})" for key, (own, new) in pairs.items() if own != new
+    ]
+    if differing:
+        raise RequestError(
+            f"{run.folder}: its validation split was made with {', '.join(differing)}; another "
+            "split contains images that it was trained on: leave the setting out, or score a test "
+            "folder"
+        )
+
+
+def _identity(data: PreparedData, parts: Sequence[str], index: pd.DataFrame, whole: bool) -> str:
+    """Return the digest of a whole split or, of parts of splits, of their images and targets."""
+    if whole and len(parts) == 1:
+        return data.manifest.splits[parts[0]].content
+    names = [data.classes[label] if label >= 0 else "" for label in index["label"]]
+    content = index["content"].where(index["content"] != "", index["file"])
+    lines = zip(content, names, index["mass_ev"], strict=True)
+    text = "\n".join(sorted(f"{image} {name!r} {mass!r}" for image, name, mass in lines))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _external_name(config: Config, identity: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", Path(config.data.path).resolve().name)
+    return f"{EXTERNAL}-{name[:80]}-{identity[:8]}"

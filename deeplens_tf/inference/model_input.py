@@ -1,0 +1,112 @@
+"""A fine-tuned model with the images that it is given, preprocessed as those of its training."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deeplens_tf.data.folders import require_folder
+from deeplens_tf.data.image_properties import image_properties
+from deeplens_tf.data.manifest import is_prepared
+from deeplens_tf.errors import RequestError
+from deeplens_tf.files.products import MODEL
+from deeplens_tf.inference.new_images import NewImages
+from deeplens_tf.models.downstream import DownstreamModel
+from deeplens_tf.preprocessing.preprocessing import Preprocessing, same_scale
+from deeplens_tf.runs.run_folder import run_of
+from deeplens_tf.saving.keras_files import load_fine_tuned
+from deeplens_tf.terminal import print_lines
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A model and the images to predict for.
+
+    Attributes:
+        file: that the model was read from.
+        model: image -> class probabilities or mass.
+        images: of the folder.
+    """
+
+    file: Path
+    model: DownstreamModel
+    images: NewImages
+
+
+def open_input(
+    run: Path,
+    folder: Path,
+    pixel_scale_arcsec: float | None = None,
+    resample: bool = False,
+    mixed_sizes: bool = False,
+) -> ModelInput:
+    """Load a model and find out how the images of a folder are preprocessed for it.
+
+    Args:
+        run: run folder, or file of the model.
+        folder: of the images.
+        pixel_scale_arcsec: of the images; None for that of the folder, or unknown.
+        resample: whether to resample images of another pixel scale.
+        mixed_sizes: whether images may have different sizes.
+
+    Raises:
+        RequestError: no such run, file or folder, or images of other bands or of another pixel
+            scale than the model's.
+        DataError: the folder's images.yaml is damaged.
+    """
+    require_folder(folder)
+    file = run / MODEL if run.is_dir() else run
+    model = load_fine_tuned(run)
+    how = model.preprocessing or _of_run(file, model)
+    if is_prepared(folder):  # whose own preprocessing is compared with the model's
+        if resample or pixel_scale_arcsec is not None:
+            raise RequestError(f"{folder}: prepared already, so its pixels cannot be resampled")
+        return ModelInput(file, model, NewImages(folder, how))
+    own = image_properties(folder).confirmed(folder, pixel_scale_arcsec=pixel_scale_arcsec)
+    _require_same_bands(folder, how.names_of_used(own.band_names), how)
+    how = _for_scale(how, folder, own.pixel_scale_arcsec, resample)
+    how = replace(how, source_side=None) if mixed_sizes else how
+    return ModelInput(file, model, NewImages(folder, how, mixed_sizes))
+
+
+def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:
+    """Return the preprocessing of a model of an earlier version, from its run's configuration."""
+    run = run_of(file)
+    if run is None:
+        raise RequestError(
+            f"{file}: it does not record the preprocessing of its images, as models of earlier "
+            "versions do not: give the folder of its run"
+        )
+    data = run.load_config().data
+    height, _, bands = model.image_shape
+    repeat = 1 if data.bands is None else data.bands
+    fit = data.fit or "resize"
+    print_lines(f"{file}: of an earlier version; {fit} to {height} pixels is its run's setting")
+    return Preprocessing(height, fit, bands // repeat, repeat=repeat)
+
+
+def _require_same_bands(
+    folder: Path, names: tuple[str, ...] | None, preprocessing: Preprocessing
+) -> None:
+    if names and preprocessing.band_names and tuple(names) != preprocessing.band_names:
+        raise RequestError(
+            f"{folder}: its bands are {', '.join(names)}, and the model was trained on "
+            f"{', '.join(preprocessing.band_names)}"
+        )
+
+
+def _for_scale(
+    how: Preprocessing, folder: Path, scale: float | None, resample: bool
+) -> Preprocessing:
+    """Return the preprocessing of images of a pixel scale, None for that of the training files."""
+    trained = how.pixel_scale_arcsec
+    if resample and not (scale and trained):
+        unknown = "the model's images" if scale else "its images"
+        raise RequestError(f"{folder}: the pixel scale of {unknown} is unknown: cannot resample")
+    if not (scale and trained):
+        return how
+    resampled = resample or how.resampled
+    if not resampled and how.fit == "crop" and not same_scale(scale, trained):
+        raise RequestError(
+            f"{folder}: its pixels are of {scale:g} arcsec, and the model was trained on pixels of "
+            f"{trained:g} arcsec: --resample resamples them"
+        )
+    return replace(how, source_scale_arcsec=float(scale), resampled=resampled)

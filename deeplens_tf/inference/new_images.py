@@ -1,0 +1,106 @@
+"""Images without a split, as a model takes them, a batch at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.data.folders import SourceFile, scan_unlabelled
+from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.image_sizes import ImageSizes
+from deeplens_tf.data.manifest import SPLITS, is_prepared
+from deeplens_tf.data.matching import require_same_preprocessing
+from deeplens_tf.data.passed_over import passed_over_text
+from deeplens_tf.data.prepared_data import open_folder
+from deeplens_tf.data.rejects import RejectedFiles
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.probes.outputs import BATCH_SIZE
+from deeplens_tf.terminal import print_lines
+
+
+class Batch(NamedTuple):
+    """Images with their names.
+
+    Attributes:
+        files: of each image, relative to the folder.
+        images: shape (batch, height, width, bands), float32 in [0, 1].
+        read: number of files that were read for them, with those that cannot be used.
+    """
+
+    files: list[str]
+    images: NDArray[np.float32]
+    read: int
+
+
+@dataclass(frozen=True)
+class NewImages:
+    """The images of a folder, or of one that `prepare` wrote.
+
+    Attributes:
+        folder: the folder.
+        preprocessing: of the images, for the model.
+        mixed_sizes: whether images may have different sizes where resizing them gives them
+            different pixel scales.
+    """
+
+    folder: Path
+    preprocessing: Preprocessing
+    mixed_sizes: bool = False
+
+    def batches(self, rejected: RejectedFiles) -> Iterator[Batch]:
+        """Yield every usable image once; files that cannot be used go to `rejected`.
+
+        Raises:
+            RequestError: a prepared folder has other images than the model takes.
+            DataError: a prepared folder is damaged, or images differ in size.
+        """
+        return self._prepared(rejected) if is_prepared(self.folder) else self._raw(rejected)
+
+    def _raw(self, rejected: RejectedFiles) -> Iterator[Batch]:
+        folder = scan_unlabelled(self.folder)
+        if text := passed_over_text(folder.passed_over):
+            print_lines(f"{self.folder}: {text}")
+        rejected.total = len(folder.files)
+        how = self.preprocessing
+        sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to predict for all")
+        for start in range(0, len(folder.files), BATCH_SIZE):
+            part = folder.files[start : start + BATCH_SIZE]
+            found = {file.name: self._image(file, sizes, rejected) for file in part}
+            usable = {name: image for name, image in found.items() if image is not None}
+            images = np.stack([*usable.values()]) if usable else np.empty(0, np.float32)
+            yield Batch([*usable], images, len(part))
+
+    def _image(
+        self, file: SourceFile, sizes: ImageSizes, rejected: RejectedFiles
+    ) -> NDArray[np.float32] | None:
+        how = self.preprocessing
+        try:
+            image, _ = read_image(file.path, how.bands + len(how.bands_left_out))
+            prepared = how.apply([image])[0]
+        except ValueError as error:  # an `UnusableFile` is one
+            rejected.add(file.name, str(error).removeprefix("images[0] cannot be used: "))
+            return None
+        # Where the pixel scale is known, it has been checked.
+        if not (self.mixed_sizes or how.resampled):
+            sizes.check(image.shape, file.name)
+        return prepared
+
+    def _prepared(self, rejected: RejectedFiles) -> Iterator[Batch]:
+        bands = self.preprocessing.image_shape[2] if self.preprocessing.repeat > 1 else None
+        data = open_folder(self.folder, bands=bands)
+        require_same_preprocessing(self.preprocessing, data, "the model")
+        splits = [split for split in SPLITS if data.count(split)]
+        rejected.total = sum(map(data.count, splits))
+        for split in splits:
+            files = data.index(split)["file"].tolist()
+            if split == "test":  # its names may repeat those of the other splits
+                files = [f"test/{file}" for file in files]
+            start = 0
+            for images in image_batches(data, split, BATCH_SIZE).as_numpy_iterator():
+                end = start + len(images)
+                yield Batch(files[start:end], images, len(images))
+                start = end

@@ -11,18 +11,19 @@ from deeplens_tf.cli import (
     MULTIWORKER,
     StageParser,
     add_run_options,
-    repeated_plugins,
+    next_command,
     run_stage,
     stage_parser,
 )
 from deeplens_tf.config import FROM_SCRATCH, Config, load_config
-from deeplens_tf.data.folder_settings import with_folder_settings
+from deeplens_tf.data.folder_settings import with_folder_settings, without_settings_of
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.dataclass_parsing import to_plain
 from deeplens_tf.files.products import ENCODER
+from deeplens_tf.option_use import FINETUNE, load_stage_config
 from deeplens_tf.runs.resuming import open_run, point_to_run
-from deeplens_tf.runs.run_folder import newest_run, run_of
-from deeplens_tf.startup import import_tensorflow
+from deeplens_tf.runs.run_folder import Run, newest_run, run_of
+from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import print_lines
 
 FINETUNE_CONFIG = "finetune"
@@ -55,23 +56,34 @@ def main(argv: Sequence[str]) -> None:
         if opened.finished:
             return
     require_folder(Path(config.data.path))
-    import_tensorflow()
+    import_for_stage()
     from deeplens_tf.training.finetuning import finetune
 
     run = finetune(config, arguments.config, arguments.run_dir, arguments.strategy, opened)
     if not run.folder.is_dir():  # this worker is not the chief
         return
     print_lines(f"model: {run.model}")
-    plugins = repeated_plugins(arguments)
-    print_lines(f"next: python -m deeplens_tf.evaluate --run {run.folder}{plugins}")
+    print_lines(f"next: {_next(arguments, run)}")
+
+
+def _next(arguments: Namespace, run: Run) -> str:
+    command = next_command(arguments, "evaluate", "--run", run.folder)
+    if run.facts()["split_counts"].keys() & {"validation", "test"}:
+        return command
+    return f"a test needs images that were not trained on: {command} --data FOLDER"
 
 
 def resolve_config(arguments: Namespace) -> Config:
     """Return the configuration, with the encoder filled in and the data it was pretrained on."""
-    overrides = [*arguments.overrides, *_as_overrides(arguments)]
-    encoder = load_config(arguments.config, overrides).finetune.encoder or _newest_encoder()
-    base = _sections_of_run(encoder)
-    config = with_folder_settings(load_config(arguments.config, overrides, arguments.data, base))
+    name, overrides, own = arguments.config, arguments.overrides, _as_overrides(arguments)
+    encoder = load_config(name, [*overrides, *own]).finetune.encoder or _newest_encoder()
+    run = run_of(Path(encoder))
+    pretrained = run.load_config() if run else None
+    base = _sections(pretrained) if pretrained else {}
+    config = load_stage_config(FINETUNE, name, overrides, arguments.data, base, own)
+    if pretrained:
+        config = without_settings_of(pretrained.data, config, overrides)
+    config = with_folder_settings(config)
     return replace(config, finetune=replace(config.finetune, encoder=encoder))
 
 
@@ -91,12 +103,8 @@ def _newest_encoder() -> str:
     return str(run.folder)
 
 
-def _sections_of_run(encoder: str) -> dict[str, Any]:
-    """Return the sections `data` and `encoder` of the run that an encoder comes from, if any."""
-    run = run_of(Path(encoder))
-    if run is None:
-        return {}
-    config = run.load_config()
+def _sections(config: Config) -> dict[str, Any]:
+    """Return the sections that a fine-tuning takes over from its encoder's pretraining."""
     return {"data": to_plain(config.data), "encoder": to_plain(config.encoder)}
 
 

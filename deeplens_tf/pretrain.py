@@ -1,5 +1,6 @@
 """`python -m deeplens_tf.pretrain`: images without labels to `encoder.keras`."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,15 +8,16 @@ from deeplens_tf.cli import (
     MULTIWORKER,
     StageParser,
     add_run_options,
-    repeated_plugins,
+    next_command,
     run_stage,
     stage_parser,
 )
-from deeplens_tf.config import load_config
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
+from deeplens_tf.option_use import PRETRAIN, load_stage_config
 from deeplens_tf.runs.resuming import open_run, point_to_run
-from deeplens_tf.startup import import_tensorflow
+from deeplens_tf.runs.run_folder import Run
+from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import print_lines
 
 PRETRAIN_CONFIG = "contrastive"
@@ -33,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = build_parser().parse_args(argv)
     point_to_run(arguments, "pretrain", PRETRAIN_CONFIG)
     config = with_folder_settings(
-        load_config(arguments.config, arguments.overrides, arguments.data)
+        load_stage_config(PRETRAIN, arguments.config, arguments.overrides, arguments.data)
     )
     opened = None
     if arguments.strategy != MULTIWORKER:  # of several workers, the chief opens the run
@@ -41,16 +43,24 @@ def main(argv: Sequence[str]) -> None:
         if opened.finished:
             return
     require_folder(Path(config.data.path))
-    import_tensorflow()
+    import_for_stage()
     from deeplens_tf.training.pretraining import pretrain
 
     run = pretrain(config, arguments.config, arguments.run_dir, arguments.strategy, opened)
     if not run.folder.is_dir():  # this worker is not the chief
         return
     print_lines(f"encoder: {run.encoder}")
-    print_lines(
-        f"next: python -m deeplens_tf.finetune --head classification --encoder {run.folder}"
-        + repeated_plugins(arguments)
+    print_lines(f"next: {_next(arguments, run)}")
+
+
+def _next(arguments: Namespace, run: Run) -> str:
+    heads = run.facts().get("possible_heads", ["classification"])  # unknown in an earlier run
+    if heads:
+        return next_command(arguments, "finetune", "--head", heads[0], "--encoder", run.folder)
+    command = next_command(arguments, "finetune", "--encoder", run.folder)
+    return (
+        "fine-tuning needs images in one folder for each class, or with masses: "
+        f"{command} --data FOLDER"
     )
 
 

@@ -29,6 +29,9 @@ class JointEmbeddingModel(SelfSupervisedModel):
     has_predictor = False
     """Whether the method needs a predictor."""
 
+    smallest_batch = 2
+    """One image has no other to be compared with, and no spread for a BatchNorm."""
+
     def __init__(
         self,
         encoder: keras.Model,

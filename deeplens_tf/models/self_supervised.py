@@ -11,6 +11,7 @@ from keras import KerasTensor, ops
 from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.models.collapse import feature_std
 from deeplens_tf.models.encoders import build_encoder_variables, build_on_features, feature_shape
+from deeplens_tf.models.own_defaults import own_defaults, with_own_defaults
 from deeplens_tf.models.probe_optimizer import separate_probe
 from deeplens_tf.models.replicas import ONE_DEVICE, Replicas, require_replicas
 
@@ -72,9 +73,13 @@ class SelfSupervisedModel(keras.Model):
     patch_count = 0
     """Number of patches of which a batch must contain an order, `patch_order`; 0 for none."""
 
+    smallest_batch = 1
+    """Number of images that a batch of all replicas must contain at least."""
+
     replicas: Replicas = ONE_DEVICE
     """The copies of this model that share a batch."""
 
+    @with_own_defaults
     def __init__(
         self, encoder: keras.Model, probe: keras.layers.Layer | None = None, **kwargs: Any
     ) -> None:
@@ -117,11 +122,14 @@ class SelfSupervisedModel(keras.Model):
         On several replicas, return this replica's part: the loss of the batch is their sum.
 
         Raises:
-            ValueError: targets or weights beside the batch, a batch that lacks a part, or a model
-                in a strategy's scope whose replicas are not connected.
+            ValueError: targets or weights beside the batch, a batch that lacks a part or is known
+                to be smaller than `smallest_batch`, or a model in a strategy's scope whose replicas
+                are not connected.
         """
         _require_no_targets(y=y, sample_weight=sample_weight)
         require_replicas(self)
+        if training:  # the last batch of a validation may be smaller
+            self._require_images(y_pred["features"][0])
         pretext = self.pretext_loss(x, y_pred)
         self.track(self.pretext_loss_tracker, pretext, y_pred)
         features = [self.replicas.gather(ops.stop_gradient(part)) for part in y_pred["features"]]
@@ -131,6 +139,15 @@ class SelfSupervisedModel(keras.Model):
             require_keys(x, "image", "label")
             loss = loss + self._probe_loss(self.probe, x["image"], x["label"], training)
         return loss / self.replicas.count
+
+    def _require_images(self, features: KerasTensor) -> None:
+        """Refuse a batch that is too small; its size may be unknown until the step is taken."""
+        rows = features.shape[0]
+        if rows is not None and rows * self.replicas.count < self.smallest_batch:
+            raise ValueError(
+                f"a batch must contain at least {self.smallest_batch} images, which "
+                f"{type(self).__name__} compares. Received: {rows * self.replicas.count}"
+            )
 
     def track(
         self, tracker: keras.metrics.Mean, value: KerasTensor, outputs: dict[str, Any]
@@ -161,6 +178,7 @@ class SelfSupervisedModel(keras.Model):
         self.probe_accuracy_tracker.update_state(labels, logits, sample_weight=known)
         return loss
 
+    @with_own_defaults
     def compile(
         self,
         optimizer: keras.optimizers.Optimizer | str = "rmsprop",
@@ -213,9 +231,10 @@ class SelfSupervisedModel(keras.Model):
 
     def build(self, input_shape: Any = None) -> None:
         """Create the variables of the probe; the encoder is built already."""
-        if self.probe is not None:
-            build_on_features(self.probe, self.encoder)
-        self.built = True
+        with own_defaults():
+            if self.probe is not None:
+                build_on_features(self.probe, self.encoder)
+            self.built = True
 
     def get_build_config(self) -> dict[str, Any]:
         """Return an empty configuration: all shapes follow from the encoder's.

@@ -10,6 +10,8 @@ from deeplens_tf.models.collapse import COLLAPSED_BELOW
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import save_model
 from deeplens_tf.terminal import print_lines
+from deeplens_tf.training.divergence import require_finite
+from deeplens_tf.training.model_arrays import arrays_of
 
 # Checkpoints store these two.
 COLLAPSING, NOT_FINITE = "collapsing", "no finite numbers"
@@ -34,9 +36,14 @@ class SaveBest(keras.callbacks.Callback):
         self.best = float("inf")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save if this epoch is the best."""
+        """Save if this epoch is the best.
+
+        Raises:
+            RequestError: its weights are not finite; an earlier file is unchanged.
+        """
         value = (logs or {})[self.monitor]
         if value < self.best:
+            require_finite(f"epoch {epoch + 1}", logs, arrays_of(self.model, "model"))
             self.best = value
             save_model(self.model, self.path)
 
@@ -47,6 +54,14 @@ class SaveBest(keras.callbacks.Callback):
     def restore(self, state: dict[str, float]) -> None:
         """Restore the state; the checkpoint contains the file too."""
         self.best = state["best"]
+
+
+class StopAfterEpoch(keras.callbacks.Callback):
+    """Ends `fit` after one epoch, which the progress counts among those of the whole run."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Let `fit` end."""
+        self.model.stop_training = True
 
 
 class CollapseWarning(keras.callbacks.Callback):

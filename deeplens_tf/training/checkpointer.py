@@ -17,11 +17,12 @@ from deeplens_tf.distribution.strategy import ALONE, Distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.runs.checkpoints import Checkpoint, CheckpointStore
+from deeplens_tf.training.divergence import require_finite
 from deeplens_tf.training.model_arrays import arrays_of, assign
 from deeplens_tf.training.signals import StopRequest
 
 MAX_SAVING_SHARE = 0.02  # largest fraction of the time that saving by the clock may take
-ALWAYS = ("model", "optimizer")
+SAVED_ALWAYS = ("model", "optimizer")  # and within an epoch the metrics, which may be undefined
 
 
 class Recorder(Protocol):
@@ -37,6 +38,7 @@ class Recorder(Protocol):
 class Checkpointer(keras.callbacks.Callback):
     """Saves everything that a run needs to resume: when due, when stopped, and at the end.
 
+    Nothing that is not finite is saved: the training ends, and the earlier checkpoints stay.
     Must be the last callback, so that it saves the state of the others after an epoch.
 
     Args:
@@ -69,6 +71,7 @@ class Checkpointer(keras.callbacks.Callback):
         self.position = BEGINNING
         self._offset = 0
         self._metrics: dict[str, np.ndarray] = {}  # after the last step, if known
+        self._logs: dict[str, Any] | None = None  # likewise
         self._saved: tuple[Position, Path | None] = (BEGINNING, None)
         self._saved_time, self._save_s = time.monotonic(), 0.0
 
@@ -88,7 +91,7 @@ class Checkpointer(keras.callbacks.Callback):
                 f"this run has {self.steps_per_epoch}"
             )
         self.position = Position(state["epoch"], state["step"])
-        assign(model, checkpoint.arrays, *ALWAYS)
+        assign(model, checkpoint.arrays, *SAVED_ALWAYS)
         self._metrics = {k: v for k, v in checkpoint.arrays.items() if k.startswith("metrics/")}
         self._restore(checkpoint)
         self._saved, self._saved_time = (self.position, checkpoint.folder), time.monotonic()
@@ -110,6 +113,7 @@ class Checkpointer(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save if a checkpoint is due or a signal was received; stop in the latter case."""
         self.position = Position(self.position.epoch, self._offset + batch + 1)
+        self._logs = logs
         if self.position.step == self.steps_per_epoch:
             # The validation uses the same metrics.
             self._metrics = arrays_of(self.model, "metrics")
@@ -173,14 +177,20 @@ class Checkpointer(keras.callbacks.Callback):
         began = time.monotonic()
         # On every worker, since a variable may be distributed; only the chief writes.
         arrays, folder = self._arrays(), None
+        state = {key: array for key, array in arrays.items() if key.startswith(SAVED_ALWAYS)}
+        require_finite(self._place(), self._logs, state)
         if self.distribution.is_chief:
             step = self._total(self.position)
             folder = self.store.save(step, arrays, self._state(), self.products)
         self._saved, self._saved_time = (self.position, folder), time.monotonic()
         self._save_s = self._saved_time - began
 
+    def _place(self) -> str:
+        epoch, step = self.position
+        return f"epoch {epoch + 1}, step {step}" if step else f"epoch {epoch}"
+
     def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = arrays_of(self.model, *ALWAYS)
+        arrays = arrays_of(self.model, *SAVED_ALWAYS)
         if self.position.step == self.steps_per_epoch:
             return arrays | self._metrics
         return arrays | (arrays_of(self.model, "metrics") if self.position.step else {})

@@ -1,35 +1,51 @@
 """Fine-tuning: from an encoder and labels to `model.keras`."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.config import FROM_SCRATCH, Config
+from deeplens_tf.config import FROM_SCRATCH, Config, FinetuneConfig
 from deeplens_tf.configuration_keys import configuration_keys
 from deeplens_tf.data.batches import (
     Position,
     build_augment,
     labelled_batches,
     report_missing_margin,
-    require_batch,
     require_one_list,
 )
 from deeplens_tf.data.folder_settings import with_folder_settings
+from deeplens_tf.data.image_data import WHOLE
+from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.errors import RequestError
+from deeplens_tf.files.products import encoder_file
 from deeplens_tf.models import DownstreamModel, build_encoder
 from deeplens_tf.runs.provenance import encoder_origin
 from deeplens_tf.runs.resuming import OpenedRun, finish
-from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.saving.keras_files import load_encoder, require_loadable
+from deeplens_tf.runs.run_folder import Run, run_of
+from deeplens_tf.runs.seen_images import (
+    TRAINED,
+    VALIDATION,
+    images_of,
+    images_of_encoder,
+    record_images,
+)
+from deeplens_tf.saving.keras_files import load_encoder, load_fine_tuned, require_loadable
+from deeplens_tf.terminal import print_lines
+from deeplens_tf.training.batch_size import FINETUNING, require_possible, with_batch_size
 from deeplens_tf.training.callbacks import SaveBest
+from deeplens_tf.training.class_weights import class_weights, require_classification
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.optimizers import build_optimizer
+from deeplens_tf.training.outcome import outcome, what_helps
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
 from deeplens_tf.training.tasks import Task, build_task
+from deeplens_tf.training.training_range import training_range
 
 
 def finetune(
@@ -66,32 +82,61 @@ def finetune(
 
 
 def _finetune(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
-    distribution.require_divisible(config.train.batch_size)
+    require_possible(config, distribution)
+    require_classification(config.finetune)
     require_usable(config)
     require_one_list(build_augment(config.augment))
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
     with distribution.scope():  # where metrics are created
-        task = build_task(config.finetune, data)
+        task = build_task(config.finetune, data, config.data.path)
     keep = task.training_rows(data, config.finetune, config.seed)
-    require_batch(config.train.batch_size, int(keep.sum()), "labelled training images")
+    count = int(keep.sum())
+    config = with_batch_size(config, FINETUNING, count, "labelled training images", distribution)
+    labels = data.index("train")["label"].to_numpy()[keep]
+    weights = class_weights(config.finetune, labels, task.class_names)
     with distribution.scope():
-        model = _compiled_model(config, data, task, keep, distribution)
+        model = _compiled_model(config, data, task, keep, weights, distribution)
     facts = {
         **dataset_facts(data),
         "encoder": encoder_origin(_encoder_path(config)),
-        "labels_used": int(keep.sum()),
+        "labels_used": count,
+        "class_weights": weights,
     }
     with claimed_run("finetune", name, config, run_dir, facts, distribution) as (run, finished):
+        record_images(run, _seen_images(config, data, task, keep))
         if not finished:
             _train(_plan(model, config, data, task, keep, distribution), config, run)
     return run
+
+
+def _seen_images(config: Config, data: PreparedData, task: Task, keep: np.ndarray) -> pd.DataFrame:
+    """Return the images that the model depends on, those of its encoder's run among them."""
+    validation = data.index("validation") if data.count("validation") else data.index("train")[:0]
+    own = [
+        images_of(data.index("train")[keep], TRAINED),
+        images_of(validation[task.usable(validation)], VALIDATION),
+    ]
+    path = _encoder_path(config)
+    if path == FROM_SCRATCH:
+        return pd.concat(own)
+    return pd.concat([*own, images_of_encoder(run_of(encoder_file(Path(path))), path)])
 
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
     saver = SaveBest(run.model, "loss" if plan.validation is None else "val_loss")
     require_loadable(plan.model)
     fit(plan, config, run, [saver], [run.model])
+    if plan.distribution.is_chief:
+        _report_outcome(plan.data, config.finetune, run)
     finish(run, config, run.model)
+
+
+def _report_outcome(data: PreparedData, config: FinetuneConfig, run: Run) -> None:
+    """Print what the validation images say of the model, if it is bad."""
+    model = load_fine_tuned(run.model)
+    lines = outcome(model, replace(data, share=WHOLE))
+    if lines:
+        print_lines(*lines, what_helps(config, model.class_weights is not None))
 
 
 def _plan(
@@ -102,7 +147,7 @@ def _plan(
     keep: np.ndarray,
     distribution: Distribution,
 ) -> TrainingPlan:
-    size, epochs = config.train.batch_size, config.train.epochs
+    size, epochs = config.batch_size, config.train.epochs
     augment = build_augment(config.augment)
     if distribution.is_chief:
         report_missing_margin(data, augment)
@@ -124,11 +169,17 @@ def _validation(data: PreparedData, task: Task, batch_size: int) -> tf.data.Data
 
 
 def _compiled_model(
-    config: Config, data: PreparedData, task: Task, keep: np.ndarray, distribution: Distribution
+    config: Config,
+    data: PreparedData,
+    task: Task,
+    keep: np.ndarray,
+    weights: tuple[float, ...] | None,
+    distribution: Distribution,
 ) -> keras.Model:
     encoder = _encoder(config, data)
-    model = DownstreamModel(encoder, task.head, task.class_names, config.finetune.freeze)
-    steps = int(keep.sum()) // config.train.batch_size
+    freeze, spread = config.finetune.freeze, training_range(data, keep)
+    model = DownstreamModel(encoder, task.head, task.class_names, freeze, weights, spread)
+    steps = int(keep.sum()) // config.batch_size
     model.compile(
         optimizer=build_optimizer(config.optimizer, steps, config.schedule_epochs),
         loss=task.loss,
@@ -144,10 +195,12 @@ def _encoder(config: Config, data: PreparedData) -> keras.Model:
             config.encoder.name, data.image_shape, **config.encoder.arguments()
         )
     path = _encoder_path(config)
-    if path == FROM_SCRATCH:
-        return expected
-    loaded = load_encoder(path)
+    own = data.preprocessing
+    loaded = expected if path == FROM_SCRATCH else load_encoder(path)
+    trained = loaded.preprocessing or own
+    require_same_preprocessing(trained, data, path)
     _require_same(expected, loaded, path)
+    loaded.preprocessing = own.completed_by(trained)
     return loaded
 
 
@@ -170,7 +223,9 @@ def _require_same(expected: keras.Model, loaded: keras.Model, path: str) -> None
 
 def _architecture(encoder: keras.Model) -> dict[str, object]:
     config = {
-        k: v for k, v in encoder.get_config().items() if k not in ("dtype", "trainable", "name")
+        key: value
+        for key, value in encoder.get_config().items()
+        if key not in ("dtype", "trainable", "name", "preprocessing")
     }
     config["image_shape"] = tuple(config["image_shape"])
     return config | {"encoder": type(encoder).__name__}

@@ -24,7 +24,7 @@ from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import print_lines, progress_verbosity
-from deeplens_tf.training.callbacks import tensorboard
+from deeplens_tf.training.callbacks import StopAfterEpoch, tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.divergence import StopWhenDiverged
 from deeplens_tf.training.history_file import HistoryFile
@@ -100,7 +100,6 @@ def fit(
     history.restore(
         {"rows": []}
     )  # remove rows of a run that was killed before its first checkpoint
-    recorders = [history, *recorders]
     with StopRequest() as stop, _outside_faults(plan.data, run):
         checkpointer = Checkpointer(
             CheckpointStore(run.checkpoints, config.checkpoint.keep),
@@ -108,11 +107,12 @@ def fit(
             plan.steps_per_epoch,
             config.train.epochs,
             stop,
-            recorders,
+            [history, *recorders],
             products,
             plan.distribution,
         )
-        _train(plan, config.train.epochs, checkpointer, [tensorboard(run), *recorders])
+        others = [tensorboard(run), history, StopWhenDiverged(), *recorders]
+        _train(plan, config.train.epochs, checkpointer, others)
     if plan.distribution.is_chief:
         _save_curves(run)
 
@@ -123,7 +123,7 @@ def _train(
     checkpointer: Checkpointer,
     others: Sequence[keras.callbacks.Callback],
 ) -> None:
-    callbacks = [*others, StopWhenDiverged(), checkpointer]
+    callbacks = [*others, checkpointer]
     checkpoint = checkpointer.resume(plan.model)
     if checkpoint is not None and plan.distribution.is_chief:
         print_lines(f"resumed: {checkpoint.folder}")
@@ -131,7 +131,7 @@ def _train(
     if position.step == plan.steps_per_epoch:
         _close_epoch(plan, position.epoch, callbacks)
     elif position.step:
-        _fit_epochs(plan, position, position.epoch + 1, callbacks)
+        _fit_epochs(plan, position, epochs, [*callbacks, StopAfterEpoch()])
     if checkpointer.position.epoch < epochs:
         _fit_epochs(plan, checkpointer.position, epochs, callbacks)
 
@@ -142,7 +142,10 @@ def _fit_epochs(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Train to the end of epoch `epochs`; from within an epoch, only to the end of that one."""
+    """Train from a position to the end of epoch `epochs`.
+
+    From within an epoch it needs `StopAfterEpoch`, since the epochs after it have more steps.
+    """
     spread = plan.distribution.spread
     plan.model.fit(
         spread(plan.batches(position)),

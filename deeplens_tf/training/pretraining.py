@@ -14,7 +14,6 @@ from deeplens_tf.data.batches import (
     build_augment,
     pretraining_batches,
     report_missing_margin,
-    require_batch,
 )
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
@@ -27,14 +26,22 @@ from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.probes.validation_probes import build_validation_probes
 from deeplens_tf.runs.resuming import OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run
+from deeplens_tf.runs.seen_images import PRETRAINED, images_of, record_images
 from deeplens_tf.saving.keras_files import require_loadable, save_model
 from deeplens_tf.terminal import print_lines
+from deeplens_tf.training.batch_size import (
+    PRETRAINING,
+    require_possible,
+    smallest_batch,
+    with_batch_size,
+)
 from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.methods import build_method, method_settings
 from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
+from deeplens_tf.training.tasks import possible_heads
 
 MAX_INPAINTED = 6
 
@@ -72,17 +79,19 @@ def pretrain(
 
 
 def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
-    train = config.train
-    distribution.require_divisible(train.batch_size)
+    smallest = smallest_batch(config)
+    require_possible(config, distribution, smallest)
     require_usable(config)
     method_settings(config.pretrain)
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
-    require_batch(train.batch_size, data.count("train"), "training images")
-    steps = data.count("train") // train.batch_size
+    count = data.count("train")
+    config = with_batch_size(config, PRETRAINING, count, "training images", distribution, smallest)
+    steps = count // config.batch_size
     with distribution.scope():
         model = _compiled_model(config, data, steps, distribution)
-    facts = dataset_facts(data)
+    facts = {**dataset_facts(data), "possible_heads": possible_heads(data)}
     with claimed_run("pretrain", name, config, run_dir, facts, distribution) as (run, finished):
+        record_images(run, images_of(data.index("train"), PRETRAINED))
         if not finished:
             _train(_plan(model, config, data, steps, distribution), config, run)
     return run
@@ -118,17 +127,17 @@ def _plan(
     steps: int,
     distribution: Distribution,
 ) -> TrainingPlan:
-    train, patches, augment = config.train, model.patch_count, build_augment(config.augment)
+    patches, augment = model.patch_count, build_augment(config.augment)
     if distribution.is_chief:
         report_missing_margin(data, augment)
 
     def batches(start: Position) -> tf.data.Dataset:
         return pretraining_batches(
-            data, "train", augment, train.batch_size, train.epochs, patches, start
+            data, "train", augment, config.batch_size, config.train.epochs, patches, start
         )
 
     # Negatives come from the batch, so all batches are of one size; a small split is one batch.
-    size = distribution.divisible(min(train.batch_size, data.count("validation")))
+    size = distribution.divisible(min(config.batch_size, data.count("validation")))
     validation = None
     if size >= 2:
         validation = pretraining_batches(data, "validation", augment, size, None, patches)
@@ -140,13 +149,17 @@ def _compiled_model(
 ) -> SelfSupervisedModel:
     with configuration_keys():
         encoder = build_encoder(config.encoder.name, data.image_shape, **config.encoder.arguments())
+    encoder.preprocessing = data.preprocessing
     epochs = config.schedule_epochs
-    model = build_method(config.pretrain, encoder, len(data.classes), steps * epochs)
+    classes = len(data.classes) if "classification" in possible_heads(data) else 0
+    if not classes and distribution.is_chief:
+        print_lines("online probe: none; it needs training images of two or more classes")
+    model = build_method(config.pretrain, encoder, classes, steps * epochs)
     optimizer = build_optimizer(config.optimizer, steps, epochs)
     rate = config.pretrain.probe_learning_rate
     model.compile(
         optimizer=optimizer,
-        probe_optimizer=keras.optimizers.Adam(rate) if data.classes else None,
+        probe_optimizer=keras.optimizers.Adam(rate) if classes else None,
         jit_compile=config.train.jit_compile and distribution.can_compile,
     )
     return model

@@ -18,6 +18,7 @@ from deeplens_tf.data.image_data import Example
 from deeplens_tf.data.label_selection import chosen_rows, has_mass
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.losses import gaussian_negative_log_likelihood, mae_dex, squared_error_dex
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models.heads import MassHead, classification_head
@@ -50,23 +51,41 @@ class Task:
         return chosen_rows(index, self.usable(index), config.fraction, seed)
 
 
-def build_task(config: FinetuneConfig, data: PreparedData) -> Task:
+def possible_heads(data: PreparedData) -> list[str]:
+    """Return the heads that the labels and masses of the training images suffice for."""
+    index = data.index("train")
+    labels, masses_ev = index["label"], index["mass_ev"][has_mass(index)].to_numpy()
+    spread = np.log10(masses_ev).std() if len(masses_ev) else 0.0
+    possible = {
+        "classification": labels[labels != UNLABELLED].nunique() > 1,
+        "regression": spread >= MIN_SPREAD_DEX,
+    }
+    return [head for head, suffices in possible.items() if suffices]
+
+
+def build_task(config: FinetuneConfig, data: PreparedData, folder: str = "") -> Task:
     """Return the configured task on these data.
+
+    Args:
+        config: of the fine-tuning.
+        data: the opened data.
+        folder: that the user named, for messages; by default that of the prepared data.
 
     Raises:
         RequestError: no classes or no masses in the data, or too few masses in the configured
             fraction.
         DataError: all masses are the same.
     """
-    return {"classification": _classification, "regression": _regression}[config.head](config, data)
+    build = {"classification": _classification, "regression": _regression}[config.head]
+    return build(config, data, folder or data.name)
 
 
-def _classification(config: FinetuneConfig, data: PreparedData) -> Task:
+def _classification(config: FinetuneConfig, data: PreparedData, folder: str) -> Task:
     classes = data.classes
     if len(classes) < 2:
         raise RequestError(
-            f"{data.folder}: classification needs images in two or more class folders, "
-            f"and there are {len(classes)}"
+            f"{folder}: classification needs images in two or more class folders, and there are "
+            f"{len(classes)}: give such a folder by --data{_other_head(data)}"
         )
     return Task(
         class_names=classes,
@@ -81,9 +100,13 @@ def _classification(config: FinetuneConfig, data: PreparedData) -> Task:
     )
 
 
-def _regression(config: FinetuneConfig, data: PreparedData) -> Task:
+def _other_head(data: PreparedData) -> str:
+    return ", or --head regression" if "regression" in possible_heads(data) else ""
+
+
+def _regression(config: FinetuneConfig, data: PreparedData, folder: str) -> Task:
     index = data.index("train")
-    _require_masses(data, index)
+    _require_masses(folder, index)
     print_lines(_skipped(data, index))
     log10_masses = _chosen_masses(config, data, index)
     gaussian = config.likelihood == "gaussian"
@@ -98,16 +121,16 @@ def _regression(config: FinetuneConfig, data: PreparedData) -> Task:
     )
 
 
-def _require_masses(data: PreparedData, index: pd.DataFrame) -> None:
+def _require_masses(folder: str, index: pd.DataFrame) -> None:
     masses_ev = index["mass_ev"][has_mass(index)].to_numpy()
     if len(masses_ev) < 2:
         raise RequestError(
-            f"{data.folder}: regression needs images with a mass, and {len(masses_ev)} of "
+            f"{folder}: regression needs images with a mass, and {len(masses_ev)} of "
             f"{len(index)} training images have one: see data/README.md for masses.csv"
         )
     if np.log10(masses_ev).std() < MIN_SPREAD_DEX:
         raise DataError(
-            f"{data.folder}: all {len(masses_ev)} training images with a mass have the same mass, "
+            f"{folder}: all {len(masses_ev)} training images with a mass have the same mass, "
             f"{masses_ev[0]:g} eV: there is nothing to learn"
         )
 

@@ -57,6 +57,14 @@ class Interrupt(keras.callbacks.Callback):
         pass
 
 
+class Spoiler(Interrupt):
+    """Keeps the logs of the step, which its action may change for the callbacks after it."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.logs = logs
+        super().on_train_batch_end(batch, logs)
+
+
 def crash():
     raise Crash
 
@@ -207,6 +215,62 @@ def test_more_epochs_keep_the_first_schedule(config, data, tmp_path):
     once = train(tmp_path / "once", longer, data)
     assert_same(train(tmp_path / "run", longer, data), once)
     assert len(once[1].splitlines()) == 4
+
+
+@pytest.mark.parametrize("place", ["weights", "optimizer", "loss"])
+def test_a_run_that_diverges_within_an_epoch_keeps_what_was_before(
+    config, data, tmp_path, uninterrupted, place
+):
+    def poison():
+        model = watch.model
+        if place == "loss":  # of a step that float16 skips
+            watch.logs["loss"] = np.nan
+        else:
+            variables = model.weights if place == "weights" else model.optimizer.variables
+            variable = variables[-1]
+            variable.assign(np.full(variable.shape, np.nan))
+
+    watch = Spoiler(poison, step=5)
+    with pytest.raises(RequestError, match=r"epoch 2, step 2: .*the training has diverged"):
+        train(tmp_path / "run", config, data, watch, every_steps=1)
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert kept == ["step-000000003", "step-000000004"]
+    for name in kept:
+        arrays = np.load(tmp_path / "run" / "checkpoints" / name / "arrays.npz")
+        assert all(np.isfinite(arrays[key]).all() for key in arrays.files)
+    assert_same(train(tmp_path / "run", config, data, every_steps=1), uninterrupted)
+
+
+def test_weights_that_diverge_in_the_last_step_reach_neither_checkpoint_nor_product(
+    config, data, tmp_path
+):
+    def poison():
+        watch.model.weights[0].assign(np.full(watch.model.weights[0].shape, np.inf))
+
+    watch = Interrupt(poison, step=EPOCHS * STEPS)
+    whole = replace(build_course(config, data), validation=None)
+    config = replace(config, checkpoint=CheckpointConfig(None, None, 2))
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    best = SaveBest(run.model, "loss")
+    with pytest.raises(RequestError, match=r"epoch 2: model/.* is not finite"):
+        fit(whole, config, run, [watch, best], [run.model])
+    weights = keras.saving.load_model(run.model, compile=False).get_weights()
+    assert all(np.isfinite(array).all() for array in weights)
+    assert not list(run.checkpoints.glob("step-*"))
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_resumed_run_counts_its_epochs_as_the_whole_run_does(
+    config, data, tmp_path, capsys, step
+):
+    with pytest.raises(Stopped):
+        train(tmp_path / "run", config, data, Interrupt(terminate, step=step))
+    capsys.readouterr()
+    train(tmp_path / "run", config, data)
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
+    # Step 3 ends an epoch, of which only the validation is left.
+    assert shown == {1: ["Epoch 1/2", "Epoch 2/2"], 3: ["Epoch 2/2"], 4: ["Epoch 2/2"]}[step]
 
 
 def test_a_damaged_newest_checkpoint_costs_only_time(config, data, tmp_path, uninterrupted, capsys):

@@ -14,7 +14,7 @@ from deeplens_tf.data.batches import build_augment, pretraining_batches
 from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.distribution.strategy import ALONE
 from deeplens_tf.errors import RequestError
-from deeplens_tf.evaluation import probe_report
+from deeplens_tf.evaluation import probe_report, scored_images
 from deeplens_tf.models.vit import VARIANTS
 from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.runs.run_folder import Run
@@ -111,7 +111,7 @@ def test_probes_stand_beside_the_control_and_change_nothing_else(configured, tmp
     assert history[columns].notna().all(axis=None)
 
     # As the command line has it, on the validation split; the last epoch's encoder is the run's.
-    monkeypatch.setattr(probe_report, "split_to_score", lambda data: "validation")
+    monkeypatch.setattr(scored_images, "split_to_score", lambda data: "validation")
     for kind, name in (("linear", "logistic"), ("knn", "knn")):
         metrics = probe_report.evaluate_probe(run, config, "classification", kind)[1]
         column = f"val_{name}_macro_auc"

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "distribution": "distribution",
         "evaluation": "evaluation",
         "figures": "figures",
+        "inference": "inference",
         "losses": "losses",
         "models": "models",
         "simulation": "simulation",

@@ -5,8 +5,11 @@ Nothing here imports TensorFlow, so `--help` and wrong requests are answered at 
 
 import argparse
 import errno
+import importlib.util
+import logging
 import os
 import select
+import shlex
 import signal
 import sys
 import traceback
@@ -14,7 +17,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, TextIO
 
-from deeplens_tf.errors import DeeplensError, RequestError
+from deeplens_tf.errors import DeeplensError, RequestError, ResourceError
 from deeplens_tf.plugins import load_plugins
 from deeplens_tf.registry import augmentations, encoders, methods
 from deeplens_tf.terminal import print_lines, shortened
@@ -80,9 +83,11 @@ def add_plugin_option(parser: StageParser) -> None:
     _add_plugin(parser)
 
 
-def repeated_plugins(arguments: argparse.Namespace) -> str:
-    """Return the options that a next command needs to load the same plugins."""
-    return "".join(f" --plugin {module}" for module in arguments.plugins)
+def next_command(arguments: argparse.Namespace, stage: str, *words: object) -> str:
+    """Return the command of another stage, quoted for a shell, with the same plugins."""
+    plugins = [word for module in arguments.plugins for word in ("--plugin", module)]
+    command = ["python", "-m", f"deeplens_tf.{stage}", *map(str, words), *plugins]
+    return shlex.join(command)
 
 
 def _add_plugin(parser: StageParser) -> None:
@@ -105,7 +110,9 @@ def _listed_names() -> str:
 
 def add_run_options(parser: StageParser, config: str) -> None:
     """Add the options of the stages that train: configuration, data, run folder, devices."""
-    parser.add_argument("--config", default=config, metavar="NAME|PATH", help="configuration")
+    # No default here: with --resume it is the run's own, unless another is named.
+    text = f"configuration (default: {config}, or with --resume the run's own)"
+    parser.add_argument("--config", metavar="NAME|PATH", help=text)
     add_set_option(parser)
     add_plugin_option(parser)
     parser.add_argument("--data", metavar="PATH", help="folder of images or of prepared shards")
@@ -149,6 +156,8 @@ def run_stage(main: Callable[[Sequence[str]], None]) -> NoReturn:
         main: takes the arguments after the program's name; returns when the work is done.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # It reports a home that it cannot write to, and that it looks for fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     argv = sys.argv[1:]
     try:
         code = _exit_code(main, argv, debug="--debug" in argv)
@@ -164,6 +173,7 @@ def _exit_code(
     main: Callable[[Sequence[str]], None], argv: Sequence[str], debug: bool = False
 ) -> int:
     try:
+        _require_supported_system()
         _require_utf8(argv)
         _run_and_flush(main, argv)
     except DeeplensError as error:
@@ -178,6 +188,18 @@ def _exit_code(
         line = f"{error.strerror}: {error.filename or 'unknown file'}"
         return _report(line, 4 if error.errno in RESOURCE_ERRNOS else 2, debug)
     return 0
+
+
+def _require_supported_system() -> None:
+    """Refuse a system without POSIX's file locks: runs, signals and workers are built on it.
+
+    Raises:
+        ResourceError: Windows, for which TensorFlow itself has packages.
+    """
+    if importlib.util.find_spec("fcntl") is None:
+        raise ResourceError(
+            "the stages run on Linux and macOS; on Windows, install them in WSL (wsl --install)"
+        )
 
 
 def _require_utf8(argv: Sequence[str]) -> None:

@@ -35,17 +35,19 @@ Fit = Literal["resize", "crop"]
 Count = Annotated[int, Bounds(low=1, high=2**31 - 1)]
 Fraction = Annotated[float, Bounds(low=0, high=1)]
 NonNegative = Annotated[float, Bounds(low=0)]
-Positive = Annotated[float, Bounds(above=0)]
+POSITIVE = Bounds(above=0)
+Positive = Annotated[float, POSITIVE]
 IMAGE_SIZE = Bounds(low=8, high=4096)
 VALIDATION_FRACTION = Bounds(low=0, high=0.9)
+MAX_UNNAMED_BANDS = 10  # a longer axis counts bands only where `data.bands` is its length
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the images are and how they are converted to one size, range and number of bands.
 
-    Null for `image_size`, `fit`, `band_names` or `pixel_scale_arcsec` is the folder's own, see
-    `data.folder_settings`.
+    Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec` or `validation_fraction` is
+    the folder's own, see `data.folder_settings`.
     """
 
     path: str
@@ -56,7 +58,7 @@ class DataConfig:
     pixel_scale_arcsec: Positive | None
     resample_to_arcsec: Positive | None
     mixed_sizes: bool
-    validation_fraction: Annotated[float, VALIDATION_FRACTION]
+    validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     strict: bool
     cache: str
 
@@ -245,10 +247,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Number of epochs, batch size and how a step is computed."""
+    """Number of epochs, batch size and how a step is computed.
+
+    Null for `batch_size` depends on the number of images, see `training.batch_size`.
+    """
 
     epochs: Count
-    batch_size: Count
+    batch_size: Count | None
     jit_compile: bool
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
@@ -284,6 +289,17 @@ class Config:
         """Length in epochs of the schedules of the learning rate and of BYOL's momentum."""
         return self.optimizer.schedule_epochs or self.train.epochs
 
+    @property
+    def batch_size(self) -> int:
+        """Images per batch, of a configuration in which that is not null.
+
+        Raises:
+            ValueError: it is null, see `training.batch_size`.
+        """
+        if self.train.batch_size is None:
+            raise ValueError("train.batch_size is not known before the images are counted")
+        return self.train.batch_size
+
 
 def load_config(
     name: str,
@@ -310,7 +326,7 @@ def load_config(
     for layer in layers if path.parent == CONFIGS else reversed(layers):
         values = _merge(values, layer)
     for override in overrides:
-        values = _merge(values, _parse_override(override))
+        values = _merge(values, parse_override(override))
     config = parse_dataclass(Config, values)
     return replace(config, data=replace(config.data, path=data)) if data else config
 
@@ -355,7 +371,12 @@ def _parse_yaml(text: str | bytes, where: str) -> Any:
         raise RequestError(f"{where}: not YAML: {error}") from error
 
 
-def _parse_override(override: str) -> Mapping[str, Any]:
+def parse_override(override: str) -> Mapping[str, Any]:
+    """Return an argument of `--set` as nested mappings, as a file would contain it.
+
+    Raises:
+        RequestError: not `key=value`, an unknown key, or a value that is not YAML.
+    """
     key, equals, text = override.partition("=")
     if not equals:
         raise RequestError(f"--set {override}: write it as key=value")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deeplens_tf.cli import StageParser, run_stage, stage_parser
 from deeplens_tf.errors import RequestError
-from deeplens_tf.startup import import_tensorflow
+from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import print_lines
 
 MAX_NUMBER = 4096  # of pixels a side, and of heads
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     require_new_file(arguments.to)
     if not arguments.weights.is_file():
         raise RequestError(f"{arguments.weights}: no such file")
-    import_tensorflow()
+    import_for_stage()
     from deeplens_tf.conversion.converting import convert
     from deeplens_tf.saving.keras_files import save_model
 

@@ -11,6 +11,7 @@ from numbers import Real
 import keras
 from keras import KerasTensor, ops
 
+NORM_EPSILON = 1e-7  # Keras's default, which a user's keras.json may change
 VARIANCE_EPSILON = 1e-5  # of the BatchNorm with which the authors of Barlow Twins standardise
 
 
@@ -23,7 +24,7 @@ def normalised(vectors: KerasTensor) -> KerasTensor:
     Returns:
         Shape (batch, dim), float32; a zero vector stays zero.
     """
-    return ops.normalize(ops.cast(vectors, "float32"), axis=-1, order=2)
+    return ops.normalize(ops.cast(vectors, "float32"), axis=-1, order=2, epsilon=NORM_EPSILON)
 
 
 def cosine_similarities(

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from deeplens_tf.errors import RequestError
-from deeplens_tf.startup import import_tensorflow
+from deeplens_tf.startup import import_for_stage
 
 GROUP = "deeplens_tf.plugins"
 
@@ -29,7 +29,7 @@ def load_plugins(modules: Sequence[str]) -> None:
     """
     installed = entry_points(group=GROUP)
     if modules or installed:
-        import_tensorflow()  # quietly, before a module imports it
+        import_for_stage()  # quietly, before a module imports it
     for module in modules:
         _load(f"--plugin {module}", partial(_import, module))
     for point in installed:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplens_tf.cli import StageParser, run_stage, stage_parser
+from deeplens_tf.cores import available_cores
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.priors import CLASSES, PRESETS
-from deeplens_tf.simulation.process_pool import available_cores
 from deeplens_tf.simulation.request import SIMULATED_SPLITS, SimulationRequest
 from deeplens_tf.terminal import print_lines
 

@@ -5,6 +5,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+
+from deeplens_tf.errors import RequestError
 
 
 def import_tensorflow() -> None:
@@ -22,6 +25,37 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+
+
+def import_for_stage() -> None:
+    """Import TensorFlow and Keras for a stage, whose result no keras.json or variable changes.
+
+    Keras reads keras.json, which another project of the user's may have written. The library leaves
+    its settings alone and passes its own to each layer; a stage replaces them.
+
+    Raises:
+        RequestError: Keras cannot be imported with the user's keras.json.
+    """
+    try:
+        import_tensorflow()
+    except (AttributeError, TypeError, ValueError) as error:
+        if not _keras_json().is_file():
+            raise
+        reason = f"Keras refuses it: {' '.join(str(error).split())}"
+        raise RequestError(f"{_keras_json()}: {reason}; correct or remove it") from error
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_dtype_policy("float32")
+    # KERAS_MAX_EPOCHS and KERAS_MAX_STEPS_PER_EPOCH would end a run early, as if it had finished.
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+
+
+def _keras_json() -> Path:
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
 
 
 @contextlib.contextmanager

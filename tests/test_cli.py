@@ -268,11 +268,11 @@ def test_options_are_not_abbreviated():
         stage_parser("pretrain", "x").parse_args(["--deb"])
 
 
-def test_set_is_repeatable_and_the_config_has_a_default():
+def test_set_is_repeatable_and_the_default_configuration_is_left_to_the_stage():
     parser = stage_parser("pretrain", "x")
     add_run_options(parser, config="contrastive")
     arguments = parser.parse_args(["--set", "a=1", "--set", "b=2"])
     assert arguments.overrides == ["a=1", "b=2"]
-    assert arguments.config == "contrastive"
-    assert arguments.data is None
+    assert (arguments.config, arguments.data) == (None, None)
+    assert "(default: contrastive, " in parser.format_help()
     assert parser.parse_args([]).overrides == []

@@ -13,6 +13,7 @@ from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import RequestError
 from deeplens_tf.runs.new_run import create_run
+from deeplens_tf.runs.resuming import point_to_run
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder, load_model
 from tests.conftest import CLASSES
@@ -59,6 +60,7 @@ def test_pretraining_writes_a_complete_run(pretrained, blobs_words):
         "environment.json",
         "checkpoints",
         "history.csv",
+        "images.csv",
         "tensorboard",
         "encoder.keras",
         "figures",
@@ -149,7 +151,7 @@ def test_fine_tuning_without_augmentations_and_without_a_test_split(
 ):
     data = tmp_path / "data"
     data.symlink_to(blobs_folder)
-    argv = ["--set", "augment.views=[]", "--encoder", "none", "--data", str(data)]
+    argv = [*as_set(["augment.views=[]", f"data.path={data}"]), "--encoder", "none"]
     finetune.main([*common, *argv, "--run-dir", str(tmp_path / "scratch")])
     evaluate.main(["--run", str(tmp_path / "scratch")])
     assert "scoring the validation split" in capsys.readouterr().out
@@ -165,7 +167,7 @@ def test_unlabelled_images_are_for_pretraining_only(blobs_folder, common, tmp_pa
     for i, path in enumerate(sorted(blobs_folder.rglob("*.npy"))[::2]):
         np.save(data / f"{i:03d}.npy", np.load(path))
     run = tmp_path / "run"
-    pretrain.main([*common, "--data", str(data), "--run-dir", str(run)])
+    pretrain.main([*common, *as_set([f"data.path={data}"]), "--run-dir", str(run)])
     assert "probe_loss" not in numbers(Run(run))
     with pytest.raises(RequestError, match="needs images in two or more class folders"):
         finetune.main(["--encoder", str(run), "--run-dir", str(tmp_path / "x")])
@@ -210,12 +212,14 @@ def test_a_prepared_folder_is_scored_in_its_own_size(
     argv = ["--run", str(finetuned.folder), "--data", "24"]
     with pytest.raises(RequestError, match="was prepared with image_size 24, not 16"):
         evaluate.main(argv)
-    with pytest.raises(RequestError, match=r"the model takes images of .16, 16, 1.* has .24, 24"):
+    with pytest.raises(RequestError, match=r"24: images .* image_size 24 instead of 16: set data"):
         evaluate.main([*argv, "--set", "data.image_size=null"])
 
 
 def resolved(*argv):
-    return finetune.resolve_config(finetune.build_parser().parse_args(list(argv)))
+    arguments = finetune.build_parser().parse_args(list(argv))
+    point_to_run(arguments, "finetune", finetune.FINETUNE_CONFIG)
+    return finetune.resolve_config(arguments)
 
 
 @pytest.fixture
@@ -298,6 +302,20 @@ def test_the_newest_model_is_reported_and_whether_it_is_finished(
     with pytest.raises(RequestError, match="nowhere"):
         evaluate.main([])
     assert capsys.readouterr().out == f"run: runs/it, the newest fine-tuning run{note}\n"
+
+
+@pytest.mark.parametrize(("head", "other"), [("classification", "regression")])
+def test_another_head_than_the_runs_is_refused(tmp_path, head, other):
+    config = load_config("finetune", ["data.path=nowhere", f"finetune.head={head}"])
+    run = create_run("finetune", "it", config, str(tmp_path / "run"), {})
+    run.model.write_bytes(b"")
+    with pytest.raises(
+        RequestError, match=f"--head {other}: the head of .*run is for {head}; leav"
+    ):
+        evaluate.main(["--run", str(run.folder), "--head", other])
+    for argv in (["--head", head], []):  # which is not what is wrong then
+        with pytest.raises(RequestError, match="nowhere"):
+            evaluate.main(["--run", str(run.folder), *argv])
 
 
 def test_evaluating_a_run_without_a_model_is_refused(tmp_path):

@@ -40,6 +40,8 @@ def find_architecture(
         RequestError: neither encoder, a missing array, or options that contradict the file.
     """
     if "conv1_conv/kernel" in shapes:
+        if heads is not None:
+            raise RequestError(f"--heads {heads}: a ResNet50 has no attention heads; leave it out")
         return _resnet(shapes, image_size or RESNET_IMAGE_SIZE)
     if POSITIONS in shapes or CLASS_TOKEN in shapes:
         return _vit(shapes, image_size, heads)

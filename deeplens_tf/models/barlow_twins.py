@@ -8,6 +8,7 @@ from keras import KerasTensor
 from deeplens_tf.losses import barlow_twins_loss
 from deeplens_tf.models.heads import batch_norm_mlp
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
+from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.registered_method import register_method
 
 
@@ -31,6 +32,7 @@ class BarlowTwinsModel(JointEmbeddingModel):
         >>> model.fit(batches)  # dicts with view_1, view_2, image
     """
 
+    @with_own_defaults
     def __init__(
         self,
         encoder: keras.Model,

@@ -19,6 +19,7 @@ from deeplens_tf.models.encoders import (
 )
 from deeplens_tf.models.heads import batch_norm_mlp
 from deeplens_tf.models.joint_embedding import VIEWS, JointEmbeddingModel
+from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.registered_method import register_method
 
 Pairs = Iterator[tuple[keras.Variable, keras.Variable]]
@@ -54,6 +55,7 @@ class BYOLModel(JointEmbeddingModel):
 
     has_predictor = True
 
+    @with_own_defaults
     def __init__(
         self,
         encoder: keras.Model,

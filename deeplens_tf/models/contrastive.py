@@ -13,6 +13,7 @@ from deeplens_tf.losses import (
 )
 from deeplens_tf.models.heads import projection_head
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
+from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.registered_method import register_method
 
 Projections = tuple[KerasTensor, KerasTensor]
@@ -38,6 +39,7 @@ class ContrastiveModel(JointEmbeddingModel):
         >>> model.fit(batches)  # dicts with view_1, view_2, image
     """
 
+    @with_own_defaults
     def __init__(
         self,
         encoder: keras.Model,

@@ -6,9 +6,12 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.models.own_defaults import with_own_defaults
+
 MIN_STD_DEX = 1e-3
 
 
+@with_own_defaults
 def projection_head(width: int) -> keras.Sequential:
     """Return the contrastive projector: Dense(width, relu), Dense(width).
 
@@ -24,6 +27,7 @@ def projection_head(width: int) -> keras.Sequential:
     )
 
 
+@with_own_defaults
 def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) -> keras.Sequential:
     """Return an MLP with a BatchNorm and relu after each layer but the last.
 
@@ -56,11 +60,13 @@ def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) 
     return keras.Sequential(layers, name=name)
 
 
+@with_own_defaults
 def linear_probe(classes: int) -> keras.layers.Dense:
     """Return the online probe, a layer of class logits: (batch, features) -> (batch, classes)."""
     return keras.layers.Dense(classes, dtype="float32", name="probe")
 
 
+@with_own_defaults
 def classification_head(classes: int) -> keras.layers.Dense:
     """Return the layer of class probabilities: (batch, features) -> (batch, classes)."""
     return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="head")
@@ -85,6 +91,7 @@ class MassHead(keras.layers.Layer):
         (batch, 1): log10 mass; with `gaussian` (batch, 2): log10 mass, standard deviation.
     """
 
+    @with_own_defaults
     def __init__(
         self, mean_dex: float, std_dex: float, gaussian: bool = False, **kwargs: Any
     ) -> None:

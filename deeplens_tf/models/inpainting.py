@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.patch_decoder import PatchDecoder
 from deeplens_tf.models.patches import choose, patchify, unpatchify
 from deeplens_tf.models.registered_method import register_method
@@ -44,6 +45,7 @@ class InpaintingModel(SelfSupervisedModel):
         >>> model.fit(batches)  # dicts with view_1, patch_order, image
     """
 
+    @with_own_defaults
     def __init__(
         self,
         encoder: keras.Model,

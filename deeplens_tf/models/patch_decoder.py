@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.patches import choose
 from deeplens_tf.models.vit import LAYER_NORM_EPSILON, TransformerBlock
 
@@ -33,6 +34,7 @@ class PatchDecoder(keras.layers.Layer):
         (batch, patches, patch_pixels), float32, patches row by row.
     """
 
+    @with_own_defaults
     def __init__(
         self,
         patches: int,

@@ -8,6 +8,7 @@ from keras import KerasTensor
 from deeplens_tf.losses import simsiam_loss
 from deeplens_tf.models.heads import batch_norm_mlp
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
+from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.registered_method import register_method
 
 
@@ -34,6 +35,7 @@ class SimSiamModel(JointEmbeddingModel):
 
     has_predictor = True
 
+    @with_own_defaults
     def __init__(
         self,
         encoder: keras.Model,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deeplens_tf.simulation.compiled_cache import ensure_compiled_cache
 from deeplens_tf.simulation.priors import (
     LENS_REDSHIFT,
     PRESETS,
@@ -173,6 +174,7 @@ def instrument_for(preset: str, point_masses: int) -> Instrument:
         preset: one of `deeplens_tf.simulation.priors.PRESETS`.
         point_masses: number of point masses, in addition to the main halo and the shear.
     """
+    ensure_compiled_cache()
     # Imported here because lenstronomy takes seconds to load.
     from lenstronomy.SimulationAPI.sim_api import SimAPI
 
@@ -215,6 +217,7 @@ def deflection_scale(preset: str) -> float:
 
 
 def _band(preset: str) -> dict[str, Any]:
+    ensure_compiled_cache()
     from lenstronomy.SimulationAPI.ObservationConfig.Euclid import Euclid
     from lenstronomy.SimulationAPI.ObservationConfig.HST import HST
 

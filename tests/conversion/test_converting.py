@@ -227,6 +227,12 @@ def test_options_that_contradict_the_file_are_refused(refused):
     assert "heads must divide width=12. Received: heads=5" in refused(heads=5)
 
 
+def test_heads_for_a_resnet_would_be_passed_over(layers, refused):
+    layers.clear()
+    layers["conv1_conv"] = {"conv1_conv/kernel:0": np.ones((7, 7, 1, 64), "f4")}
+    assert f"--heads {HEADS}: a ResNet50 has no attention heads; leave it out" in refused()
+
+
 def test_positions_that_form_no_square_are_refused(layers, refused):
     name = "Transformer/posembed_input/pos_embedding:0"
     layers["model"][name] = np.ones((1, 7, WIDTH), "f4")

@@ -14,7 +14,16 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "deeplens_tf"
-STAGES = {"simulate", "prepare", "pretrain", "finetune", "evaluate", "compare", "convert"}
+STAGES = {
+    "simulate",
+    "prepare",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "predict",
+    "compare",
+    "convert",
+}
 ALLOWED_EVERYWHERE = {"errors", "labels", "terminal", "lazy"}
 # Each folder with the others that it may import, apart from those of ALLOWED_EVERYWHERE.
 ALLOWED_IMPORTS = {
@@ -22,6 +31,7 @@ ALLOWED_IMPORTS = {
     "errors": set(),
     "labels": set(),
     "terminal": set(),
+    "cores": set(),
     "startup": set(),
     "files": set(),
     "dataclass_parsing": set(),
@@ -31,15 +41,16 @@ ALLOWED_IMPORTS = {
     "configuration_keys": set(),
     "preprocessing": set(),
     "config": {"files", "dataclass_parsing", "registry"},
+    "option_use": {"config", "registry"},
     "losses": set(),
     "augment": {"registry"},
     "metrics": set(),
     "figures": {"files", "metrics"},
     "models": {"losses", "preprocessing", "registry"},
-    "simulation": {"files"},
-    "data": {"augment", "config", "files", "preprocessing", "registry"},
+    "simulation": {"cores", "files"},
+    "data": {"augment", "config", "dataclass_parsing", "files", "preprocessing", "registry"},
     "saving": {"models", "files", "preprocessing", "registry"},
-    "runs": {"config", "dataclass_parsing", "files"},
+    "runs": {"cores", "config", "dataclass_parsing", "files"},
     "distribution": {"data", "models"},
     "probes": {"config", "configuration_keys", "data", "metrics", "models", "saving"},
     "conversion": {"files", "models", "saving"},
@@ -60,7 +71,7 @@ ALLOWED_IMPORTS = {
         stage: {
             *("cli", "startup", "config", "dataclass_parsing", "files", "data", "figures"),
             *("runs", "saving", "simulation", "conversion", "training", "evaluation"),
-            "inference",
+            *("inference", "option_use", "cores"),
         }
         for stage in STAGES
     },

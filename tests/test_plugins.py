@@ -1,13 +1,15 @@
 """Modules of a user: imported when they are named, and by nothing else."""
 
+import shlex
 import sys
 from argparse import Namespace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 from deeplens_tf import plugins, registry, simulate
-from deeplens_tf.cli import repeated_plugins
+from deeplens_tf.cli import next_command
 from deeplens_tf.config import load_config
 from deeplens_tf.errors import RequestError
 from deeplens_tf.pretrain import build_parser
@@ -91,4 +93,6 @@ def test_a_path_is_refused_with_the_name_of_the_module(folder, path):
 
 def test_the_next_command_names_the_plugins_again():
     arguments = Namespace(plugins=["one", "two.three"])
-    assert repeated_plugins(arguments) == " --plugin one --plugin two.three"
+    words = ["python", "-m", "deeplens_tf.evaluate", "--run", "my run"]
+    command = next_command(arguments, "evaluate", "--run", Path("my run"))
+    assert shlex.split(command) == [*words, "--plugin", "one", "--plugin", "two.three"]

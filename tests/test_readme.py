@@ -35,7 +35,16 @@ def test_nothing_heavy_is_imported_before_it_is_used(run_python):
 
 
 def test_every_public_name_is_there_one_level_deep():
-    for folder in ("augment", "data", "evaluation", "figures", "losses", "models", "simulation"):
+    for folder in (
+        "augment",
+        "data",
+        "evaluation",
+        "figures",
+        "inference",
+        "losses",
+        "models",
+        "simulation",
+    ):
         module = getattr(dl, folder)
         for name in getattr(module, "__all__", []):
             assert getattr(module, name) is not None, f"{folder}.{name}"

@@ -26,7 +26,10 @@ RESOURCE_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EIO, errno.ESTALE),  # a failing disk or file server
 }
-INVALID_PATH_ERRNOS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
+INVALID_PATH_ERRNOS = {
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP),
+    errno.EEXIST,  # a file where a folder is needed
+}
 
 MULTIWORKER = "multiworker"
 STRATEGIES = ("auto", "none", "mirrored", MULTIWORKER)

@@ -77,7 +77,8 @@ def main(argv: Sequence[str]) -> None:
         resample=arguments.resample,
         mixed_sizes=arguments.mixed_sizes,
     )
-    print_lines(f"predictions: {predictions.table}, of {predictions.count} images")
+    count = predictions.count
+    print_lines(f"predictions: {predictions.table}, of {count} image{'s' * (count != 1)}")
 
 
 if __name__ == "__main__":

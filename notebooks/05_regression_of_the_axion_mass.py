@@ -175,8 +175,7 @@ dl.figures.training_curves({"mass": pd.read_csv(run.history)}, "Regression of th
 # %% [markdown]
 # ## Predicted against true
 #
-# The report scores each test image once. The intervals are 95 % bootstrap intervals over the test
-# images.
+# The report scores each test image once. The intervals are 95 % intervals over the test images.
 
 # %%
 folder, metrics = dl.evaluation.evaluate_run(run)

@@ -39,7 +39,9 @@ SETTINGS = {"images_per_class": 120, "epochs": 3, "published_per_class": 30, "se
 # ## 1. One folder per class
 #
 # The names of the folders are the classes. Each file contains one array: `(H, W)`, or with several
-# bands `(bands, H, W)` or `(H, W, bands)`. The band axis is the shortest one. Sizes may differ.
+# bands `(bands, H, W)` or `(H, W, bands)`. The band axis is the shortest one. Sizes may differ
+# if `fit="crop"` cuts out the same number of pixels of each; resizing keeps one pixel scale only if
+# all images have one size.
 #
 # As an example we make images in three bands of a round galaxy, with and without a blue ring around
 # it. The real lenses of the DeepLense project have the same layout.
@@ -48,7 +50,7 @@ SETTINGS = {"images_per_class": 120, "epochs": 3, "published_per_class": 30, "se
 # %%
 def draw(generator, ring):
     """Return an image in g, r and i of a red galaxy, with or without a blue ring."""
-    height, width = generator.integers(60, 80, 2)
+    height = width = 72
     y, x = np.mgrid[:height, :width]
     radius = np.hypot(y - height / 2, x - width / 2)
     galaxy = np.exp(-((radius / generator.uniform(8, 12)) ** 2))
@@ -69,7 +71,7 @@ for name, ring in (("lenses", 0.5), ("nonlenses", 0.0)):
 # one with a missing value.
 
 # %%
-np.save(folder / "nonlenses" / "empty.npy", np.zeros((3, 64, 64)))
+np.save(folder / "nonlenses" / "empty.npy", np.zeros((3, 72, 72)))
 broken = draw(generator, 0.5)
 broken[0, 10, 10] = np.nan
 np.save(folder / "lenses" / "hole.npy", broken)
@@ -85,14 +87,15 @@ manifest = dl.data.prepare_folder(folder, prepared, **options)
 print(dl.data.summarise(manifest, prepared))
 
 # %% [markdown]
-# The files that were rejected are listed in `rejected.csv`, each with the reason:
+# The files that were left out are listed in `rejected.csv`, each with the reason:
 
 # %%
 print((prepared / "rejected.csv").read_text())
 
 # %% [markdown]
-# A few rejected files do not stop the preparation. More than 3 that are also more than 5 % of all
+# A few unusable files do not stop the preparation. More than 3 that are also more than 5 % of all
 # files do, because then something is wrong with the folder. With `strict=True` the first one does.
+# Constant images and copies of other images are left out, however many there are.
 #
 # The same command in a terminal is `python -m deeplens_tf.prepare my_images --out
 # prepared/my_images --image-size 32 --set data.validation_fraction=0.2`. If a training stage gets a

@@ -70,6 +70,7 @@ def spy_on(run_python):
             "deeplens_tf: No space left: shard\n",
         ),
         ("raise PermissionError(errno.EACCES, 'Denied')", 4, "deeplens_tf: Denied: unknown file\n"),
+        ("raise FileExistsError(errno.EEXIST, 'Exists', 'a')", 2, "deeplens_tf: Exists: a\n"),
         ("raise MemoryError", 4, "deeplens_tf: out of memory\n"),
         ("raise MemoryError('8 GiB')", 4, "deeplens_tf: out of memory: 8 GiB\n"),
         ("raise BrokenPipeError(errno.EPIPE, 'Broken pipe')", 1, None),  # not an output's

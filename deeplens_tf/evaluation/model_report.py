@@ -69,7 +69,7 @@ def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str
     config = config or run.load_config()
     model = load_fine_tuned(run.model)
     data = open_data(config)
-    _require_match(model, data, run.model)
+    _require_match(model, data, config.data.path, run.model)
     scored = images_to_score(run, config, data, model.head_name)
     if not scored.rows.any():
         raise RequestError(f"{data.folder}: no image of the {scored.split} split has a mass")
@@ -127,17 +127,17 @@ def _unlike_training(
     return flags, {"n_unlike_training": int(flags.sum())}
 
 
-def _require_match(model: DownstreamModel, data: PreparedData, file: Path) -> None:
+def _require_match(model: DownstreamModel, data: PreparedData, folder: str, file: Path) -> None:
     known, found = ", ".join(model.class_names), data.classes
     if model.class_names and not found:
         raise RequestError(
-            f"{data.folder}: no class folders, so no labels to score the classes {known} with: "
+            f"{folder}: no class folders, so no labels to score the classes {known} with: "
             "python -m deeplens_tf.predict predicts for unlabelled images"
         )
     unknown = [name for name in found if name not in model.class_names]
     if model.class_names and unknown:
         raise RequestError(
-            f"{data.folder}: the model does not know the class {unknown[0]}, only {known}"
+            f"{folder}: the model does not know the class {unknown[0]}, only {known}"
         )
     require_same_preprocessing(model.preprocessing, data, str(file))
     require_image_shape(model, data)

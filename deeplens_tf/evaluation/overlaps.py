@@ -71,16 +71,20 @@ def overlap(run: Run, index: pd.DataFrame, split: str) -> Overlap:
     return Overlap(trained, chose, unlabelled & ~trained & ~chose, checked)
 
 
-def described(counts: dict[str, int | bool], left_out: int, total: int) -> list[str]:
+def described(counts: dict[str, int | bool], total: int) -> list[str]:
     """Return what the report says of the overlaps, one line for each that there is.
 
     Args:
-        counts: as `Overlap.counts` returns.
-        left_out: number of images that are not scored because they were trained on.
+        counts: as `Overlap.counts` returns, with `n_left_out_trained`, images that are not scored
+            because they were trained on, and `n_left_out_copies`, left out when preparing.
         total: number of scored images.
     """
+    left_out, copies = counts["n_left_out_trained"], counts["n_left_out_copies"]
     lines = {
-        f"left out: {left_out} images that the run was trained on with their labels": left_out,
+        f"left out when preparing: {copies} cop{'ies' if copies != 1 else 'y'} of other images, "
+        "of the training or of this split": copies,
+        f"left out: {left_out} image{'s' * (left_out != 1)} that the run was trained on with their "
+        "labels": left_out,
         f"{counts['n_chose_epoch']} of the {total} scored images also chose the best epoch: their "
         "scores are too good": counts["n_chose_epoch"],
         f"{counts['n_seen_unlabelled']} of the {total} scored images were seen in pretraining, "

@@ -115,8 +115,9 @@ def images_to_score(
             f"{data.folder}: {run.folder} was trained on all {left_out} images of the {split} "
             "split, with their labels: nothing is left to score; give other images"
         )
-    counts = {"n_left_out_trained": left_out, **found.counts(rows)}
-    notes = described(counts, left_out, int(rows.sum()))
+    copies = sum(data.manifest.duplicates.get(part, 0) for part in parts)
+    counts = {"n_left_out_trained": left_out, "n_left_out_copies": copies, **found.counts(rows)}
+    notes = described(counts, int(rows.sum()))
     print_lines(*notes)
     identity = _identity(data, parts, index[rows], whole=not left_out)
     origin = {"path": config.data.path, "fingerprint": data.manifest.fingerprint, "own": own}

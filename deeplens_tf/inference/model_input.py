@@ -60,9 +60,10 @@ def open_input(
         if resample or pixel_scale_arcsec is not None:
             raise RequestError(f"{folder}: prepared already, so its pixels cannot be resampled")
         return ModelInput(file, model, NewImages(folder, how))
-    own = image_properties(folder).confirmed(folder, pixel_scale_arcsec=pixel_scale_arcsec)
+    own = image_properties(folder)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
-    how = _for_scale(how, folder, own.pixel_scale_arcsec, resample)
+    scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
+    how = _for_scale(how, folder, scale, resample)
     how = replace(how, source_side=None) if mixed_sizes else how
     return ModelInput(file, model, NewImages(folder, how, mixed_sizes))
 
@@ -91,6 +92,25 @@ def _require_same_bands(
             f"{folder}: its bands are {', '.join(names)}, and the model was trained on "
             f"{', '.join(preprocessing.band_names)}"
         )
+
+
+def _stated_scale(
+    how: Preprocessing, folder: Path, own: float | None, given: float | None
+) -> float | None:
+    """Return the pixel scale of a folder's images: its own, or the one that the caller gives."""
+    if given is None:
+        return own
+    if own not in (None, given):
+        raise RequestError(
+            f"--pixel-scale-arcsec is {given:g}, and {folder}/images.yaml has pixels of {own:g} "
+            "arcsec: leave the option out, or correct the file"
+        )
+    if how.pixel_scale_arcsec is None:
+        raise RequestError(
+            f"--pixel-scale-arcsec {given:g}: the pixel scale of the model's images is unknown, so "
+            "it cannot be compared; leave the option out"
+        )
+    return given
 
 
 def _for_scale(

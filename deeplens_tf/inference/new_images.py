@@ -17,6 +17,7 @@ from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.passed_over import passed_over_text
 from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.data.rejects import RejectedFiles
+from deeplens_tf.errors import DataError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.probes.outputs import BATCH_SIZE
 from deeplens_tf.terminal import print_lines
@@ -67,6 +68,8 @@ class NewImages:
         rejected.total = len(folder.files)
         how = self.preprocessing
         sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to predict for all")
+        if how.source_side and not how.pixel_scale_arcsec:
+            sizes.check((how.source_side, how.source_side), "an image of the training")
         for start in range(0, len(folder.files), BATCH_SIZE):
             part = folder.files[start : start + BATCH_SIZE]
             found = {file.name: self._image(file, sizes, rejected) for file in part}
@@ -80,14 +83,16 @@ class NewImages:
         how = self.preprocessing
         try:
             image, _ = read_image(file.path, how.bands + len(how.bands_left_out))
-            prepared = how.apply([image])[0]
+            # Where the pixel scales are known, `apply` compares them.
+            known = how.pixel_scale_arcsec and how.source_scale_arcsec
+            if not (self.mixed_sizes or known):
+                sizes.check(image.shape, file.name)
+            return how.apply([image])[0]
+        except DataError:  # of the sizes; it is a `ValueError` too
+            raise
         except ValueError as error:  # an `UnusableFile` is one
             rejected.add(file.name, str(error).removeprefix("images[0] cannot be used: "))
             return None
-        # Where the pixel scale is known, it has been checked.
-        if not (self.mixed_sizes or how.resampled):
-            sizes.check(image.shape, file.name)
-        return prepared
 
     def _prepared(self, rejected: RejectedFiles) -> Iterator[Batch]:
         bands = self.preprocessing.image_shape[2] if self.preprocessing.repeat > 1 else None

@@ -86,7 +86,8 @@ def predict(
     with draft_folder(target) as draft:
         counts = _write(source, rejected, draft)
         if not counts.sum():
-            raise DataError(f"{folder}: no usable image in it; {rejected}")
+            why = rejected if rejected.total else "no .npy or .npz file is in it"
+            raise DataError(f"{folder}: no usable image in it; {why}")
         if len(rejected):
             rejected.save(draft / REJECTED_FILE)
         replace_folder(draft, target)

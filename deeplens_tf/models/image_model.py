@@ -52,6 +52,8 @@ class ImageModel(keras.Model):
                 f"Received: one for {preprocessing.image_shape}"
             )
         prepared = preprocessing.apply(images, pixel_scale_arcsec=pixel_scale_arcsec)
+        if not len(prepared):
+            raise ValueError("images must contain at least one image. Received: none")
         return np.asarray(super().predict(prepared, batch_size, verbose=0), np.float32)
 
 

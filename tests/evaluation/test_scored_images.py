@@ -206,7 +206,7 @@ def test_a_class_that_the_model_does_not_know_is_refused_by_name(run, elsewhere)
     write_blobs(elsewhere / "more", 4, seed=8)
     shutil.copytree(elsewhere / "more" / "cdm", elsewhere / "more" / "wdm")
     shutil.rmtree(elsewhere / "more" / "cdm")
-    with pytest.raises(RequestError, match="does not know the class wdm, only axion, cdm, no_sub"):
+    with pytest.raises(RequestError, match=r"^more: the model does not know the class wdm, only"):
         evaluate_run(run, configured("more"))
 
 
@@ -266,3 +266,13 @@ def test_reports_name_the_images_that_are_scored(run, elsewhere):
     with_copy = scored(run, "hst")[1]
     assert with_copy["n_left_out_trained"] == 1
     assert with_copy["test_set"] == first  # the same images are scored
+
+
+def test_copies_that_preparing_left_out_of_the_test_folder_are_counted(elsewhere):
+    write_blobs(elsewhere / "lenses_test", 2, seed=4)
+    for name in sorted((elsewhere / "lenses" / "cdm").glob("*.npy"))[:3]:
+        shutil.copy(name, elsewhere / "lenses_test" / "cdm" / f"again_{name.name}")
+    _, metrics, predictions = scored(finetuned(elsewhere / "run", configured()))
+    assert (metrics["n_left_out_copies"], metrics["n_test"]) == (3, 6)
+    assert metrics["notes"][0].startswith("left out when preparing: 3 copies of other images")
+    assert not predictions["file"].str.contains("again_").any()

@@ -75,11 +75,18 @@ def test_resampling_needs_both_scales(run, tmp_path):
 def test_a_stated_scale_must_be_that_of_the_folder(run, tmp_path):
     write_galaxy(tmp_path / "finer", 40, FINER_ARCSEC)
     describe(tmp_path / "finer", FINER_ARCSEC)
-    with pytest.raises(RequestError, match=r"pixel_scale_arcsec is 0\.2, and finer has 0\.05"):
+    with pytest.raises(RequestError, match=r"-arcsec is 0\.2, and finer/images\.yaml has .* 0\.05"):
         predict(run.folder, "finer", pixel_scale_arcsec=0.2, resample=True)
     (tmp_path / "finer" / "images.yaml").write_text("pixel_scale: 0.05")
     with pytest.raises(DataError, match=r"images\.yaml"):
         predict(run.folder, "finer")
+
+
+def test_a_stated_scale_is_refused_where_that_of_the_model_is_unknown(run, tmp_path):
+    write_blobs(tmp_path / "unknown", 4, seed=1)
+    own = finetuned(tmp_path / "other", load_config("finetune", ["data.image_size=16"], "unknown"))
+    with pytest.raises(RequestError, match=r"-arcsec 0\.1: the pixel scale of the model's images"):
+        predict(own.folder, "unknown", pixel_scale_arcsec=0.1)
 
 
 def test_other_bands_are_refused_by_name(run, tmp_path):

@@ -92,6 +92,15 @@ def test_images_of_any_size_and_layout_are_resized_as_those_of_the_training(run,
         np.testing.assert_allclose(found.loc[name, "p_cdm"], expected[1], atol=tolerance)
 
 
+def test_a_folder_of_images_of_another_size_than_in_training_names_what_to_do(run, elsewhere):
+    (elsewhere / "wide").mkdir()
+    np.save(elsewhere / "wide" / "a.npy", np.random.default_rng(4).random((40, 40)))
+    line = r"of the training has 16 x 16 pixels, a\.npy has 40 x 40 .*: give --mixed-sizes"
+    with pytest.raises(DataError, match=line):
+        predict(run.folder, "wide")
+    assert predict(run.folder, "wide", mixed_sizes=True).count == 1
+
+
 def test_files_that_cannot_be_used_are_listed_and_counted(run, elsewhere, capsys):
     (elsewhere / "survey" / "cdm" / "cdm_sim_000.npy").write_bytes(b"junk")
     np.save(elsewhere / "survey" / "flat.npy", np.ones((16, 16)))
@@ -116,6 +125,9 @@ def test_a_folder_without_a_usable_image_ends_with_exit_code_3(run, elsewhere):
         predict(run.folder, "empty")
     assert e.value.exit_code == 3
     assert not list((run.folder / "predictions").iterdir())
+    (elsewhere / "empty" / "a.npy").unlink()
+    with pytest.raises(DataError, match=r"no usable image in it; no \.npy or \.npz file is in it"):
+        predict(run.folder, "empty")
     with pytest.raises(RequestError, match="no such folder"):
         predict(run.folder, "nowhere")
 

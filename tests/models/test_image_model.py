@@ -93,6 +93,12 @@ def test_predict_is_silent_on_scaled_images(vit):
         vit.predict(images, batch_size=2, verbose=0)
 
 
+def test_features_of_no_images_are_refused(vit):
+    vit.preprocessing = Preprocessing(32, "resize", 1)
+    with pytest.raises(ValueError, match="must contain at least one image"):
+        vit.features(np.empty((0, 20, 20)))
+
+
 def test_features_without_preprocessing_name_what_to_do(vit):
     with pytest.raises(ValueError, match="set the encoder's attribute preprocessing"):
         vit.features(RAW)

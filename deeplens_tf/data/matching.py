@@ -6,7 +6,7 @@ from deeplens_tf.preprocessing.preprocessing import Preprocessing, same_scale
 
 
 def require_same_preprocessing(
-    trained: Preprocessing | None, data: PreparedData, network: str
+    trained: Preprocessing | None, data: PreparedData, network: str, folder: str | None = None
 ) -> None:
     """Refuse data of another size, fit, bands or pixel scale than those of a network's training.
 
@@ -14,6 +14,7 @@ def require_same_preprocessing(
         trained: of the network; None, as in files of earlier versions, for no check.
         data: the opened data.
         network: what the message names, such as the path of its file.
+        folder: what the message calls the data; None for the prepared folder.
 
     Raises:
         RequestError: they differ; the message has the keys that would be right.
@@ -24,7 +25,7 @@ def require_same_preprocessing(
     keys = _right_keys(trained, own)
     remedy = f": set {', '.join(keys)}" if keys else ""
     raise RequestError(
-        f"{data.folder}: images are not as those that {network} was trained on, "
+        f"{folder or data.folder}: images are not as those that {network} was trained on, "
         f"{'; '.join(found)}{remedy}"
     )
 

@@ -139,5 +139,5 @@ def _require_match(model: DownstreamModel, data: PreparedData, folder: str, file
         raise RequestError(
             f"{folder}: the model does not know the class {unknown[0]}, only {known}"
         )
-    require_same_preprocessing(model.preprocessing, data, str(file))
+    require_same_preprocessing(model.preprocessing, data, str(file), folder)
     require_image_shape(model, data)

@@ -49,7 +49,7 @@ def evaluate_probe(
     fraction = config.finetune.fraction
     data = open_data(config)
     encoder, file = load_encoder(run.folder), encoder_file(run.folder)
-    require_same_preprocessing(encoder.preprocessing, data, str(file))
+    require_same_preprocessing(encoder.preprocessing, data, str(file), config.data.path)
     require_image_shape(encoder, data)
     with as_request_errors(file, data):
         scored = images_to_score(run, config, data, head, probe=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 
-from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import RequestError
 from deeplens_tf.probes.frozen_features import MissingTargets
@@ -31,12 +30,11 @@ def split_to_score(data: PreparedData) -> str:
 
 
 def require_image_shape(model: keras.Model, data: PreparedData) -> None:
-    """Refuse data whose images are not as those of the model's training.
+    """Refuse data whose image size or number of bands differs from the model's.
 
     Raises:
-        RequestError: they differ in size, fit, bands or pixel scale.
+        RequestError: they differ.
     """
-    require_same_preprocessing(getattr(model, "preprocessing", None), data, "the model")
     if tuple(model.image_shape) != data.image_shape:
         raise RequestError(
             f"the model takes images of {tuple(model.image_shape)} (height, width, bands), "

@@ -198,7 +198,7 @@ def _encoder(config: Config, data: PreparedData) -> keras.Model:
     own = data.preprocessing
     loaded = expected if path == FROM_SCRATCH else load_encoder(path)
     trained = loaded.preprocessing or own
-    require_same_preprocessing(trained, data, path)
+    require_same_preprocessing(trained, data, path, config.data.path)
     _require_same(expected, loaded, path)
     loaded.preprocessing = own.completed_by(trained)
     return loaded

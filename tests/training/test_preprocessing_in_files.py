@@ -84,6 +84,7 @@ def test_a_fine_tuning_keeps_what_its_own_data_do_not_tell(place, tmp_path):
 def test_other_data_are_refused_by_every_stage(place, tmp_path, words, message):
     with pytest.raises(RequestError, match=message):
         finetuned(place, "unknown", *words, run_dir=tmp_path / "run")
+    message = rf"^{place / 'unknown'}: images are not as those .*{message}"  # not the cache
     other = configured("finetune", place, *words, folder="unknown")
     for evaluate in (evaluate_run, evaluate_probe):
         with pytest.raises(RequestError, match=message):

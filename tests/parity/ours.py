@@ -72,7 +72,7 @@ def without_dropout(encoder):
 def classification_task():
     """What fine-tuning on the classes trains: head, target, loss and metrics."""
     data = SimpleNamespace(classes=CLASSES)
-    return build_task(load_config("original_baseline").finetune, data)
+    return build_task(load_config("original_baseline").finetune, data, "images")
 
 
 def regression_task():
@@ -80,7 +80,7 @@ def regression_task():
     index = pd.DataFrame({"label": [0, 0], "mass_ev": [1e-24, 1e-22]})
     data = SimpleNamespace(classes=CLASSES, seed=0, index=lambda split: index)
     with contextlib.redirect_stdout(io.StringIO()):  # it says how many images carry a mass
-        return build_task(load_config("original_regression").finetune, data)
+        return build_task(load_config("original_regression").finetune, data, "images")
 
 
 PARTS = (

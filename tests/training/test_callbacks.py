@@ -12,6 +12,8 @@ from deeplens_tf.training.callbacks import CollapseWarning, SaveBest
 class Notebook:
     """Stands in for a model: writes down how often it was saved."""
 
+    variables = ()
+
     def __init__(self):
         self.saved = 0
 

@@ -19,7 +19,9 @@ from deeplens_tf.models.heads import batch_norm_mlp
 from tests.distribution.processes import run_in_parts
 from tests.training.steps import CASES, CLIP_NORM, PRECISIONS, RATE, STEPS
 
-TOLERANCE = 1e-5
+# float32 leaves up to 1.07e-5 in the weights, on a processor without AVX-512; a batch that is not
+# shared rightly leaves 0.02 or more.
+TOLERANCE = 2e-5
 TEMPERATURE = 0.1
 
 

@@ -51,7 +51,8 @@ class Child:
         """Wait until `condition()` is true; fail if the process ends first or the time is up."""
         end = time.monotonic() + seconds
         while not condition():
-            assert self.state != "Z", f"ended too early: {self.err}"
+            # It may have ended since, as the condition asks.
+            assert self.state != "Z" or condition(), f"ended too early: {self.err}"
             assert time.monotonic() < end, f"not within {seconds} s"
             time.sleep(0.005)
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
         classes=tuple(name.strip() for name in arguments.classes.split(",")),
         shard=parse_shard(arguments.shard),
     )
-    # Imported here, so that `--help` and an invalid option end without waiting for lenstronomy.
+    # Imported here, so that `--help` and an invalid option end without waiting for the renderer.
     from deeplens_tf.simulation.generation import run_request
 
     _report(run_request(request, arguments.jobs))

@@ -7,10 +7,12 @@ which `deeplens_tf.simulation.render` defines, and only Model I draws an exposur
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from deeplens_tf.errors import RequestError
+from deeplens_tf.simulation.distances import comoving_distance
 
 PRESETS = ("model_i", "model_ii", "model_iii")
 CLASSES = ("axion", "cdm", "no_sub")
@@ -19,6 +21,12 @@ LENS_REDSHIFT = 0.5
 SOURCE_REDSHIFT = 1.0
 # DeepLenseSim's rounding of 648000 / pi = 206264.806.
 ARCSEC_PER_RADIAN = 206265.0
+OMEGA_MATTER = 0.3
+HUBBLE_KM_S_MPC = 70.0
+KM_PER_MPC = 149597870.7 * 648e6 / np.pi * 1000.0
+LIGHT_KM_S = 299792.458
+# The Sun's G M, of which the IAU fixed the value in 2015.
+SOLAR_GM_KM3_S2 = 1.3271244e11
 
 SOURCE_OFFSET_ARCSEC = 0.35
 
@@ -35,8 +43,7 @@ SUBHALO_RADIUS_ARCSEC = (0.25, 2.0)
 EXPOSURE_LOG10_S = (3.0, 3.5)
 
 
-@dataclass(frozen=True)
-class PointMass:
+class PointMass(NamedTuple):
     """A point mass of substructure in the lens plane."""
 
     mass_solar: float
@@ -167,7 +174,19 @@ def einstein_radius_arcsec(mass_solar: float) -> float:
     theta = sqrt(4 G M / c^2 * (D_S - D_L) / (D_L D_S)). As in DeepLenseSim, D are luminosity
     distances, and D_S - D_L stands in for the distance between lens and source.
     """
-    return float(np.sqrt(mass_solar * _einstein_radius_squared_per_solar_mass()))
+    return float(np.sqrt(mass_solar * einstein_radius_squared_per_solar_mass()))
+
+
+@lru_cache(maxsize=1)
+def einstein_radius_squared_per_solar_mass() -> float:
+    """Return the squared Einstein radius of one solar mass, in arcsec^2; it grows with the mass."""
+    to_lens, to_source = (
+        (1.0 + redshift) * comoving_distance(redshift, OMEGA_MATTER)  # luminosity distances
+        for redshift in (LENS_REDSHIFT, SOURCE_REDSHIFT)
+    )
+    hubble_length_km = LIGHT_KM_S / HUBBLE_KM_S_MPC * KM_PER_MPC
+    length = 4.0 * SOLAR_GM_KM3_S2 / LIGHT_KM_S**2 / hubble_length_km
+    return length * (to_source - to_lens) / (to_lens * to_source) * ARCSEC_PER_RADIAN**2
 
 
 def require_known(what: str, name: str, known: tuple[str, ...]) -> None:
@@ -178,20 +197,6 @@ def require_known(what: str, name: str, known: tuple[str, ...]) -> None:
     """
     if name not in known:
         raise RequestError(f"unknown {what} {name!r}; known: {', '.join(known)}")
-
-
-@lru_cache(maxsize=1)
-def _einstein_radius_squared_per_solar_mass() -> float:
-    # Imported here because astropy is slow to load, and `--help` must not wait for it.
-    from astropy import constants, units
-    from astropy.cosmology import FlatLambdaCDM
-
-    cosmology = FlatLambdaCDM(H0=70.0, Om0=0.3, Ob0=0.05)
-    to_lens = cosmology.luminosity_distance(LENS_REDSHIFT)
-    to_source = cosmology.luminosity_distance(SOURCE_REDSHIFT)
-    length = 4.0 * constants.G * constants.M_sun / constants.c**2
-    squared_rad = length * (to_source - to_lens) / (to_lens * to_source)
-    return squared_rad.to_value(units.dimensionless_unscaled) * ARCSEC_PER_RADIAN**2
 
 
 def _add_substructure(lens: Lens, rng: np.random.Generator) -> Lens:

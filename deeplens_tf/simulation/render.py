@@ -1,4 +1,4 @@
-"""Renders the image of a lens. The only module that uses lenstronomy.
+"""Renders the image of a lens, pixel for pixel as lenstronomy would. The only module that uses it.
 
 DeepLenseSim's Models I, II and III are three instruments and two scales of the deflections:
 
@@ -10,69 +10,76 @@ DeepLenseSim's Models I, II and III are three instruments and two scales of the 
 
 In Models II and III, deflections are defined for a source at redshift 2.5. The source is at 1.0,
 so they are scaled by 0.6343. Model I doesn't scale them.
+
+lenstronomy takes seconds to load and computes everything anew for each image. Here NumPy does, with
+the same formulas, and what images share is computed once: the grid, the PSF and the deflections of
+a halo with its shear.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from deeplens_tf.simulation.compiled_cache import ensure_compiled_cache
+from deeplens_tf.simulation.deflections import smooth_deflection, substructure_deflection
+from deeplens_tf.simulation.distances import comoving_distance
+from deeplens_tf.simulation.light import (
+    blur,
+    exponential_flux,
+    exponential_profile,
+    gaussian_kernel,
+)
 from deeplens_tf.simulation.priors import (
     LENS_REDSHIFT,
     PRESETS,
     SOURCE_REDSHIFT,
     Lens,
-    einstein_radius_arcsec,
     require_known,
     without_substructure,
 )
 
-if TYPE_CHECKING:
-    from lenstronomy.ImSim.image_model import ImageModel
-    from lenstronomy.LensModel.lens_model import LensModel
-    from lenstronomy.SimulationAPI.sim_api import SimAPI
-
 CONVENTION_REDSHIFT = 2.5
+CONVENTION_OMEGA_MATTER = 0.2814
 SOURCE_MAGNITUDE = 20.0
-SOURCE_SHAPE = {"R_sersic": 0.25, "n_sersic": 1.0, "e1": -0.1, "e2": 0.1}
+SOURCE_RADIUS_ARCSEC = 0.25
+SOURCE_ELLIPTICITY = (-0.1, 0.1)
 
 MODEL_I_AMPLITUDE = 20.0
 MODEL_I_BACKGROUND_RMS = 1e-2
-MODEL_I_BAND = {
-    "pixel_scale": 0.05,
-    "seeing": 0.087,
-    "truncation": 3,
-    "psf_type": "GAUSSIAN",
-    "background_noise": MODEL_I_BACKGROUND_RMS,
-    # Required by lenstronomy; Model I's amplitude and noise don't depend on them.
-    "exposure_time": 1.0,
-    "magnitude_zero_point": 0.0,
+# In lenstronomy's words. `seeing` is the FWHM of the PSF, `truncation` where it ends, in standard
+# deviations; Models II and III have lenstronomy's Euclid VIS and HST WFC3_F160W.
+BANDS: dict[str, dict[str, Any]] = {
+    "model_i": {"pixel_scale": 0.05, "seeing": 0.087, "truncation": 3},
+    "model_ii": {
+        **{"pixel_scale": 0.101, "seeing": 0.16, "truncation": 5, "magnitude_zero_point": 24.0},
+        **{"exposure_time": 565.0, "num_exposures": 4, "sky_brightness": 22.35, "read_noise": 4.2},
+    },
+    "model_iii": {
+        **{"pixel_scale": 0.08, "seeing": 0.15, "truncation": 5, "magnitude_zero_point": 25.96},
+        **{"exposure_time": 5400.0, "num_exposures": 1, "sky_brightness": 22.3, "read_noise": 4.0},
+    },
 }
-MODEL_III_SEEING_ARCSEC = 0.15
 
 IMAGE_PIXELS = {"model_i": 150, "model_ii": 64, "model_iii": 64}
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A preset's instrument, for lenses with a given number of point masses.
+    """What all images of a preset share.
 
     Attributes:
-        simulation: lenstronomy's description of band, lens and source.
-        image_model: lenstronomy's function from parameters to an image.
-        amplitude: surface brightness of the source at its half-light radius.
+        x_arcsec: positions of the columns, shape (1, width); the lens is in the centre.
+        y_arcsec: positions of the rows, shape (height, 1).
+        flux_per_pixel: of a source whose profile is 1, in counts per second.
+        psf: weights of the separable PSF, of odd length.
     """
 
-    simulation: "SimAPI"
-    image_model: "ImageModel"
-    amplitude: float
-
-    @property
-    def lens_model(self) -> "LensModel":
-        """The deflector, for deflection angles in arcsec."""
-        return self.simulation.lens_model_class
+    x_arcsec: np.ndarray
+    y_arcsec: np.ndarray
+    flux_per_pixel: float
+    psf: np.ndarray
 
 
 def image_shape(preset: str) -> tuple[int, int]:
@@ -86,7 +93,8 @@ def pixel_scale_arcsec(preset: str) -> float:
     Raises:
         RequestError: `preset` is unknown.
     """
-    return float(_band(preset)["pixel_scale"])
+    require_known("preset", preset, PRESETS)
+    return float(BANDS[preset]["pixel_scale"])
 
 
 def render_image(lens: Lens, noise: bool = False) -> np.ndarray:
@@ -105,13 +113,12 @@ def render_image(lens: Lens, noise: bool = False) -> np.ndarray:
         ValueError: a lens of Model I without an exposure time.
     """
     model = render_model(lens)
-    rng = np.random.default_rng(lens.noise_seed)
     if lens.preset == "model_i":
         if lens.exposure_time_s is None:
             raise ValueError("exposure_time_s must be set for a lens of model_i. Received: None")
-        return _expose_model_i(model, lens.exposure_time_s, rng)
+        return _expose_model_i(model, lens.exposure_time_s, np.random.default_rng(lens.noise_seed))
     if noise:
-        return model + _instrument_noise(lens, model, rng)
+        return model + _instrument_noise(lens, model)
     return 2.0 * model
 
 
@@ -123,73 +130,75 @@ def render_smooth(lens: Lens, noise: bool = False) -> np.ndarray:
     return render_image(without_substructure(lens), noise)
 
 
-def render_model(lens: Lens) -> np.ndarray:
+def render_model(
+    lens: Lens, source_ellipticity: tuple[float, float] = SOURCE_ELLIPTICITY
+) -> np.ndarray:
     """Return the lensed source convolved with the PSF, without noise and not doubled.
+
+    Args:
+        lens: parameters of the lens.
+        source_ellipticity: (e1, e2) of the source; all presets have the default.
 
     Returns:
         float64 image of shape (height, width), in counts per second.
     """
-    instrument = instrument_for(lens.preset, len(lens.substructure))
-    light = source_light(lens, instrument.amplitude)
-    return instrument.image_model.image(deflectors(lens), light)
+    instrument = instrument_for(lens.preset)
+    x, y = source_plane(lens)
+    distances = x - lens.source_x_arcsec, y - lens.source_y_arcsec
+    profile = exponential_profile(*distances, SOURCE_RADIUS_ARCSEC, *source_ellipticity)
+    return blur(instrument.flux_per_pixel * profile, instrument.psf)
 
 
-def deflectors(lens: Lens) -> list[dict[str, float]]:
-    """Return the lens as lenstronomy's keyword arguments: ellipsoid, shear, point masses."""
-    halo = {
-        "theta_E": einstein_radius_arcsec(lens.halo_mass_solar),
-        "e1": lens.halo_e1,
-        "e2": lens.halo_e2,
-        "center_x": 0.0,
-        "center_y": 0.0,
-    }
-    shear = {"gamma1": lens.shear_gamma1, "gamma2": lens.shear_gamma2}
-    points = [
-        {
-            "theta_E": einstein_radius_arcsec(point.mass_solar),
-            "center_x": point.x_arcsec,
-            "center_y": point.y_arcsec,
-        }
-        for point in lens.substructure
-    ]
-    return [halo, shear, *points]
-
-
-def source_light(lens: Lens, amplitude: float) -> list[dict[str, float]]:
-    """Return the source as lenstronomy's keyword arguments: an elliptical exponential profile.
-
-    Args:
-        lens: contains the position of the source.
-        amplitude: surface brightness at the half-light radius.
-    """
-    centre = {"center_x": lens.source_x_arcsec, "center_y": lens.source_y_arcsec}
-    return [{"amp": amplitude, **SOURCE_SHAPE, **centre}]
-
-
-@lru_cache(maxsize=16)
-def instrument_for(preset: str, point_masses: int) -> Instrument:
-    """Return a preset's instrument. Cached, because building one takes longer than an image.
-
-    Args:
-        preset: one of `deeplens_tf.simulation.priors.PRESETS`.
-        point_masses: number of point masses, in addition to the main halo and the shear.
-    """
-    ensure_compiled_cache()
-    # Imported here because lenstronomy takes seconds to load.
-    from lenstronomy.SimulationAPI.sim_api import SimAPI
-
-    simulation = SimAPI(
-        numpix=IMAGE_PIXELS[preset],
-        kwargs_single_band=_band(preset),
-        kwargs_model={
-            "lens_model_list": ["SIE", "SHEAR"] + ["POINT_MASS"] * point_masses,
-            "source_light_model_list": ["SERSIC_ELLIPSE"],
-        },
+def source_plane(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the source plane each pixel looks: x and y in arcsec, (height, width)."""
+    grid = instrument_for(lens.preset)
+    deflection = smooth_on_grid(
+        lens.preset,
+        *(lens.halo_mass_solar, lens.halo_e1, lens.halo_e2),
+        *(lens.shear_gamma1, lens.shear_gamma2),
     )
-    # Set by hand, because lenstronomy 1.13.6 fails to compute this factor with astropy 8.
-    simulation.lens_model_class.lens_model.change_redshift_scaling(deflection_scale(preset))
-    image_model = simulation.image_model_class({"point_source_supersampling_factor": 1})
-    return Instrument(simulation, image_model, _amplitude(preset, simulation))
+    if lens.substructure:
+        deflection = deflection + substructure_deflection(lens, grid.x_arcsec, grid.y_arcsec)
+    x, y = deflection_scale(lens.preset) * deflection
+    return grid.x_arcsec - x, grid.y_arcsec - y
+
+
+@lru_cache(maxsize=8)
+def smooth_on_grid(
+    preset: str,
+    halo_mass_solar: float,
+    halo_e1: float,
+    halo_e2: float,
+    shear_gamma1: float,
+    shear_gamma2: float,
+) -> np.ndarray:
+    """Return a halo's and shear's deflection at all pixels, (2, height, width), in arcsec.
+
+    Cached, because all lenses of the priors have the same halo and shear. Arguments as in `Lens`.
+    """
+    grid = instrument_for(preset)
+    lens = Lens(
+        *(preset, "no_sub", 0.0, 0.0),
+        halo_mass_solar=halo_mass_solar,
+        halo_e1=halo_e1,
+        halo_e2=halo_e2,
+        shear_gamma1=shear_gamma1,
+        shear_gamma2=shear_gamma2,
+    )
+    return smooth_deflection(lens, grid.x_arcsec, grid.y_arcsec)
+
+
+@lru_cache(maxsize=len(PRESETS))
+def instrument_for(preset: str) -> Instrument:
+    """Return a preset's instrument."""
+    pixel_scale, pixels = pixel_scale_arcsec(preset), IMAGE_PIXELS[preset]
+    axis = (np.arange(pixels) - (pixels - 1) / 2) * pixel_scale
+    return Instrument(
+        x_arcsec=axis[np.newaxis, :],
+        y_arcsec=axis[:, np.newaxis],
+        flux_per_pixel=_amplitude(preset) * pixel_scale**2,
+        psf=gaussian_kernel(BANDS[preset]["seeing"] / pixel_scale, BANDS[preset]["truncation"]),
+    )
 
 
 @lru_cache(maxsize=len(PRESETS))
@@ -203,44 +212,32 @@ def deflection_scale(preset: str) -> float:
     Raises:
         RequestError: `preset` is unknown.
     """
-    from astropy.cosmology import FlatLambdaCDM
-
     require_known("preset", preset, PRESETS)
     if preset == "model_i":
         return 1.0
-    distance = FlatLambdaCDM(H0=69.7, Om0=0.2814, Ob0=0.0464).comoving_distance
-    to_source, to_convention = (
-        float(1.0 - distance(LENS_REDSHIFT) / distance(redshift))
-        for redshift in (SOURCE_REDSHIFT, CONVENTION_REDSHIFT)
+    to_lens, to_source, to_convention = (
+        comoving_distance(redshift, CONVENTION_OMEGA_MATTER)
+        for redshift in (LENS_REDSHIFT, SOURCE_REDSHIFT, CONVENTION_REDSHIFT)
     )
-    return to_source / to_convention
+    return (1.0 - to_lens / to_source) / (1.0 - to_lens / to_convention)
 
 
-def _band(preset: str) -> dict[str, Any]:
-    ensure_compiled_cache()
-    from lenstronomy.SimulationAPI.ObservationConfig.Euclid import Euclid
-    from lenstronomy.SimulationAPI.ObservationConfig.HST import HST
-
-    require_known("preset", preset, PRESETS)
-    if preset == "model_i":
-        return MODEL_I_BAND
-    if preset == "model_ii":
-        return Euclid(band="VIS", psf_type="GAUSSIAN", coadd_years=6).kwargs_single_band()
-    hubble = HST(band="WFC3_F160W", psf_type="GAUSSIAN").kwargs_single_band()
-    return hubble | {"seeing": MODEL_III_SEEING_ARCSEC}
-
-
-def _amplitude(preset: str, simulation: "SimAPI") -> float:
+def _amplitude(preset: str) -> float:
+    """Return the source's surface brightness at its half-light radius, per second and arcsec^2."""
     if preset == "model_i":
         return MODEL_I_AMPLITUDE
-    by_magnitude = [{"magnitude": SOURCE_MAGNITUDE, **SOURCE_SHAPE}]
-    _, light, _ = simulation.magnitude2amplitude(None, by_magnitude)
-    return light[0]["amp"]
+    flux = 10.0 ** ((BANDS[preset]["magnitude_zero_point"] - SOURCE_MAGNITUDE) / 2.5)
+    return float(flux / exponential_flux(SOURCE_RADIUS_ARCSEC))
 
 
-def _instrument_noise(lens: Lens, model: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _instrument_noise(lens: Lens, model: np.ndarray) -> np.ndarray:
+    ensure_compiled_cache()
+    # Imported here because lenstronomy takes seconds to load.
+    from lenstronomy.SimulationAPI.observation_api import SingleBand
+
     # Not lenstronomy's noise_for_model, which draws from NumPy's global state.
-    band = instrument_for(lens.preset, len(lens.substructure)).simulation
+    rng = np.random.default_rng(lens.noise_seed)
+    band = SingleBand(**BANDS[lens.preset])
     background = band.background_noise * rng.standard_normal(model.shape)
     return background + band.flux_noise(model) * rng.standard_normal(model.shape)
 

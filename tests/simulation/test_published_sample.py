@@ -108,8 +108,7 @@ def change_nothing(monkeypatch):
 
 
 def change_the_psf(monkeypatch):
-    band = render._band
-    monkeypatch.setattr(render, "_band", lambda preset: band(preset) | {"seeing": 0.161})
+    monkeypatch.setitem(render.BANDS["model_ii"], "seeing", 0.161)
 
 
 def change_the_scale(monkeypatch):
@@ -121,17 +120,17 @@ def change_the_magnitude(monkeypatch):
 
 
 def change_the_pixel(monkeypatch):
-    band = render._band
-    monkeypatch.setattr(render, "_band", lambda preset: band(preset) | {"pixel_scale": 0.1})
+    monkeypatch.setitem(render.BANDS["model_ii"], "pixel_scale", 0.1)
 
 
 @pytest.fixture
 def fresh_instruments():
-    render.instrument_for.cache_clear()
-    grid_images.cache_clear()
+    caches = (render.instrument_for, render.smooth_on_grid, grid_images)
+    for each in caches:
+        each.cache_clear()
     yield
-    render.instrument_for.cache_clear()
-    grid_images.cache_clear()
+    for each in caches:
+        each.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_instruments")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from deeplens_tf.augment import INTERPOLATIONS
 from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale, scale_with_margin
 from deeplens_tf.simulation.priors import CLASSES, Lens, PointMass, draw_lens
-from deeplens_tf.simulation.render import deflectors, instrument_for, source_light
+from deeplens_tf.simulation.render import SOURCE_ELLIPTICITY, render_model
 from deeplens_tf.startup import import_tensorflow
 
 SIDE = 32
@@ -89,11 +89,7 @@ def render_turned(lens: Lens, angle_rad: float) -> NDArray[np.float64]:
     Returns:
         Shape (64, 64), in counts per second.
     """
-    turned = _turned(lens, angle_rad)
-    instrument = instrument_for(lens.preset, len(lens.substructure))
-    (light,) = source_light(turned, instrument.amplitude)
-    light["e1"], light["e2"] = _turn(light["e1"], light["e2"], 2 * angle_rad)
-    return instrument.image_model.image(deflectors(turned), [light])
+    return render_model(_turned(lens, angle_rad), _turn(*SOURCE_ELLIPTICITY, 2 * angle_rad))
 
 
 def _errors(
@@ -183,7 +179,7 @@ def _views_per_second(side: int, interpolation: str, threads: int) -> float:
     images = tf.random.stateless_uniform((BATCH, side, side, 1), (0, 0))
     indices = tf.range(BATCH, dtype=tf.int64)
     batches = tf.data.Dataset.range(BATCHES).map(
-        lambda i: augment.two_views(images, i * BATCH + indices, seed=0, epoch=0),
+        lambda i: augment.two_views(images, i * BATCH + indices, 0, 0, (side - SIDE) // 2),
         num_parallel_calls=threads,
     )
     times = []

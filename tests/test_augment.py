@@ -1,7 +1,7 @@
 """Augmentations against NumPy and SciPy, and the origin of their random numbers."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from deeplens_tf.augment import (
     Sometimes,
     register_augmentation,
     rotate,
+    uniform,
     without_margin,
 )
 from deeplens_tf.config import load_config
@@ -181,6 +182,24 @@ def test_a_margin_is_cut_off_each_side(shape, margin):
     np.testing.assert_array_equal(without_margin(tf.constant(images), margin), expected)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (12, 17, 3)])
+def test_a_margin_may_be_cut_by_the_rotation(shape, interpolation):
+    images, angles = tf.constant(images_of(4, *shape)), tf.constant([0.3, -1.2, 2.5, 0.0])
+    whole = rotate(images, angles, interpolation)
+    cut = rotate(images, angles, interpolation, margin=3)
+    np.testing.assert_allclose(cut, without_margin(whole, 3), atol=2e-5)
+
+
+@pytest.mark.parametrize("names", [(), ("flip", "gaussian_noise"), ("flip", "rotation"), NAMES])
+def test_views_are_cut_at_the_end(names):
+    images, indices = tf.constant(images_of(5, 12, 12, 2)), tf.range(5)
+    whole = Augment(names).two_views(images, indices, 3, 1)
+    cut = Augment(names).two_views(images, indices, 3, 1, margin=2)
+    for view, wide in zip(cut, whole, strict=True):
+        np.testing.assert_allclose(view, without_margin(wide, 2), atol=2e-5)
+
+
 @pytest.mark.parametrize("shape", [(16, 16, 1), (12, 17, 3)])
 @pytest.mark.parametrize("degrees", [3.0, -20.0, 45.0, 133.0, -179.0])
 def test_a_rotation_is_scipys_with_reflection_up_to_the_border(shape, degrees):
@@ -325,10 +344,8 @@ def test_without_augmentations_a_view_is_the_image_itself():
 class Halve:
     """An augmentation of a user's own: half the brightness, for half of the images."""
 
-    dtype: ClassVar[str] = "bool"
-
-    def draw(self, key, image_shape):
-        return tf.random.stateless_uniform((), key) < 0.5
+    def draw(self, keys, image_shape):
+        return uniform(keys) < 0.5
 
     def apply(self, images, draws):
         return tf.where(draws[:, None, None, None], images / 2, images)
@@ -357,10 +374,11 @@ def test_the_choice_is_independent_of_what_is_drawn():
         tf.range(1000), 0, 0, 1, (8, 8, 1)
     )
     assert stats.ks_2samp(angles[chosen], angles[~chosen]).pvalue > 0.01
-    ((again, _),) = Augment([Sometimes(Sometimes(Flip(), 0.5), 0.5)]).draw(
+    ((again, (inner, _)),) = Augment([Sometimes(Sometimes(Flip(), 0.5), 0.5)]).draw(
         tf.range(1000), 0, 0, 1, (8, 8, 1)
     )
     np.testing.assert_array_equal(chosen, again)
+    assert stats.binomtest(int((again & inner).numpy().sum()), 1000, 0.25).pvalue > 0.01
 
 
 def test_the_second_view_may_have_augmentations_of_its_own():
@@ -404,10 +422,9 @@ class Dim:
     """A registered augmentation with a setting."""
 
     factor: Annotated[float, Bounds(low=0, high=1)] = 0.5
-    dtype: ClassVar[str] = "bool"
 
-    def draw(self, key, image_shape):
-        return tf.constant(True)
+    def draw(self, keys, image_shape):
+        return ()
 
     def apply(self, images, draws):
         return images * self.factor
@@ -421,6 +438,35 @@ def test_a_registered_augmentation_has_checked_settings(forgotten_names):
     words[1] = "augment.options.dim.factor=2"
     with pytest.raises(ValueError, match=r"augment.options.dim.factor must be .* at most 1, not 2"):
         build_augment(load_config("defaults", words).augment)
+
+
+class PerImage(Halve):
+    """Draws as augmentations of earlier versions did, the numbers of one image."""
+
+    def draw(self, keys, image_shape):
+        return uniform(keys)[0] < 0.5
+
+
+class PerPixel(Halve):
+    def draw(self, keys, image_shape):
+        return uniform(keys[:1], (image_shape[0],))[0] < 0.5
+
+
+@pytest.mark.parametrize("wrong", [PerImage(), Sometimes(PerPixel(), 0.5)])
+def test_numbers_that_are_not_of_the_batch_are_refused(wrong):
+    images = np.ones((3, 8, 8, 1), np.float32)
+    with pytest.raises(ValueError, match=r"first axis is the batch, .* not. Received: shape \("):
+        view_of(images, np.arange(3), [wrong])
+    batches = tf.data.Dataset.from_tensor_slices((images, np.arange(3))).batch(2)  # 2, and 1
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="axis is the batch"):
+        list(batches.map(lambda some, rows: Augment([wrong]).view(some, rows, 0, 0)))
+
+
+def test_an_augmentation_of_an_earlier_version_is_refused():
+    old = Halve()
+    object.__setattr__(old, "dtype", "bool")
+    with pytest.raises(ValueError, match=r"must have no dtype.*draw gets the keys of a batch"):
+        Augment([old])
 
 
 class Shrink(Halve):
@@ -453,7 +499,7 @@ def test_the_defaults_of_the_library_are_those_of_the_configuration():
         (lambda: Augment(["rotate"]), r"must be names \(flip, rot90, .*Received: 'rotate'"),
         (lambda: Augment("flip"), "augmentations must be a list. Received: 'flip'"),
         (lambda: Augment([Rotation]), "must be names .*Received: <class"),
-        (lambda: Augment([3]), "objects with draw, apply and dtype. Received: 3"),
+        (lambda: Augment([3]), "objects with draw and apply. Received: 3"),
         (
             lambda: Rotation(30, "nearest"),
             "interpolation must be bilinear or bicubic. Received: interpolation=nearest",

@@ -14,5 +14,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         **dict.fromkeys(("Augment", "patch_orders", "without_margin"), "views"),
         **dict.fromkeys(("INTERPOLATIONS", "rotate"), "projections"),
+        **dict.fromkeys(("fold_in", "normal", "uniform", "whole_numbers"), "randomness"),
     },
 )

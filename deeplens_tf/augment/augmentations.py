@@ -1,28 +1,31 @@
-"""Augmentations: random changes of an image, each a class with `draw`, `apply` and `dtype`."""
+"""Augmentations: random changes of an image, each a class with `draw` and `apply`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from deeplens_tf import registry
+from deeplens_tf.augment.mirroring import mirrored, where
 from deeplens_tf.augment.projections import project, require_interpolation, rotate
-from deeplens_tf.augment.randomness import fold_in
+from deeplens_tf.augment.randomness import fold_in, normal, uniform, whole_numbers
 
 ImageShape: TypeAlias = tuple[int, int, int]
 
+CHOICE, NESTED = -1, -2  # folded into keys; an augmentation's own numbers begin at 0
+
 
 class Augmentation(Protocol):
-    """A random change of an image; any object with these two methods and this attribute works."""
+    """A random change of an image; any object with these two methods works."""
 
-    @property
-    def dtype(self) -> Any:
-        """Type of the random numbers, such as "float32"; a tuple for several tensors."""
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> Any:
+        """Draw the random numbers of a batch from the keys of its examples, (batch,) uint64.
 
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> Any:
-        """Draw the random numbers of one example from a stateless key, shape (2,)."""
+        Returns a tensor, or a tuple of tensors, whose first axis is the batch. `uniform`, `normal`
+        and `whole_numbers` draw each example's numbers from its key.
+        """
 
     def apply(self, images: tf.Tensor, draws: Any) -> tf.Tensor:
         """Change a batch (batch, height, width, bands) by the numbers of its examples."""
@@ -39,36 +42,29 @@ class Flip:
 
     horizontal: bool = True
     vertical: bool = True
-    dtype: ClassVar[str] = "bool"
 
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
-        """Return (horizontal, vertical), shape (2,)."""
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return (horizontal, vertical) of each image, shape (batch, 2), bool."""
         allowed = tf.constant([self.horizontal, self.vertical])
-        return (tf.random.stateless_uniform((2,), key) < 0.5) & allowed
+        return (uniform(keys, (2,)) < 0.5) & allowed
 
     def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Mirror each image by its row of `draws`, (batch, 2)."""
-        for axis, chosen in ((2, draws[:, 0]), (1, draws[:, 1])):
-            images = tf.where(chosen[:, None, None, None], tf.reverse(images, [axis]), images)
-        return images
+        return mirrored(images, draws[:, 0], draws[:, 1])
 
 
 @dataclass(frozen=True)
 class QuarterTurn:
     """Rotation by a random multiple of 90 degrees, which keeps every pixel value."""
 
-    dtype: ClassVar[str] = "int32"
-
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
-        """Return the number of quarter turns, shape ()."""
-        return tf.random.stateless_uniform((), key, 0, 4, tf.int32)
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the number of quarter turns, shape (batch,), int32."""
+        return whole_numbers(keys, (), 4)
 
     def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Rotate square images counter-clockwise by `draws` quarter turns, (batch,)."""
-        turns = draws[:, None, None, None]
-        images = tf.where(turns >= 2, tf.reverse(images, [1, 2]), images)
-        quarter = tf.reverse(tf.transpose(images, (0, 2, 1, 3)), [1])
-        return tf.where(turns % 2 == 1, quarter, images)
+        images = where(draws % 2 == 1, tf.transpose(images, (0, 2, 1, 3)), images)
+        return mirrored(images, draws >= 2, (draws == 1) | (draws == 2))
 
 
 @dataclass(frozen=True)
@@ -83,20 +79,22 @@ class Rotation:
 
     degrees: float = 180.0
     interpolation: str = "bilinear"
-    dtype: ClassVar[str] = "float32"
 
     def __post_init__(self) -> None:
         _require(0 <= self.degrees <= 180, "degrees", self.degrees, "from 0 to 180")
         require_interpolation(self.interpolation)
 
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
-        """Return the angle in radians, shape ()."""
-        limit = np.deg2rad(self.degrees)
-        return tf.random.stateless_uniform((), key, -limit, limit)
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the angles in radians, shape (batch,)."""
+        limit = float(np.deg2rad(self.degrees))
+        return uniform(keys, (), -limit, limit)
 
-    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        """Rotate each image by its angle, (batch,); bicubic is clipped to [0, 1]."""
-        rotated = rotate(images, draws, self.interpolation)
+    def apply(self, images: tf.Tensor, draws: tf.Tensor, margin: int = 0) -> tf.Tensor:
+        """Rotate each image by its angle, (batch,); bicubic is clipped to [0, 1].
+
+        `margin` pixels are cut off each side of the result, which is faster than cutting it later.
+        """
+        rotated = rotate(images, draws, self.interpolation, margin)
         return tf.clip_by_value(rotated, 0.0, 1.0) if self.interpolation == "bicubic" else rotated
 
 
@@ -109,16 +107,15 @@ class Crop:
     """
 
     minimum_area: float = 0.6
-    dtype: ClassVar[str] = "float32"
 
     def __post_init__(self) -> None:
         _require(0 < self.minimum_area <= 1, "minimum_area", self.minimum_area, "above 0, up to 1")
 
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
-        """Return the fraction of the side and the position in x and y, from 0 to 1, shape (3,)."""
-        numbers = tf.random.stateless_uniform((3,), key)
-        side = tf.sqrt(self.minimum_area + (1 - self.minimum_area) * numbers[0])
-        return tf.stack([side, numbers[1], numbers[2]])
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the fractions of the side and the positions in x and y, 0 to 1, (batch, 3)."""
+        numbers = uniform(keys, (3,))
+        side = tf.sqrt(self.minimum_area + (1 - self.minimum_area) * numbers[:, :1])
+        return tf.concat([side, numbers[:, 1:]], axis=1)
 
     def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Crop each image by its row of `draws`, (batch, 3)."""
@@ -137,14 +134,13 @@ class Brightness:
     """
 
     maximum_change: float = 0.2
-    dtype: ClassVar[str] = "float32"
 
     def __post_init__(self) -> None:
         _require(0 <= self.maximum_change <= 1, "maximum_change", self.maximum_change, "in [0, 1]")
 
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
-        """Return the offset, shape ()."""
-        return tf.random.stateless_uniform((), key, -self.maximum_change, self.maximum_change)
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the offsets, shape (batch,)."""
+        return uniform(keys, (), -self.maximum_change, self.maximum_change)
 
     def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Add each image's offset, (batch,)."""
@@ -160,14 +156,13 @@ class GaussianNoise:
     """
 
     stddev: float = 0.1
-    dtype: ClassVar[str] = "float32"
 
     def __post_init__(self) -> None:
         _require(self.stddev >= 0, "stddev", self.stddev, "at least 0")
 
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
-        """Return the noise, of the image's shape."""
-        return tf.random.stateless_normal(image_shape, key, stddev=self.stddev)
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the noise, of the images' shape."""
+        return self.stddev * normal(keys, image_shape)
 
     def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Add each image's noise, of the images' shape."""
@@ -189,21 +184,18 @@ class Sometimes:
     def __post_init__(self) -> None:
         _require(0 <= self.probability <= 1, "probability", self.probability, "in [0, 1]")
 
-    @property
-    def dtype(self) -> tuple[str, Any]:
-        """Types of the choice and of the augmentation's numbers."""
-        return "bool", self.augmentation.dtype
-
-    def draw(self, key: tf.Tensor, image_shape: ImageShape) -> tuple[tf.Tensor, Any]:
-        """Return whether the image is changed, shape (), and the augmentation's numbers."""
-        chosen = tf.random.stateless_uniform((), fold_in(key, 0)) < self.probability
-        return chosen, self.augmentation.draw(key, image_shape)
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tuple[tf.Tensor, Any]:
+        """Return which images are changed, shape (batch,), and the augmentation's numbers."""
+        chosen = uniform(fold_in(keys, CHOICE)) < self.probability
+        if isinstance(self.augmentation, Sometimes):  # else its choice would be this one
+            keys = fold_in(keys, NESTED)
+        return chosen, self.augmentation.draw(keys, image_shape)
 
     def apply(self, images: tf.Tensor, draws: tuple[tf.Tensor, Any]) -> tf.Tensor:
         """Change the chosen images."""
         chosen, numbers = draws
         changed = self.augmentation.apply(images, numbers)
-        return tf.where(chosen[:, None, None, None], changed, images)
+        return where(chosen, changed, images)
 
 
 def register_augmentation(name: str, make: Callable[..., Augmentation]) -> None:

@@ -7,7 +7,9 @@ import tensorflow as tf
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
-def rotate(images: tf.Tensor, angles_rad: tf.Tensor, interpolation: str = "bilinear") -> tf.Tensor:
+def rotate(
+    images: tf.Tensor, angles_rad: tf.Tensor, interpolation: str = "bilinear", margin: int = 0
+) -> tf.Tensor:
     """Rotate each image about its centre, reflected at the border.
 
     Args:
@@ -15,9 +17,10 @@ def rotate(images: tf.Tensor, angles_rad: tf.Tensor, interpolation: str = "bilin
         angles_rad: counter-clockwise on a picture whose rows run downwards, shape (batch,).
         interpolation: "bilinear", or "bicubic" for the cubic convolution of Keys (1981) with
             a = -1/2, which may exceed the range of the images.
+        margin: pixels that are cut off each side of the result.
 
     Returns:
-        The rotated images, of the same shape.
+        The rotated images, of the same shape apart from the margin.
 
     Raises:
         ValueError: an unknown interpolation.
@@ -26,36 +29,44 @@ def rotate(images: tf.Tensor, angles_rad: tf.Tensor, interpolation: str = "bilin
     cosine, sine = tf.cos(angles_rad), tf.sin(angles_rad)
     width, height = images.shape[2] - 1.0, images.shape[1] - 1.0
     # The output pixel (x, y) is read at the input's (a x + b y + c, d x + e y + f).
-    c = (width - (cosine * width - sine * height)) / 2
-    f = (height - (sine * width + cosine * height)) / 2
+    x, y = width - 2 * margin, height - 2 * margin  # of the last output pixel
+    c = (width - (cosine * x - sine * y)) / 2
+    f = (height - (sine * x + cosine * y)) / 2
     chosen = project if interpolation == "bilinear" else _project_bicubic
-    return chosen(images, cosine, -sine, c, sine, cosine, f)
+    return chosen(images, cosine, -sine, c, sine, cosine, f, margin=margin)
 
 
-def project(images: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
+def project(images: tf.Tensor, *rows: tf.Tensor, margin: int = 0) -> tf.Tensor:
     """Read each output pixel (x, y) at the input's (a x + b y + c, d x + e y + f), bilinearly.
 
     Args:
         images: shape (batch, height, width, bands).
         *rows: a, b, c, d, e and f, each of shape (batch,).
+        margin: by which the result is smaller than the images on each side.
     """
     zero = tf.zeros_like(rows[0])
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack([*rows, zero, zero], axis=1),
-        output_shape=tf.shape(images)[1:3],
+        output_shape=_output_shape(images, margin),
         interpolation="BILINEAR",
         fill_mode="REFLECT",
         fill_value=0.0,
     )
 
 
-def _project_bicubic(images: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
+def _output_shape(images: tf.Tensor, margin: int) -> tuple[int, int]:
+    height, width = images.shape[1:3]
+    return height - 2 * margin, width - 2 * margin
+
+
+def _project_bicubic(images: tf.Tensor, *rows: tf.Tensor, margin: int = 0) -> tf.Tensor:
     """Read each output pixel from the 4 x 4 pixels around its place in the input."""
     height, width, bands = images.shape[1:]
     a, b, c, d, e, f = (row[:, None, None] for row in rows)  # (batch, 1, 1)
-    y, x = tf.range(height, dtype=tf.float32)[:, None], tf.range(width, dtype=tf.float32)
-    columns, of_column = _cubic_taps(a * x + b * y + c, width)  # 4 of (batch, height, width)
+    y, x = (tf.range(side, dtype=tf.float32) for side in _output_shape(images, margin))
+    y = y[:, None]
+    columns, of_column = _cubic_taps(a * x + b * y + c, width)  # 4 of (batch, rows, columns)
     lines, of_line = _cubic_taps(d * x + e * y + f, height)
     pixels = tf.reshape(images, (-1, height * width, bands))
     return tf.add_n(

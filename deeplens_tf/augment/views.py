@@ -10,10 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from deeplens_tf import registry
-from deeplens_tf.augment.augmentations import Augmentation, ImageShape
-from deeplens_tf.augment.randomness import fold_in, key_of
-
-MASK = 0  # in place of the number of a view, which starts at 1
+from deeplens_tf.augment.augmentations import Augmentation, ImageShape, Rotation
+from deeplens_tf.augment.randomness import MASK, fold_in, key_of, orders
 
 
 class Augment:
@@ -46,7 +44,12 @@ class Augment:
         return self.of_view_2 if number == 2 else self.augmentations
 
     def two_views(
-        self, images: tf.Tensor, indices: tf.Tensor, seed: int, epoch: int | tf.Tensor
+        self,
+        images: tf.Tensor,
+        indices: tf.Tensor,
+        seed: int,
+        epoch: int | tf.Tensor,
+        margin: int = 0,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Make two independent views of each image.
 
@@ -55,12 +58,13 @@ class Augment:
             indices: index of each image in its data set, shape (batch,), int64.
             seed: of the run.
             epoch: of the run; each epoch has other views.
+            margin: pixels that are cut off each side of the views at the end.
 
         Returns:
-            Both views, each of the images' shape.
+            Both views, each of the images' shape apart from the margin.
         """
-        view_1, view_2 = (self.view(images, indices, seed, epoch, number) for number in (1, 2))
-        return view_1, view_2
+        options = (indices, seed, epoch)
+        return self.view(images, *options, 1, margin), self.view(images, *options, 2, margin)
 
     def view(
         self,
@@ -69,10 +73,11 @@ class Augment:
         seed: int,
         epoch: int | tf.Tensor,
         number: int = 1,
+        margin: int = 0,
     ) -> tf.Tensor:
         """Make view `number` of each image; the other arguments are those of `two_views`."""
         draws = self.draw(indices, seed, epoch, number, images.shape[1:])
-        return self.apply(images, draws, number)
+        return self.apply(images, draws, number, margin)
 
     def draw(
         self,
@@ -82,29 +87,29 @@ class Augment:
         number: int,
         image_shape: ImageShape,
     ) -> tuple[tf.Tensor, ...]:
-        """Draw the random numbers of a batch, for each augmentation of view `number`."""
-        chosen = self.of_view(number)
-        if not chosen:
-            return ()
+        """Draw the random numbers of a batch, for each augmentation of view `number`.
 
-        def draw_one(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            key = key_of(index, seed, epoch, number)
-            return tuple(
-                augmentation.draw(fold_in(key, i), image_shape)
-                for i, augmentation in enumerate(chosen)
-            )
+        Raises:
+            ValueError: an augmentation drew numbers whose first axis is not the batch.
+        """
+        keys = fold_in(key_of(seed, epoch, number), indices)  # (batch,)
+        return tuple(
+            _of_the_batch(augmentation, augmentation.draw(fold_in(keys, i), image_shape), keys)
+            for i, augmentation in enumerate(self.of_view(number))
+        )
 
-        types = tuple(augmentation.dtype for augmentation in chosen)
-        signature = tf.nest.map_structure(lambda dtype: tf.TensorSpec(None, dtype), types)
-        return tf.map_fn(draw_one, tf.cast(indices, tf.int64), fn_output_signature=signature)
-
-    def apply(self, images: tf.Tensor, draws: Sequence[Any], number: int = 1) -> tf.Tensor:
+    def apply(
+        self, images: tf.Tensor, draws: Sequence[Any], number: int = 1, margin: int = 0
+    ) -> tf.Tensor:
         """Apply the augmentations of a view in order to a batch (batch, height, width, bands).
 
         Raises:
             ValueError: an augmentation changed the shape.
         """
-        for augmentation, numbers in zip(self.of_view(number), draws, strict=True):
+        chosen = self.of_view(number)
+        for i, (augmentation, numbers) in enumerate(zip(chosen, draws, strict=True), 1):
+            if i == len(chosen) and isinstance(augmentation, Rotation):
+                return augmentation.apply(images, numbers, margin)
             changed = augmentation.apply(images, numbers)
             if not changed.shape.is_compatible_with(images.shape):
                 raise ValueError(
@@ -112,7 +117,7 @@ class Augment:
                     f"Received: {changed.shape} from {type(augmentation).__name__}"
                 )
             images = changed
-        return images
+        return without_margin(images, margin)
 
 
 def patch_orders(
@@ -129,12 +134,7 @@ def patch_orders(
     Returns:
         A permutation of the patches of each image, shape (batch, patches), int32.
     """
-
-    def order(index: tf.Tensor) -> tf.Tensor:
-        return tf.argsort(tf.random.stateless_uniform((patches,), key_of(index, seed, epoch, MASK)))
-
-    signature = tf.TensorSpec((patches,), tf.int32)
-    return tf.map_fn(order, tf.cast(indices, tf.int64), fn_output_signature=signature)
+    return orders(fold_in(key_of(seed, epoch, MASK), indices), patches)
 
 
 def without_margin(images: Any, margin: int) -> Any:
@@ -153,11 +153,37 @@ def _by_name(augmentation: str | Augmentation) -> Augmentation:
     if isinstance(augmentation, str):
         if known.admits(augmentation):
             return known.entry(augmentation).build()
-    elif not isinstance(augmentation, type) and all(
-        hasattr(augmentation, part) for part in ("draw", "apply", "dtype")
-    ):
+    elif not isinstance(augmentation, type) and _draws(augmentation):
         return augmentation
     raise ValueError(
-        f"augmentations must be names ({', '.join(known.names)}), or objects with draw, "
-        f"apply and dtype. Received: {augmentation!r}"
+        f"augmentations must be names ({', '.join(known.names)}), or objects with draw and apply. "
+        f"Received: {augmentation!r}"
     )
+
+
+def _draws(augmentation: Augmentation) -> bool:
+    if hasattr(augmentation, "dtype"):
+        raise ValueError(
+            "augmentations must have no dtype, as those that drew for one image had it: draw gets "
+            "the keys of a batch and returns numbers whose first axis is the batch. "
+            f"Received: {augmentation!r}"
+        )
+    return hasattr(augmentation, "draw") and hasattr(augmentation, "apply")
+
+
+def _of_the_batch(augmentation: Augmentation, draws: Any, keys: tf.Tensor) -> Any:
+    """Return the draws, of which the first axis must be as long as the keys."""
+    rule = (
+        "draw must return numbers whose first axis is the batch, as uniform(keys, shape) does, "
+        f"{type(augmentation).__name__} does not"
+    )
+
+    def checked(numbers: tf.Tensor) -> tf.Tensor:
+        numbers = tf.convert_to_tensor(numbers)
+        if not numbers.shape[:1].is_compatible_with(keys.shape):
+            raise ValueError(f"{rule}. Received: shape {numbers.shape} for a batch {keys.shape}")
+        length = tf.shape(numbers)[:1]
+        with tf.control_dependencies([tf.debugging.assert_equal(length, tf.shape(keys), rule)]):
+            return tf.identity(numbers)
+
+    return tf.nest.map_structure(checked, draws)

@@ -14,7 +14,7 @@ from deeplens_tf.config import MAX_UNNAMED_BANDS
 from deeplens_tf.data.array_scaling import preprocessing_of, scaled_images
 from deeplens_tf.data.content import content_digest
 from deeplens_tf.data.image_axes import check_sides
-from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
+from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share
 from deeplens_tf.data.mass_tables import MAX_MASS_EV, MIN_MASS_EV
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.splitting import validation_count
@@ -80,11 +80,15 @@ class ArrayData(ImageData):
         rows.insert(0, "index", np.arange(len(rows)))
         return rows.reset_index(drop=True)
 
-    def examples(
-        self, split: str, epoch: tf.Tensor | None = None, *, with_margin: bool = False
-    ) -> tf.data.Dataset:
-        """Return the examples of a split, see `ImageData`."""
+    def references(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return the indices of a split, see `ImageData`."""
         self.require_images(split)
+        count = self.count(split)
+        order = tf.range(count) if epoch is None else self.order(epoch, 1, count)
+        return tf.data.Dataset.from_tensors(tf.cast(order, tf.int64))
+
+    def look_up(self, split: str, references: tf.Tensor, with_margin: bool = False) -> Example:
+        """Return the examples of indices, see `ImageData`."""
         index, of_split = self.index(split), (self.table["split"] == split).to_numpy()
         wide = self.images_with_margin if with_margin else None
         key, images = ("image", self.images) if wide is None else ("image_with_margin", wide)
@@ -95,17 +99,14 @@ class ArrayData(ImageData):
                 "mass_ev": tf.constant(index["mass_ev"].to_numpy()),
                 "index": tf.constant(index["index"].to_numpy()),
             }
-        order = tf.range(len(index), dtype=tf.int64)
-        if epoch is not None:
-            order = stateless_shuffle(order, self.epoch_key(epoch))
+        found = {name: tf.gather(values, references) for name, values in columns.items()}
+        if wide is not None:  # cut here, so that the memory does not hold each centre twice
+            found["image"] = without_margin(found["image_with_margin"], self.margin)
+        return found
 
-        def example(row: tf.Tensor) -> Example:
-            found = {name: tf.gather(values, row) for name, values in columns.items()}
-            if wide is not None:  # cut here, so that the memory does not hold each centre twice
-                found["image"] = without_margin(found["image_with_margin"], self.margin)
-            return found
-
-        return tf.data.Dataset.from_tensor_slices(order).map(example)
+    def indices(self, references: tf.Tensor) -> tf.Tensor:
+        """Return the references themselves."""
+        return references
 
 
 def from_arrays(

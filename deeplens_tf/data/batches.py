@@ -7,7 +7,7 @@ Views are made from the image with its margin, if the data have one, and cut to 
 the end: what a rotation moves into view is then the sky around the image, not a reflection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from typing import NamedTuple
 
@@ -17,11 +17,14 @@ import tensorflow as tf
 from deeplens_tf.augment import (
     Augment,
     Augmentation,
+    Brightness,
     Crop,
+    Flip,
+    GaussianNoise,
+    QuarterTurn,
     Rotation,
     Sometimes,
     patch_orders,
-    without_margin,
 )
 from deeplens_tf.config import AugmentConfig
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share
@@ -39,6 +42,8 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(0, 0)
+# Augmentations that move nothing into an image from outside of it.
+STAY_INSIDE = (Flip, QuarterTurn, Brightness, GaussianNoise)
 
 
 def build_augment(config: AugmentConfig) -> Augment:
@@ -123,14 +128,15 @@ def view_batches(
     report_missing_margin(data, augment)
     if split != "train":
         return pretraining_batches(data, split, augment, batch_size, None, patches)
+    finish, with_margin = _views(data, augment, patches), view_margin(data, augment) > 0
     with tf.device("CPU:0"):  # where tf.data runs
         epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 
     def of_next_epoch(_: tf.Tensor) -> tf.data.Dataset:
         current = epoch.read_value()
-        return _epoch_of_views(data, split, augment, batch_size, patches, current)
+        return _epoch(data, split, batch_size, current, finish, with_margin=with_margin)
 
-    def count(step: tf.Tensor, batch: Example) -> Example:
+    def counted(step: tf.Tensor, batch: Example) -> Example:
         is_last = tf.cast(step == steps - 1, tf.int64)
         with tf.control_dependencies([epoch.assign_add(is_last)]):
             return {name: tf.identity(values) for name, values in batch.items()}
@@ -140,7 +146,7 @@ def view_batches(
     # After the prefetching, so that an epoch counts as over only when its last batch is used.
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
-    return batches.enumerate().map(count).with_options(options)
+    return batches.enumerate().map(counted).with_options(options)
 
 
 def pretraining_batches(
@@ -166,9 +172,12 @@ def pretraining_batches(
     """
     if patches:
         require_one_list(augment)
-    finish = _views(data, augment, patches)
+    finish, with_margin = _views(data, augment, patches), view_margin(data, augment) > 0
     return _stream(
-        data, split, batch_size, epochs, finish, drop_remainder=True, start=start, for_views=True
+        *(data, split, batch_size, epochs, finish),
+        drop_remainder=True,
+        start=start,
+        with_margin=with_margin,
     )
 
 
@@ -200,12 +209,13 @@ def labelled_batches(
     def pairs(batch: Example, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = batch["image"]
         if augment is not None:
-            view = augment.view(_source(data, batch), batch["index"], data.seed, epoch)
-            image = without_margin(view, data.margin)
+            source = batch["image_with_margin" if margin else "image"]
+            image = augment.view(source, batch["index"], data.seed, epoch, margin=margin)
         return image, target(batch)
 
-    shuffled, for_views = epochs is not None, augment is not None
-    return _stream(data, split, batch_size, epochs, pairs, keep, shuffled, start, for_views)
+    margin = 0 if augment is None else view_margin(data, augment)
+    shuffled = epochs is not None
+    return _stream(data, split, batch_size, epochs, pairs, keep, shuffled, start, margin > 0)
 
 
 def image_batches(
@@ -243,18 +253,24 @@ def require_one_list(augment: Augment) -> None:
 
 def report_missing_margin(data: ImageData, augment: Augment) -> None:
     """Print one line if a rotation or a crop would show the surroundings that the data lack."""
-    chosen = (*augment.augmentations, *augment.of_view_2)
-    if data.lacks_margin and any(_looks_outside(augmentation) for augmentation in chosen):
+    if data.lacks_margin and any(isinstance(each, Rotation | Crop) for each in _all(augment)):
         print_lines(
             f"{data.name}: prepared by an earlier version, so views are made without a margin and "
             "show reflections in the corners; prepare the images again for views of the sky there"
         )
 
 
-def _looks_outside(augmentation: Augmentation) -> bool:
-    if isinstance(augmentation, Sometimes):
-        return _looks_outside(augmentation.augmentation)
-    return isinstance(augmentation, Rotation | Crop)
+def view_margin(data: ImageData, augment: Augment) -> int:
+    """Return the margin with which views are made: none where it would change no view."""
+    return 0 if all(isinstance(each, STAY_INSIDE) for each in _all(augment)) else data.margin
+
+
+def _all(augment: Augment) -> Iterator[Augmentation]:
+    """Return the augmentations of both views, those with a probability without it."""
+    for augmentation in (*augment.augmentations, *augment.of_view_2):
+        while isinstance(augmentation, Sometimes):
+            augmentation = augmentation.augmentation
+        yield augmentation
 
 
 def require_batch(batch_size: int, count: int, what: str) -> None:
@@ -274,41 +290,19 @@ def _views(
     data: ImageData, augment: Augment, patches: int
 ) -> Callable[[Example, tf.Tensor], Example]:
     """Return the function that adds views to a batch of examples in an epoch."""
+    margin = view_margin(data, augment)
 
     def views(batch: Example, epoch: tf.Tensor) -> Example:
-        source, index = _source(data, batch), batch["index"]
+        source, index = batch["image_with_margin" if margin else "image"], batch["index"]
         result = {"image": batch["image"]} | ({"label": batch["label"]} if data.classes else {})
         if patches:
             order = patch_orders(index, data.seed, epoch, patches)
-            view_1 = augment.view(source, index, data.seed, epoch)
-            return result | {"view_1": without_margin(view_1, data.margin), "patch_order": order}
-        pair = augment.two_views(source, index, data.seed, epoch)
-        view_1, view_2 = (without_margin(view, data.margin) for view in pair)
+            view_1 = augment.view(source, index, data.seed, epoch, margin=margin)
+            return result | {"view_1": view_1, "patch_order": order}
+        view_1, view_2 = augment.two_views(source, index, data.seed, epoch, margin)
         return result | {"view_1": view_1, "view_2": view_2}
 
     return views
-
-
-def _examples(
-    data: ImageData, split: str, epoch: tf.Tensor | None, for_views: bool
-) -> tf.data.Dataset:
-    """Return the examples of a split, with margins only where views are made and there are any."""
-    if for_views and data.margin:
-        return data.examples(split, epoch, with_margin=True)
-    return data.examples(split, epoch)
-
-
-def _source(data: ImageData, batch: Example) -> tf.Tensor:
-    """Return the images from which the views of a batch are made."""
-    return batch["image_with_margin" if data.margin else "image"]
-
-
-def _epoch_of_views(
-    data: ImageData, split: str, augment: Augment, batch_size: int, patches: int, epoch: tf.Tensor
-) -> tf.data.Dataset:
-    batches = _examples(data, split, epoch, for_views=True).batch(batch_size, drop_remainder=True)
-    views = _views(data, augment, patches)
-    return batches.map(lambda batch: views(batch, epoch), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _stream(
@@ -320,18 +314,14 @@ def _stream(
     keep: np.ndarray | None = None,
     drop_remainder: bool = False,
     start: Position = BEGINNING,
-    for_views: bool = False,
+    with_margin: bool = False,
 ) -> tf.data.Dataset:
     """Return the batches of one pass, or of `epochs` shuffled passes from `start` on."""
 
     def batches(epoch: tf.Tensor, shuffle: bool) -> tf.data.Dataset:
-        examples = _examples(data, split, epoch if shuffle else None, for_views)
-        examples = _chosen(examples, keep)
-        if shuffle and start.step:  # skipped before their views are made
-            done = tf.where(epoch == start.epoch, start.step * batch_size, 0)
-            examples = examples.skip(tf.cast(done, tf.int64))
-        batched = _shared(examples.batch(batch_size, drop_remainder), data.share, batch_size)
-        return batched.map(lambda batch: finish(batch, epoch), num_parallel_calls=tf.data.AUTOTUNE)
+        done = tf.where(epoch == start.epoch, start.step, 0) if shuffle else 0
+        options = (shuffle, keep, drop_remainder, done, with_margin)
+        return _epoch(data, split, batch_size, epoch, finish, *options)
 
     if epochs is None:
         once = batches(tf.constant(0, tf.int64), shuffle=False)
@@ -345,17 +335,41 @@ def _stream(
     return stream.prefetch(2)
 
 
-def _chosen(examples: tf.data.Dataset, keep: np.ndarray | None) -> tf.data.Dataset:
+def _epoch(
+    data: ImageData,
+    split: str,
+    batch_size: int,
+    epoch: tf.Tensor,
+    finish: Callable[[Example, tf.Tensor], object],
+    shuffle: bool = True,
+    keep: np.ndarray | None = None,
+    drop_remainder: bool = True,
+    done: int | tf.Tensor = 0,
+    with_margin: bool = False,
+) -> tf.data.Dataset:
+    """Return the batches of one epoch after those that are done, which are not looked up."""
+    references = data.references(split, epoch if shuffle else None)
+    references = _chosen(data, references, keep).rebatch(batch_size, drop_remainder)
+    references = _shared(references.skip(tf.cast(done, tf.int64)), data.share, batch_size)
+    return references.map(
+        lambda batch: finish(data.look_up(split, batch, with_margin), epoch),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def _chosen(
+    data: ImageData, references: tf.data.Dataset, keep: np.ndarray | None
+) -> tf.data.Dataset:
     if keep is None:
-        return examples
+        return references
     mask = tf.constant(keep)
-    return examples.filter(lambda example: tf.gather(mask, example["index"]))
+    return references.map(lambda some: tf.boolean_mask(some, tf.gather(mask, data.indices(some))))
 
 
-def _shared(batches: tf.data.Dataset, share: Share, batch_size: int) -> tf.data.Dataset:
+def _shared(references: tf.data.Dataset, share: Share, batch_size: int) -> tf.data.Dataset:
     """Keep one share of each batch; that of a smaller last batch may be smaller, or empty."""
     if share == WHOLE:
-        return batches
+        return references
     size = batch_size // share.parts
     rows = slice(share.number * size, (share.number + 1) * size)
-    return batches.map(lambda batch: {key: values[rows] for key, values in batch.items()})
+    return references.map(lambda batch: batch[rows])

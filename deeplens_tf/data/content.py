@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+_SINGLE = np.finfo(np.float32)
 _ROWS = 64  # of an image, at once: the largest image would take four times its memory
 
 
@@ -28,6 +29,12 @@ def content_digest(image: np.ndarray) -> str:
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", under="ignore"):
+        single = values.astype(np.float32)
+    size = np.abs(single)
+    # Between these, float32 has the 24 bits; the least one may stand for a number below it.
+    if (((size > _SINGLE.tiny) & (size <= _SINGLE.max)) | (values == 0)).all():
+        return single.astype(np.float64)
     mantissa, exponent = np.frexp(values)
     with np.errstate(over="ignore"):  # the largest float64 values become infinite
         return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)

@@ -7,13 +7,14 @@ from typing import NamedTuple, TypeAlias
 import pandas as pd
 import tensorflow as tf
 
+from deeplens_tf.augment.randomness import ORDER, fold_in, key_of, orders
 from deeplens_tf.data.manifest import SPLITS
 from deeplens_tf.errors import DataError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 
 Example: TypeAlias = Mapping[str, tf.Tensor]
 
-stateless_shuffle = tf.random.experimental.stateless_shuffle
+CHUNK = 128  # references that are handed on at once
 
 
 class Share(NamedTuple):
@@ -92,7 +93,6 @@ class ImageData(ABC):
                 f"Received: split={split!r}"
             )
 
-    @abstractmethod
     def examples(
         self, split: str, epoch: tf.Tensor | None = None, *, with_margin: bool = False
     ) -> tf.data.Dataset:
@@ -100,13 +100,34 @@ class ImageData(ABC):
 
         Each is a dict of `image` (height, width, bands) float32 in [0, 1], `label` int64,
         `mass_ev` float64, `index` int64. `with_margin` adds `image_with_margin`, of which `image`
-        is the centre: `margin` pixels more on each side. Data without a margin need not accept
-        `with_margin`, which is not asked of them.
+        is the centre: `margin` pixels more on each side.
+
+        Raises:
+            DataError: the split contains no image.
+        """
+        chunks = self.references(split, epoch).rebatch(CHUNK)
+        return chunks.map(lambda some: self.look_up(split, some, with_margin)).unbatch()
+
+    @abstractmethod
+    def references(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return what `look_up` finds the examples of a split by, in the order of `examples`.
+
+        Returns:
+            Vectors of any lengths.
 
         Raises:
             DataError: the split contains no image.
         """
 
-    def epoch_key(self, epoch: tf.Tensor) -> tf.Tensor:
-        """Return the stateless key from which the order of an epoch follows, shape (2,)."""
-        return tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64)])
+    @abstractmethod
+    def look_up(self, split: str, references: tf.Tensor, with_margin: bool = False) -> Example:
+        """Return the examples of references (batch,) as `examples` does, with a first axis."""
+
+    @abstractmethod
+    def indices(self, references: tf.Tensor) -> tf.Tensor:
+        """Return the index of each reference in its split, (batch,) int64."""
+
+    def order(self, epoch: tf.Tensor, number: int | tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
+        """Return a random order of `count` things, which follows from (seed, epoch, number)."""
+        key = fold_in(key_of(self.seed, epoch, ORDER), number)
+        return orders(key[tf.newaxis], count)[0]

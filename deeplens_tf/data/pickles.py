@@ -81,7 +81,7 @@ def _operations(data: bytes) -> Iterator[tuple[str, memoryview]]:
     Raises:
         UnusableFile: an operation that is not allowed.
     """
-    name, end = "", 0
+    name, end, view = "", 0, memoryview(data)
     while name != "STOP":
         opcode = _OPCODES[data[end]]
         name = opcode.name
@@ -90,7 +90,7 @@ def _operations(data: bytes) -> Iterator[tuple[str, memoryview]]:
         start, end = _argument_span(data, end + 1, opcode.arg)
         if end > len(data):
             raise ValueError("an argument beyond the end")
-        yield name, memoryview(data)[start:end]
+        yield name, view[start:end]
 
 
 def _argument_span(
@@ -111,8 +111,9 @@ def _argument_span(
 
 
 def _is_large(name: str, argument: memoryview) -> bool:
-    if name in _MAX_ARGUMENTS:
-        return int.from_bytes(argument, "little") > _MAX_ARGUMENTS[name]
+    limit = _MAX_ARGUMENTS.get(name)
+    if limit is not None:
+        return int.from_bytes(argument, "little") > limit
     return name != "BINBYTES" and len(argument) > MAX_TEXT
 
 

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from deeplens_tf.augment import without_margin
 from deeplens_tf.config import Config
-from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share, stateless_shuffle
+from deeplens_tf.data.image_data import CHUNK, WHOLE, Example, ImageData, Share
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared
 from deeplens_tf.data.rejects import REJECTED_FILE, left_out_counts
-from deeplens_tf.data.shards import image_bytes_of, parse_example, read_index
+from deeplens_tf.data.shards import image_bytes_of, parse_example, parse_index, read_index
 from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
@@ -107,36 +107,42 @@ class PreparedData(ImageData):
         """Return the table of a split: index, file, label, mass_ev, content."""
         return read_index(self.folder, split, self.count(split))
 
-    def examples(
-        self, split: str, epoch: tf.Tensor | None = None, *, with_margin: bool = False
-    ) -> tf.data.Dataset:
-        """Return the examples of a split, see `ImageData`."""
+    def references(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return the records of a split, see `ImageData`."""
         self.require_images(split)
         shards = self.manifest.splits[split].shards
         files = tf.constant([str(self.folder / shard.file) for shard in shards])
-        if epoch is not None:
-            files = stateless_shuffle(files, self.epoch_key(epoch))
-        records = tf.data.TFRecordDataset(files)
-        if epoch is not None:
-            records = self._shuffled(records, split, epoch)
-        return records.map(lambda record: self._parse(record, with_margin), tf.data.AUTOTUNE)
+        if epoch is None:
+            return tf.data.TFRecordDataset(files).batch(CHUNK)
+        files = tf.gather(files, self.order(epoch, 0, len(shards)))
+        return self._shuffled(tf.data.TFRecordDataset(files), split, epoch)
 
     def _shuffled(self, records: tf.data.Dataset, split: str, epoch: tf.Tensor) -> tf.data.Dataset:
         """Shuffle all records, or blocks of a bounded size.
 
         `Dataset.shuffle` does not accept a tensor as seed, and the epoch is one here.
         """
-        block = min(self.count(split), max(SHUFFLE_BYTES // image_bytes_of(self.manifest), 1))
-        key, fold_in = self.epoch_key(epoch), tf.random.experimental.stateless_fold_in
-        blocks = records.batch(block).enumerate()
-        return blocks.map(lambda i, part: stateless_shuffle(part, fold_in(key, i))).unbatch()
+        size = min(self.count(split), max(SHUFFLE_BYTES // image_bytes_of(self.manifest), 1))
 
-    def _parse(self, record: tf.Tensor, with_margin: bool) -> Example:
-        example = parse_example(record, self.manifest.stored_shape)
-        repeats = self.bands // self.manifest.image_shape[2]
-        wide = tf.tile(example.pop("image"), (1, 1, repeats))
+        def shuffled(number: tf.Tensor, block: tf.Tensor) -> tf.data.Dataset:
+            order = self.order(epoch, number, tf.size(block))
+            chunks = tf.data.Dataset.from_tensor_slices(order).batch(CHUNK)
+            return chunks.map(lambda some: tf.gather(block, some))  # no copy of the whole block
+
+        return records.batch(size).enumerate(1).flat_map(shuffled)
+
+    def look_up(self, split: str, references: tf.Tensor, with_margin: bool = False) -> Example:
+        """Return the examples of records, see `ImageData`."""
+        example = parse_example(references, self.manifest.stored_shape)
+        wide, repeats = example.pop("image"), self.bands // self.manifest.image_shape[2]
+        if repeats > 1:
+            wide = tf.tile(wide, (1, 1, 1, repeats))
         image = without_margin(wide, self.margin)
         return {**example, "image": image} | ({"image_with_margin": wide} if with_margin else {})
+
+    def indices(self, references: tf.Tensor) -> tf.Tensor:
+        """Return the index of each record in its split."""
+        return parse_index(references)
 
 
 def open_folder(

@@ -189,6 +189,13 @@ def parse_example(serialized: "tf.Tensor", image_shape: tuple[int, int, int]) ->
     }
 
 
+def parse_index(serialized: "tf.Tensor") -> "tf.Tensor":
+    """Parse only the index of records, string (batch,); see `parse_example`."""
+    import tensorflow as tf
+
+    return tf.io.parse_example(serialized, {"index": tf.io.FixedLenFeature([], tf.int64)})["index"]
+
+
 def index_name(split: str) -> str:
     """Return the file name of a split's index, the table of its images."""
     return f"{split}-index.csv"

@@ -40,7 +40,7 @@ MANIFEST = "manifest.json"
 CHECKPOINT_NAME = re.compile(r"step-(\d{9,})(?:-(\d+))?")
 # Of a checkpoint's content and of what a step computes from it: a run is resumed only by versions
 # that continue it as it began. environment.json records it for the run.
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 MAX_STATE_BYTES = 1 << 30  # its checksum is verified before it is read
 
 Arrays = Mapping[str, np.ndarray]

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 import deeplens_tf as dl
-from deeplens_tf.augment import Augment, Rotation, Sometimes
+from deeplens_tf.augment import Augment, Flip, Rotation, Sometimes
 from deeplens_tf.config import load_config
 from deeplens_tf.data.batches import (
     build_augment,
@@ -20,6 +19,7 @@ from deeplens_tf.data.batches import (
     labelled_batches,
     pretraining_batches,
     view_batches,
+    view_margin,
 )
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.prepared_data import dataset_facts, open_data
@@ -147,11 +147,10 @@ class Recording:
     """An augmentation that changes nothing and keeps the shapes that it meets."""
 
     shapes: list
-    dtype: ClassVar[str] = "bool"
 
-    def draw(self, key, image_shape):
+    def draw(self, keys, image_shape):
         self.shapes.append(tuple(image_shape))
-        return tf.constant(True)
+        return ()
 
     def apply(self, images, draws):
         self.shapes.append(tuple(images.shape[1:]))
@@ -166,6 +165,21 @@ def test_every_augmentation_acts_on_the_image_with_its_margin(source, tmp_path):
     batch = next(iter(stream))
     assert set(shapes) == {(SIZE + 2 * MARGIN, SIZE + 2 * MARGIN, 1)}
     np.testing.assert_array_equal(batch["view_1"], batch["image"])
+
+
+@pytest.mark.parametrize(
+    ("names", "margin"),
+    [(["flip", "rot90", "brightness"], 0), ([], 0), (["flip", "rotation"], MARGIN)],
+)
+def test_the_margin_is_read_only_where_a_view_could_show_it(source, tmp_path, names, margin):
+    data, augment = opened(source, tmp_path), Augment([Sometimes(Flip(), 0.5), *names])
+    assert view_margin(data, augment) == margin
+    wide = next(iter(data.examples("train", with_margin=True).batch(12)))
+    batch = next(iter(pretraining_batches(data, "train", augment, 12, None)))
+    images, index = wide["image_with_margin"], wide["index"]
+    expected = augment.two_views(images, index, data.seed, 0, MARGIN)
+    for number in (1, 2):
+        np.testing.assert_allclose(batch[f"view_{number}"], expected[number - 1], atol=1e-5)
 
 
 def test_resized_images_have_no_margin(source, tmp_path):

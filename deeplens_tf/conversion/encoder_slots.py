@@ -7,7 +7,7 @@ import keras
 
 from deeplens_tf.conversion.file_names import CLASS_TOKEN, POSITIONS
 from deeplens_tf.models import OriginalViT, ResNet50
-from deeplens_tf.models.vit import TransformerBlock
+from deeplens_tf.models.transformer_block import TransformerBlock
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from keras import KerasTensor, ops
 
 from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.patches import choose
-from deeplens_tf.models.vit import LAYER_NORM_EPSILON, TransformerBlock
+from deeplens_tf.models.transformer_block import TransformerBlock, layer_norm
 
 MLP_RATIO = 4
 
@@ -58,9 +58,7 @@ class PatchDecoder(keras.layers.Layer):
             TransformerBlock(heads, MLP_RATIO * width, dtype=policy, name=f"block_{i}")
             for i in range(depth)
         ]
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=LAYER_NORM_EPSILON, dtype=policy, name="norm"
-        )
+        self.norm = layer_norm(policy, "norm")
         self.pixels = keras.layers.Dense(patch_pixels, dtype="float32", name="pixels")
 
     def build(self, tokens_shape: tuple[int | None, ...], order_shape: Any = None) -> None:

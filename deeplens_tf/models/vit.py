@@ -9,8 +9,8 @@ from keras import KerasTensor, ops
 from deeplens_tf.models.image_model import ImageEncoder
 from deeplens_tf.models.image_shapes import checked_image_shape
 from deeplens_tf.models.own_defaults import with_own_defaults
+from deeplens_tf.models.transformer_block import TransformerBlock, layer_norm
 
-LAYER_NORM_EPSILON = 1e-6
 POOLINGS = ("average", "class_token")
 
 # Width, depth and heads of tiny and small are those of DeiT (arXiv:2012.12877).
@@ -110,80 +110,6 @@ class PatchEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
-class TransformerBlock(keras.layers.Layer):
-    """Pre-norm block: tokens + attention(norm(tokens)), then + mlp(norm(tokens)).
-
-    Args:
-        heads: attention heads; they share the width equally.
-        mlp_width: hidden width of the MLP; its activation is the exact (erf) GELU.
-        dropout: rate after attention, in and after the MLP.
-        stochastic_depth: probability that an example skips a branch (arXiv:1603.09382).
-
-    Input shape:
-        (batch, tokens, width)
-
-    Output shape:
-        (batch, tokens, width)
-    """
-
-    @with_own_defaults
-    def __init__(
-        self,
-        heads: int,
-        mlp_width: int,
-        dropout: float = 0.0,
-        stochastic_depth: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.heads = heads
-        self.mlp_width = mlp_width
-        self.dropout = dropout
-        self.stochastic_depth = stochastic_depth
-
-    def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Create both branches for tokens of length `input_shape[-1]`."""
-        width, policy = input_shape[-1], self.dtype_policy
-        self.attention_norm = _layer_norm(policy, "attention_norm")
-        self.attention = keras.layers.MultiHeadAttention(
-            self.heads, key_dim=width // self.heads, dtype=policy, name="attention"
-        )
-        self.mlp_norm = _layer_norm(policy, "mlp_norm")
-        self.mlp_in = keras.layers.Dense(
-            self.mlp_width, activation="gelu", dtype=policy, name="mlp_in"
-        )
-        self.mlp_out = keras.layers.Dense(width, dtype=policy, name="mlp_out")
-        self.drop = keras.layers.Dropout(self.dropout, dtype=policy, name="drop")
-        # Stochastic depth draws once per example and branch.
-        self.skip = keras.layers.Dropout(
-            self.stochastic_depth, noise_shape=(None, 1, 1), dtype=policy, name="skip"
-        )
-        self.attention.build(input_shape, input_shape)
-        for layer in (self.attention_norm, self.mlp_norm, self.mlp_in):
-            layer.build(input_shape)
-        self.mlp_out.build((*input_shape[:-1], self.mlp_width))
-
-    def call(self, tokens: KerasTensor, training: bool | None = None) -> KerasTensor:
-        """Return the transformed tokens, (batch, tokens, width)."""
-        normed = self.attention_norm(tokens)
-        attended = self.drop(self.attention(normed, normed), training=training)
-        tokens = tokens + self.skip(attended, training=training)
-        hidden = self.drop(self.mlp_in(self.mlp_norm(tokens)), training=training)
-        hidden = self.drop(self.mlp_out(hidden), training=training)  # (batch, tokens, width)
-        return tokens + self.skip(hidden, training=training)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "heads": self.heads,
-            "mlp_width": self.mlp_width,
-            "dropout": self.dropout,
-            "stochastic_depth": self.stochastic_depth,
-        }
-
-
-@keras.saving.register_keras_serializable(package="deeplens_tf")
 class VisionTransformer(ImageEncoder):
     """Image to feature vector by a transformer over patches.
 
@@ -268,7 +194,7 @@ class VisionTransformer(ImageEncoder):
             )
             for i in range(depth)
         ]
-        self.norm = _layer_norm(policy, "norm")
+        self.norm = layer_norm(policy, "norm")
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Create every variable; the constructor knows the image's shape."""
@@ -372,10 +298,6 @@ class VisionTransformer(ImageEncoder):
 
             return OriginalViT.from_config(config)
         return cls(**config)
-
-
-def _layer_norm(policy: Any, name: str) -> keras.layers.LayerNormalization:
-    return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=policy, name=name)
 
 
 def _check_divisors(

@@ -7,7 +7,8 @@ from scipy import ndimage
 from scipy.special import erf
 
 from deeplens_tf.models import ENCODERS, build_encoder
-from deeplens_tf.models.vit import VARIANTS, TransformerBlock
+from deeplens_tf.models.transformer_block import TransformerBlock
+from deeplens_tf.models.vit import VARIANTS
 from tests.models.tiny import (
     assert_same_values,
     randomise,

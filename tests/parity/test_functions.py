@@ -9,7 +9,7 @@ from deeplens_tf.augment import rotate
 from deeplens_tf.losses import byol_loss, contrastive_loss
 from deeplens_tf.models import ContrastiveModel
 from deeplens_tf.models.heads import projection_head
-from deeplens_tf.models.vit import TransformerBlock
+from deeplens_tf.models.transformer_block import TransformerBlock
 from parity.exchange import below
 from tests.models.tiny import tiny_vit
 from tests.parity.ours import classification_task, regression_task

@@ -32,6 +32,7 @@ ALLOWED_IMPORTS = {
     "labels": set(),
     "terminal": set(),
     "cores": set(),
+    "freed_memory": set(),
     "startup": set(),
     "files": set(),
     "dataclass_parsing": set(),
@@ -55,7 +56,7 @@ ALLOWED_IMPORTS = {
     "probes": {"config", "configuration_keys", "data", "metrics", "models", "saving"},
     "conversion": {"files", "models", "saving"},
     "training": {
-        *("config", "configuration_keys", "dataclass_parsing", "files", "figures"),
+        *("config", "configuration_keys", "dataclass_parsing", "files", "figures", "freed_memory"),
         *("data", "losses", "metrics", "models", "preprocessing", "registry"),
         *("distribution", "probes", "runs", "saving"),
     },

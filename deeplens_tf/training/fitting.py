@@ -20,6 +20,7 @@ from deeplens_tf.errors import ResourceError
 from deeplens_tf.figures.history_figures import training_curves
 from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.files.atomic_writing import writing
+from deeplens_tf.freed_memory import keep_freed_memory
 from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
@@ -95,6 +96,7 @@ def fit(
         DataError: the prepared images were changed or removed during the training.
         ResourceError: the run folder cannot be written to.
     """
+    keep_freed_memory()
     plan.distribution.prepare(plan.model, plan.batches(BEGINNING).element_spec)
     history = HistoryFile(run.history)
     history.restore(

@@ -205,6 +205,7 @@ class PretrainConfig:
     temperature: Positive
     projection_width: Count
     probe_learning_rate: Positive
+    probe_on: Literal["view_1", "image"]
     probe_every_epochs: Count | None
     byol: ByolConfig
     twin: TwinConfig

@@ -138,6 +138,7 @@ USES: dict[str, Use] = {
     "pretrain.temperature": _shared_by("temperature", WITH_TEMPERATURE),
     "pretrain.projection_width": _shared_by("projection_width", WITH_PROJECTION),
     "pretrain.probe_learning_rate": PRETRAINING,
+    "pretrain.probe_on": PRETRAINING,
     "pretrain.probe_every_epochs": PRETRAINING,
     "pretrain.byol.hidden_width": _of_method("byol"),
     "pretrain.byol.beta": _of_method("byol"),

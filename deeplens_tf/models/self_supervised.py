@@ -16,6 +16,7 @@ from deeplens_tf.models.probe_optimizer import separate_probe
 from deeplens_tf.models.replicas import ONE_DEVICE, Replicas, require_replicas
 
 UNUSED = ("y", "sample_weight", "class_weight")  # of Keras's `fit` and the like
+PROBED = ("view_1", "image")  # images of a batch on which the probe can be trained
 
 
 def require_keys(batch: Mapping[str, KerasTensor], *keys: str) -> None:
@@ -53,10 +54,11 @@ class SelfSupervisedModel(keras.Model):
     """Base of the pretraining models: adds an online linear probe and a measure of collapse.
 
     A batch is a dict with `view_1`, `view_2` and `image` (batch, height, width, bands) and,
-    where known, `label` (batch,), -1 for none. The probe is trained on the features of the
-    un-augmented image through `stop_gradient`: it measures how well the features predict the
-    label, and the labels never influence the encoder. A subclass defines `call`, which returns a
-    dict with `features`, a tuple of the feature batches used by the pretext, and `pretext_loss`.
+    where known, `label` (batch,), -1 for none. The probe is trained on features through
+    `stop_gradient`: it measures how well they predict the label, and the labels never influence
+    the encoder. See `compile` for the choice of the images. A subclass defines `call`, which
+    returns a dict with `features`, a tuple of the feature batches used by the pretext, that of
+    `view_1` first, and `pretext_loss`.
     The metric `feature_std` falls to 0 when those features collapse.
 
     In the scope of a strategy of several replicas, call `deeplens_tf.distribution.connect_replicas`
@@ -75,6 +77,9 @@ class SelfSupervisedModel(keras.Model):
 
     smallest_batch = 1
     """Number of images that a batch of all replicas must contain at least."""
+
+    probe_on = PROBED[0]
+    """Images of a training batch whose features train the probe, see `compile`."""
 
     replicas: Replicas = ONE_DEVICE
     """The copies of this model that share a batch."""
@@ -137,7 +142,8 @@ class SelfSupervisedModel(keras.Model):
         loss = sum(self.regularisation_losses(), start=pretext)
         if self.probe is not None:
             require_keys(x, "image", "label")
-            loss = loss + self._probe_loss(self.probe, x["image"], x["label"], training)
+            features = self._probe_features(x["image"], y_pred, training)
+            loss = loss + self._probe_loss(self.probe, features, x["label"], training)
         return loss / self.replicas.count
 
     def _require_images(self, features: KerasTensor) -> None:
@@ -159,13 +165,20 @@ class SelfSupervisedModel(keras.Model):
         """Return the losses that the layers' regularisers add, of weights and of activities."""
         return self.losses
 
+    def _probe_features(
+        self, images: KerasTensor, outputs: dict[str, Any], training: bool
+    ) -> KerasTensor:
+        """Return what the probe sees: of view 1 it is computed already, in a step of training."""
+        if training and self.probe_on == "view_1":
+            return ops.stop_gradient(outputs["features"][0])
+        # Inference mode, in which a user of the encoder computes features.
+        return ops.stop_gradient(self.encoder(images, training=False))
+
     def _probe_loss(
-        self, probe: keras.layers.Layer, images: KerasTensor, labels: KerasTensor, training: bool
+        self, probe: keras.layers.Layer, features: KerasTensor, labels: KerasTensor, training: bool
     ) -> KerasTensor:
         if len(labels.shape) != 1:
             raise ValueError(f"label must have the shape (batch,). Received: shape {labels.shape}")
-        # Inference mode, in which a user of the encoder computes features.
-        features = ops.stop_gradient(self.encoder(images, training=False))
         logits = probe(features, training=training)
         known = ops.cast(ops.not_equal(labels, UNLABELLED), "float32")
         losses = keras.losses.sparse_categorical_crossentropy(
@@ -187,6 +200,7 @@ class SelfSupervisedModel(keras.Model):
         metrics: Any = None,
         weighted_metrics: Any = None,
         probe_optimizer: keras.optimizers.Optimizer | str | None = None,
+        probe_on: str = PROBED[0],
         **options: Any,
     ) -> None:
         """Configure the training, as Keras's `compile` does.
@@ -201,11 +215,19 @@ class SelfSupervisedModel(keras.Model):
             probe_optimizer: of the probe's variables; None for a copy of `optimizer`. The probe's
                 gradient is always clipped and applied apart from the others, so that labels never
                 influence the encoder.
+            probe_on: what the probe is trained on: "view_1", whose features the step computes
+                anyway, or "image", the un-augmented image in inference mode, which takes another
+                pass through the encoder. A validation scores it on the un-augmented images.
             **options: Keras's others, such as `jit_compile` and `steps_per_execution`.
 
         Raises:
-            ValueError: one of the refused arguments, or an optimiser for a probe that is not there.
+            ValueError: one of the refused arguments, an optimiser for a probe that is not there, or
+                unknown images for the probe.
         """
+        if probe_on not in PROBED:
+            raise ValueError(
+                f"probe_on must be {' or '.join(PROBED)}. Received: probe_on={probe_on!r}"
+            )
         _refuse(
             loss=loss, loss_weights=loss_weights, metrics=metrics, weighted_metrics=weighted_metrics
         )
@@ -216,6 +238,7 @@ class SelfSupervisedModel(keras.Model):
                 f"probe_optimizer must be None for a model without a probe. "
                 f"Received: probe_optimizer={probe_optimizer!r}"
             )
+        self.probe_on = probe_on
         self.replicas = ONE_DEVICE  # they are connected through the optimiser, which is new
         super().compile(optimizer=optimizer, **options)
 
@@ -223,6 +246,11 @@ class SelfSupervisedModel(keras.Model):
     evaluate = _on_views_only(keras.Model.evaluate)
     train_on_batch = _on_views_only(keras.Model.train_on_batch)
     test_on_batch = _on_views_only(keras.Model.test_on_batch)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return the arguments of `compile`; empty before it."""
+        config = super().get_compile_config()
+        return {**config, "probe_on": self.probe_on} if config else {}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a model that is loaded from a file as the saved one was."""

@@ -160,6 +160,7 @@ def _compiled_model(
     model.compile(
         optimizer=optimizer,
         probe_optimizer=keras.optimizers.Adam(rate) if classes else None,
+        probe_on=config.pretrain.probe_on,
         jit_compile=config.train.jit_compile and distribution.can_compile,
     )
     return model

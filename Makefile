@@ -23,6 +23,7 @@ WORKERS ?= 2
 
 VENV_DIR ?= .venv
 PARITY_VENV := .venv-parity
+BENCH := .venv-bench
 
 # INSTALLED is the file that marks a complete installation. The targets depend on it.
 ifdef VENV
@@ -36,6 +37,8 @@ RUN_PYTHON := $(VENV)/bin/python
 RUN_DIR := $(if $(RUN),--run-dir '$(RUN)')
 # All tests of a module run in one process, so its fixtures are set up once.
 PYTEST = $(RUN_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadscope
+# WORKERS processes share the cores. What several threads might change is a matter of test-faults.
+ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 # With DATA the stages use those images; without it they depend on the simulated ones.
 ifdef DATA
@@ -105,10 +108,10 @@ predict: $(INSTALLED)  ## write the newest fine-tuned model's predictions for th
 	$(RUN_PYTHON) -m deeplens_tf.predict $(DATA_DIR) $(if $(RUN),--run '$(RUN)') $(ARGS)
 
 test: $(INSTALLED)  ## run all tests except those of test-faults
-	$(PYTEST) -m "not faults" $(ARGS)
+	$(ONE_THREAD) $(PYTEST) -m "not faults" $(ARGS)
 
 test-fast: $(INSTALLED)  ## run the tests that take seconds
-	$(PYTEST) -m "not slow and not faults" $(ARGS)
+	$(ONE_THREAD) $(PYTEST) -m "not slow and not faults" $(ARGS)
 
 test-faults: $(INSTALLED)  ## kill runs, fill disks, damage files (8 minutes; full disks need root)
 	$(PYTEST) -m faults $(ARGS)
@@ -142,9 +145,15 @@ notebooks: $(INSTALLED)  ## execute the tutorials and rewrite their outputs (10 
 notebooks-check: $(INSTALLED)  ## execute the tutorials without writing; fails if one is stale
 	$(RUN_PYTHON) notebooks/run.py --check $(ARGS)
 
-bench: $(INSTALLED)  ## measure speed: simulation, training, checkpoints (2 minutes)
-	$(RUN_PYTHON) benchmarks/speed.py
-	$(RUN_PYTHON) benchmarks/checkpoint_cost.py
+bench: $(INSTALLED) $(BENCH)/.installed  ## measure speed, beside PyTorch (SHORT=1: 5 minutes)
+	$(RUN_PYTHON) -m benchmarks.training_steps --peer $(BENCH)/bin/python $(if $(SHORT),--short) $(ARGS)
+	$(if $(SHORT),,$(RUN_PYTHON) benchmarks/speed.py)
+	$(if $(SHORT),,$(RUN_PYTHON) benchmarks/checkpoint_cost.py)
+
+$(BENCH)/.installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv '$(BENCH)'
+	'$(BENCH)/bin/python' -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 lint: $(INSTALLED)  ## check style, formatting and types
 	$(VENV)/bin/ruff check .

@@ -1,8 +1,10 @@
 """Fixtures that more than one test module uses."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,27 @@ def write_blobs(folder, count, seed):
         for i in range(count):
             np.save(folder / name / f"{name}_sim_{i:03d}.npy", blob_image(generator, label))
     return folder
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Make steps without graphs: a few steps of a small network take less time than its graph."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Even though the", UserWarning)  # of tf.data
+            yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eager_steps():
+    """See `eagerly`."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 
 from deeplens_tf import compare, evaluate, finetune, pretrain, simulate
 from deeplens_tf.models.vit import VARIANTS
@@ -32,17 +31,13 @@ def lenses(tmp_path_factory):
 
 
 @pytest.fixture
-def briefly(monkeypatch):
-    """A network of one layer, step by step: so few steps take less time than their compilation."""
+def briefly(monkeypatch, eager_steps):
+    """A network of one layer, without graphs."""
     small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
 @pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
@@ -63,7 +58,6 @@ def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
 @pytest.mark.usefixtures("briefly")
 def test_regression_takes_the_newest_encoder_when_told_nothing(lenses, monkeypatch, capsys):
     monkeypatch.chdir(lenses.parent)
@@ -80,6 +74,7 @@ def test_regression_takes_the_newest_encoder_when_told_nothing(lenses, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("briefly")
 @pytest.mark.skipif("DEEPLENS_SAMPLE" not in os.environ, reason="DEEPLENS_SAMPLE names no folder")
 def test_published_images_go_through_with_the_batches_of_the_configurations(
     tmp_path, monkeypatch, capsys

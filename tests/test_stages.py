@@ -16,10 +16,15 @@ from deeplens_tf.runs.new_run import create_run
 from deeplens_tf.runs.resuming import point_to_run
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder, load_model
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, eagerly
 from tests.models.tiny import values_of
 
-QUICK = ("train.epochs=2", "train.batch_size=15", "train.jit_compile=false")
+QUICK = (
+    "train.epochs=2",
+    "train.batch_size=15",
+    "train.jit_compile=false",
+    "encoder.options.depth=1",
+)
 
 
 def as_set(overrides):
@@ -136,7 +141,8 @@ def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys,
 @pytest.mark.slow
 def test_a_frozen_encoder_is_unchanged(pretrained, tmp_path):
     argv = ["--encoder", str(pretrained.encoder), "--freeze", "--fraction", "0.5"]
-    finetune.main([*as_set(QUICK), *argv, "--run-dir", str(tmp_path / "frozen")])
+    with eagerly():
+        finetune.main([*as_set(QUICK), *argv, "--run-dir", str(tmp_path / "frozen")])
     before, after = (values_of(load_encoder(f)) for f in (pretrained.folder, tmp_path / "frozen"))
     for path, value in before.items():
         np.testing.assert_array_equal(after[path], value, err_msg=path)
@@ -152,7 +158,8 @@ def test_fine_tuning_without_augmentations_and_without_a_test_split(
     data = tmp_path / "data"
     data.symlink_to(blobs_folder)
     argv = [*as_set(["augment.views=[]", f"data.path={data}"]), "--encoder", "none"]
-    finetune.main([*common, *argv, "--run-dir", str(tmp_path / "scratch")])
+    with eagerly():
+        finetune.main([*common, *argv, "--run-dir", str(tmp_path / "scratch")])
     evaluate.main(["--run", str(tmp_path / "scratch")])
     assert "scoring the validation split" in capsys.readouterr().out
     report = tmp_path / "scratch" / "evaluation" / "validation" / "metrics.json"
@@ -167,7 +174,8 @@ def test_unlabelled_images_are_for_pretraining_only(blobs_folder, common, tmp_pa
     for i, path in enumerate(sorted(blobs_folder.rglob("*.npy"))[::2]):
         np.save(data / f"{i:03d}.npy", np.load(path))
     run = tmp_path / "run"
-    pretrain.main([*common, *as_set([f"data.path={data}"]), "--run-dir", str(run)])
+    with eagerly():
+        pretrain.main([*common, *as_set([f"data.path={data}"]), "--run-dir", str(run)])
     assert "probe_loss" not in numbers(Run(run))
     with pytest.raises(RequestError, match="needs images in two or more class folders"):
         finetune.main(["--encoder", str(run), "--run-dir", str(tmp_path / "x")])

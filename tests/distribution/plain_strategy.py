@@ -66,8 +66,8 @@ def train(case, folder, strategy=None):
     options = CASES[case]
     with scope(strategy):
         model = compiled(options)
-        inside = batches(options)
-    data = inside if options.get("inside") else batches(options)
+        inside = batches(options) if options.get("inside") else None
+    data = inside or batches(options)
     if strategy is not None:
         connect_replicas(model)
     model.run_eagerly = strategy is None  # faster for a few steps

@@ -1,19 +1,18 @@
-"""Running a test program in several processes at once, each with a part of the cases."""
+"""Running a test program in a process of its own, which can cut its CPU in two."""
 
 import subprocess
 import sys
 
 from tests.conftest import REPOSITORY
-from tests.distribution.two_machines import LONGEST_S
+
+LONGEST_S = 900  # on a machine that does much else
 
 
-def run_in_parts(module, folder, parts):
-    """Run `python -m module folder case...` for the cases of each part, and wait for all."""
-    words = [sys.executable, "-W", "error", "-m", module, str(folder)]
-    processes = [subprocess.Popen([*words, *cases], cwd=REPOSITORY) for cases in parts]
-    try:
-        assert [process.wait(LONGEST_S) for process in processes] == [0] * len(processes)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+def run_program(module, folder, cases):
+    """Run `python -m module folder case...` to its end.
+
+    One process for all cases: a second one would import TensorFlow once more, which costs as much
+    as a case, and other tests use the other cores.
+    """
+    words = [sys.executable, "-W", "error", "-m", module, str(folder), *cases]
+    subprocess.run(words, cwd=REPOSITORY, check=True, timeout=LONGEST_S)

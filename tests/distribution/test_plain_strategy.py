@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.distribution.plain_strategy import CASES
-from tests.distribution.processes import run_in_parts
+from tests.distribution.processes import run_program
 from tests.distribution.test_strategy import part
 
 TOLERANCE = 5e-6  # of weights that move by 1e-2
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
     """What `plain_strategy` leaves."""
     folder = tmp_path_factory.mktemp("plain")
     cases = (*CASES, "refusals")
-    run_in_parts("tests.distribution.plain_strategy", folder, (cases[::2], cases[1::2]))
+    run_program("tests.distribution.plain_strategy", folder, cases)
     return folder
 
 

@@ -16,7 +16,7 @@ from deeplens_tf.distribution.strategy import ALONE, Distribution, open_distribu
 from deeplens_tf.errors import RequestError
 from deeplens_tf.models import ContrastiveModel, ResNet50
 from deeplens_tf.models.heads import batch_norm_mlp
-from tests.distribution.processes import run_in_parts
+from tests.distribution.processes import run_program
 from tests.training.steps import CASES, CLIP_NORM, PRECISIONS, RATE, STEPS
 
 # float32 leaves up to 1.07e-5 in the weights, on a processor without AVX-512; a batch that is not
@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     """What `two_replicas` leaves: by strategy and case, arrays by name."""
     folder = tmp_path_factory.mktemp("replicas")
     cases = (*CASES, *PRECISIONS, "gathered")
-    run_in_parts("tests.distribution.two_replicas", folder, (cases[::2], cases[1::2]))
+    run_program("tests.distribution.two_replicas", folder, cases)
     return {path.stem: dict(np.load(path)) for path in folder.iterdir()}
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplens_tf.models import ContrastiveModel
 from deeplens_tf.models.heads import linear_probe, projection_head
-from tests.distribution.processes import run_in_parts
+from tests.distribution.processes import run_program
 from tests.distribution.test_strategy import part
 from tests.models.plain_training import BATCH, COMBINATIONS, FACTORS, STEPS, dense_encoder, pairs
 from tests.models.pretexts import CLASSES, make_batch
@@ -24,10 +24,7 @@ MIXED = {"mixed_bfloat16": 0.15, "mixed_float16": 0.05}
 def folder(tmp_path_factory):
     """What `plain_training` leaves."""
     folder = tmp_path_factory.mktemp("matrix")
-    by_method = sorted(range(len(COMBINATIONS)), key=lambda i: COMBINATIONS[i].method)
-    numbers = [*map(str, by_method)]
-    half = len(numbers) // 2
-    run_in_parts("tests.models.plain_training", folder, (numbers[:half], numbers[half:]))
+    run_program("tests.models.plain_training", folder, map(str, range(len(COMBINATIONS))))
     return folder
 
 

@@ -93,7 +93,7 @@ def test_inpainting_compares_nothing():
     require_possible(config, ALONE, smallest_batch(config))
 
 
-def test_few_labels_train_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
+def test_few_labels_train_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys, eager_steps):
     small = dict(patch_size=4, width=8, depth=1, heads=1, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
     monkeypatch.chdir(tmp_path)

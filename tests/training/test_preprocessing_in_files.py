@@ -20,11 +20,11 @@ from deeplens_tf.saving.keras_files import load_encoder, load_model, save_encode
 from deeplens_tf.training.finetuning import finetune
 from deeplens_tf.training.pretraining import pretrain
 from deeplens_tf.training.training_range import training_range
-from tests.conftest import write_blobs
+from tests.conftest import eagerly, write_blobs
 
 WORDS = (
     *("data.image_size=16", "train.epochs=1", "train.batch_size=8", "train.jit_compile=false"),
-    "optimizer.warmup_epochs=0",
+    *("optimizer.warmup_epochs=0", "encoder.options.depth=1"),
 )
 
 
@@ -37,7 +37,8 @@ def place(tmp_path_factory):
     (root / "lenses" / "images.yaml").write_text("pixel_scale_arcsec: 0.05\nband_names: [g]\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        pretrain(configured("contrastive", root), "contrastive", str(root / "pretrained"))
+        with eagerly():
+            pretrain(configured("contrastive", root), "contrastive", str(root / "pretrained"))
         finetuned(root, "lenses", run_dir=root / "finetuned")
     return root
 
@@ -50,7 +51,8 @@ def configured(name, root, *words, folder="lenses"):
 def finetuned(place, folder, *words, run_dir):
     words = (*words, f"finetune.encoder={place / 'pretrained'}")
     config = configured("finetune", place, *words, folder=folder)
-    return finetune(config, "finetune", str(run_dir))
+    with eagerly():
+        return finetune(config, "finetune", str(run_dir))
 
 
 def test_every_stage_stores_it(place):
@@ -106,11 +108,12 @@ def test_the_scale_of_another_folder_is_not_taken_over(place):
 
 
 def test_an_encoder_without_one_gets_that_of_the_data(place, tmp_path):
-    encoder = build_encoder("vit_nano", (16, 16, 1))
+    encoder = build_encoder("vit_nano", (16, 16, 1), depth=1)
     save_encoder(encoder, tmp_path / "old.keras")
     words = [f"finetune.encoder={tmp_path / 'old.keras'}"]
     config = configured("finetune", place, *words)
-    run = finetune(config, "finetune", str(tmp_path / "run"))
+    with eagerly():
+        run = finetune(config, "finetune", str(tmp_path / "run"))
     assert load_model(run.model).preprocessing == open_data(config).preprocessing
 
 

@@ -1,0 +1,1 @@
+"""Training steps of this package and of PyTorch, side by side."""

@@ -1,0 +1,166 @@
+"""Compare the training steps of this package with those of PyTorch, in turn, on this machine.
+
+    python -m benchmarks.training_steps --peer .venv-bench/bin/python --short
+
+Both train the same network from the same weights on the same views, with the same optimiser and
+the same probe; the losses of their first steps must agree. A round takes steps with each in turn.
+The table has the medians of the rounds, and the ratio to the faster PyTorch of each round.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.training_steps import rows
+
+RESULTS = Path(__file__).parents[1] / "results"
+PRODUCT_SIDE = 2048
+COMPARED_STEPS, TOLERANCE = 3, 2e-3  # of the loss; Adam enlarges rounding after the first steps
+COLUMNS = (
+    *("step", "pairs", "ours, pairs/s", "PyTorch eager", "PyTorch compiled"),
+    *("ours / faster PyTorch", "from .. to", "share of the best product"),
+)
+FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile")
+
+
+class Worker:
+    """A process that takes steps on request."""
+
+    def __init__(self, python: str, module: str, threads: int, **facts: Any) -> None:
+        self.facts = facts
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._process = subprocess.Popen(
+            [python, "-m", f"benchmarks.training_steps.{module}", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request and return the answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({**self.facts, **request}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a worker ended with {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def end(self) -> None:
+        """Let the process end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure with the options of the command line, print the table and write it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peer", required=True, help="interpreter that has PyTorch")
+    parser.add_argument("--short", action="store_true", help="the first row only")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4, help="of each in a round")
+    arguments = parser.parse_args(argv)
+    count = 1 if arguments.short else len(rows.ROWS)
+    lines, versions = [], ""
+    for index in range(count):
+        line, versions = _measure(index, arguments)
+        lines.append(line)
+        print(" | ".join(map(str, line)), flush=True)
+    _write(lines, versions, arguments)
+
+
+def _measure(index: int, arguments: argparse.Namespace) -> tuple[list[Any], str]:
+    """Return a line of the table and the versions; each row has processes of its own."""
+    row = rows.ROWS[index]
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Worker(sys.executable, "ours", arguments.threads)
+        facts = ours.ask(build=index, folder=folder)
+        peers = [
+            Worker(arguments.peer, "peer", arguments.threads, compiled=compiled)
+            for compiled in (False, True)
+        ]
+        built = [p.ask(build=index, folder=folder, sizes=facts["sizes"]) for p in peers]
+        workers = (ours, *peers)
+        _require_same_losses([each.ask(steps=COMPARED_STEPS)["losses"] for each in workers])
+        product = max(w.ask(product=PRODUCT_SIDE)["gflops"] for w in workers[:2])
+        rounds = [
+            [statistics.median(w.ask(steps=arguments.steps)["seconds"]) for w in workers]
+            for _ in range(arguments.rounds)
+        ]
+        for worker in workers:
+            worker.end()
+    sizes = {key: facts["sizes"][key] for key in ("width", "depth", "mlp_width")}
+    rate = rows.flops(row, **sizes) / statistics.median(r[0] for r in rounds) / 1e9
+    versions = f"{facts['versions']}, {built[0]['versions']}"
+    return _line(row, rounds, rate / product), versions
+
+
+def _require_same_losses(losses: list[list[float]]) -> None:
+    for step in zip(*losses, strict=True):
+        if max(step) - min(step) > TOLERANCE * abs(step[0]):
+            raise SystemExit(f"the losses of the first steps differ: {losses}")
+
+
+def _line(row: rows.Row, rounds: list[list[float]], share: float) -> list[Any]:
+    medians = [statistics.median(seconds) for seconds in zip(*rounds, strict=True)]
+    ratios = sorted(min(peer, compiled) / own for own, peer, compiled in rounds)
+    return [
+        row.title,
+        row.pairs,
+        *(f"{row.pairs / seconds:.1f}" for seconds in medians),
+        f"{statistics.median(ratios):.2f}",
+        f"{ratios[0]:.2f} .. {ratios[-1]:.2f}",
+        f"{share:.2f}",
+    ]
+
+
+def _write(lines: list[list[Any]], versions: str, arguments: argparse.Namespace) -> None:
+    processor, flags = _processor()
+    name = re.sub(r"[^a-z0-9]+", "-", f"{processor} {flags[-1] if flags else ''}".lower()).strip(
+        "-"
+    )
+    head = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    table = "\n".join([*head, *("| " + " | ".join(map(str, line)) + " |" for line in lines)])
+    options = " --short" if arguments.short else ""
+    text = (
+        f"# Training steps on {processor}\n\n{arguments.threads} threads of "
+        f"{os.cpu_count()} processors ({platform.machine()}; {', '.join(flags)}); {versions}. "
+        f"Medians of {arguments.rounds} rounds of {arguments.steps} steps, in turn:\n"
+        f"`make bench{options and ' SHORT=1'}`.\n\n{table}\n"
+    )
+    RESULTS.mkdir(exist_ok=True)
+    suffix = "-short" if arguments.short else ""
+    (RESULTS / f"steps-{name}{suffix}.md").write_text(text)
+    rows_csv = [",".join(f'"{cell}"' for cell in line) for line in ([*COLUMNS], *lines)]
+    (RESULTS / f"steps-{name}{suffix}.csv").write_text("\n".join(rows_csv) + "\n")
+    print(text)
+
+
+def _processor() -> tuple[str, list[str]]:
+    """Return the processor's name, and those of its flags that decide on the speed."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text() if path.is_file() else ""
+    name = re.search(r"model name\s*: (.*)", text)
+    flags = re.search(r"flags\s*: (.*)", text)
+    known = flags[1].split() if flags else []
+    return (name[1] if name else platform.processor()), [flag for flag in FLAGS if flag in known]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -304,6 +304,25 @@ def test_a_view_does_not_depend_on_the_batch_it_is_made_in():
     np.testing.assert_allclose(alone, together, atol=1e-6)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_rotated_view_does_not_depend_on_the_batch_in_any_bit(interpolation):
+    count, augment = 37, Augment([Rotation(180, interpolation)])
+    images = np.random.default_rng(0).random((count, 8, 8, 1), "float32")
+    together = augment.view(images, np.arange(count), 0, 0)
+    for i in range(count):
+        alone = augment.view(images[i : i + 1], [i], 0, 0)
+        np.testing.assert_array_equal(alone[0], together[i])
+
+
+def test_a_subclass_of_rotation_need_not_know_of_margins():
+    class Half(Rotation):
+        def apply(self, images, draws):
+            return super().apply(images, draws / 2)
+
+    images = np.random.default_rng(0).random((3, 8, 8, 1), "float32")
+    assert Augment([Half()]).view(images, np.arange(3), 0, 0).shape == (3, 8, 8, 1)
+
+
 def test_random_numbers_do_not_depend_on_the_batch_at_all():
     together = draws_of(NAMES, 10)
     last = Augment(NAMES).draw(tf.constant([9]), 0, 0, 1, (8, 8, 1))

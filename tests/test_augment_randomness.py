@@ -66,6 +66,12 @@ def test_whole_numbers_are_splitmixs_bit_for_bit():
         np.testing.assert_array_equal(whole_numbers(keys_of(*KEYS), (9,), bound), expected)
 
 
+@pytest.mark.parametrize("bound", [0, -1, 2**31 + 1])
+def test_a_bound_that_no_int32_stays_below_is_refused(bound):
+    with pytest.raises(ValueError, match=r"bound must be from 1 to 2\*\*31\. Received"):
+        whole_numbers(keys_of(*KEYS), (2,), bound)
+
+
 def test_normal_numbers_are_those_of_box_and_muller():
     found = normal(keys_of(*KEYS), (5, 7)).numpy()
     for key, numbers in zip(KEYS, found.reshape(5, 35), strict=True):

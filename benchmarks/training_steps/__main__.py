@@ -3,7 +3,8 @@
     python -m benchmarks.training_steps --peer .venv-bench/bin/python --short
 
 Both train the same network from the same weights on the same views, with the same optimiser and
-the same probe; the losses of their first steps must agree. A round takes steps with each in turn.
+the same probe; the losses of their first steps must agree. This package keeps freed memory, as its
+trainings do. A round takes steps with each in turn.
 The table has the medians of the rounds, and the ratio to the faster PyTorch of each round.
 """
 
@@ -137,12 +138,12 @@ def _write(lines: list[list[Any]], versions: str, arguments: argparse.Namespace)
     )
     head = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     table = "\n".join([*head, *("| " + " | ".join(map(str, line)) + " |" for line in lines)])
-    options = " --short" if arguments.short else ""
+    command = "make bench SHORT=1" if arguments.short else "make bench"
     text = (
         f"# Training steps on {processor}\n\n{arguments.threads} threads of "
         f"{os.cpu_count()} processors ({platform.machine()}; {', '.join(flags)}); {versions}. "
         f"Medians of {arguments.rounds} rounds of {arguments.steps} steps, in turn:\n"
-        f"`make bench{options and ' SHORT=1'}`.\n\n{table}\n"
+        f"`{command}`.\n\n{table}\n"
     )
     RESULTS.mkdir(exist_ok=True)
     suffix = "-short" if arguments.short else ""

@@ -86,11 +86,13 @@ def _model(row: rows.Row) -> "SelfSupervisedModel":
     else:
         first, second = (models.batch_norm_mlp((rows.HIDDEN, rows.WIDTH), name) for name in "pq")
         model = models.BYOLModel(encoder, first, second, rows.MOMENTUM, probe=probe)
-    epsilon = {"epsilon": rows.ADAM_EPSILON}
     optimizer = SelectiveAdamW(
-        rows.LEARNING_RATE, rows.WEIGHT_DECAY, global_clipnorm=rows.CLIP_NORM, **epsilon
+        rows.LEARNING_RATE,
+        rows.WEIGHT_DECAY,
+        epsilon=rows.ADAM_EPSILON,
+        global_clipnorm=rows.CLIP_NORM,
     )
-    probe_optimizer = keras.optimizers.Adam(rows.PROBE_RATE, **epsilon)
+    probe_optimizer = keras.optimizers.Adam(rows.PROBE_RATE, epsilon=rows.ADAM_EPSILON)
     model.compile(optimizer, probe_optimizer=probe_optimizer, jit_compile=True)
     return model
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from deeplens_tf.augment.randomness import LANES
+
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -26,7 +28,9 @@ def rotate(
         ValueError: an unknown interpolation.
     """
     require_interpolation(interpolation)
-    cosine, sine = tf.cos(angles_rad), tf.sin(angles_rad)
+    # In whole vectors, as in `normal`, so that a view does not depend on its place in the batch.
+    angles = tf.repeat(angles_rad[:, None], LANES, axis=1)
+    cosine, sine = tf.cos(angles)[:, 0], tf.sin(angles)[:, 0]
     width, height = images.shape[2] - 1.0, images.shape[1] - 1.0
     # The output pixel (x, y) is read at the input's (a x + b y + c, d x + e y + f).
     x, y = width - 2 * margin, height - 2 * margin  # of the last output pixel

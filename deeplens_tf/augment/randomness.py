@@ -105,8 +105,14 @@ def whole_numbers(keys: tf.Tensor, shape: Sequence[int], bound: int) -> tf.Tenso
         bound: upper bound, which is no value.
 
     Returns:
-        Shape (batch, *shape), int32.
+        Shape (batch, *shape), int32. The probabilities of two numbers differ by at most
+        bound / 2**32 of themselves.
+
+    Raises:
+        ValueError: another bound.
     """
+    if not 1 <= bound <= 2**31:
+        raise ValueError(f"bound must be from 1 to 2**31. Received: bound={bound}")
     numbers = _shifted(_shifted(_bits(keys, math.prod(shape)), 32) * bound, 32)
     return tf.reshape(tf.cast(numbers, tf.int32), (-1, *shape))
 

@@ -108,7 +108,9 @@ class Augment:
         """
         chosen = self.of_view(number)
         for i, (augmentation, numbers) in enumerate(zip(chosen, draws, strict=True), 1):
-            if i == len(chosen) and isinstance(augmentation, Rotation):
+            if (
+                i == len(chosen) and type(augmentation) is Rotation
+            ):  # a subclass may not take a margin
                 return augmentation.apply(images, numbers, margin)
             changed = augmentation.apply(images, numbers)
             if not changed.shape.is_compatible_with(images.shape):

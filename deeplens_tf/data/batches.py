@@ -261,8 +261,9 @@ def report_missing_margin(data: ImageData, augment: Augment) -> None:
 
 
 def view_margin(data: ImageData, augment: Augment) -> int:
-    """Return the margin with which views are made: none where it would change no view."""
-    return 0 if all(isinstance(each, STAY_INSIDE) for each in _all(augment)) else data.margin
+    """Return the margin with which views are made: none where no view shows what is outside."""
+    # Not `isinstance`: a subclass may look outside.
+    return 0 if all(type(each) in STAY_INSIDE for each in _all(augment)) else data.margin
 
 
 def _all(augment: Augment) -> Iterator[Augmentation]:

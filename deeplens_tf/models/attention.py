@@ -6,7 +6,10 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from deeplens_tf.models.own_defaults import with_own_defaults
 
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
 class SelfAttention(keras.layers.MultiHeadAttention):
     """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2).
 
@@ -15,6 +18,10 @@ class SelfAttention(keras.layers.MultiHeadAttention):
     matrix, of which the kernels' gradients are single products too, and the sums of the softmax
     divide the short result instead of all pairs of tokens.
 
+    Args:
+        heads: number of heads.
+        key_dim: length of a head's queries, keys and values.
+
     Input shape:
         (batch, tokens, width)
 
@@ -22,11 +29,17 @@ class SelfAttention(keras.layers.MultiHeadAttention):
         (batch, tokens, width)
     """
 
+    @with_own_defaults
+    def __init__(
+        self, heads: int, key_dim: int, *, dtype: Any = None, name: str | None = None
+    ) -> None:
+        super().__init__(heads, key_dim, dtype=dtype, name=name)
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the projections for tokens of length `input_shape[-1]`."""
         super().build(input_shape, input_shape)
 
-    def call(self, tokens: KerasTensor, training: bool | None = None) -> KerasTensor:
+    def call(self, tokens: KerasTensor) -> KerasTensor:
         """Return the attended tokens, (batch, tokens, width)."""
         shape = ops.shape(tokens)
         rows = ops.reshape(tokens, (-1, shape[-1]))  # (batch x tokens, width)
@@ -38,6 +51,20 @@ class SelfAttention(keras.layers.MultiHeadAttention):
         attended = ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (-1, self._joint_width))
         return ops.reshape(_affine(attended, self.output_dense), shape)
 
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the tokens."""
+        return input_shape
+
+    def compute_output_spec(self, tokens: KerasTensor) -> KerasTensor:
+        """Return the shape and the type of the attended tokens."""
+        return KerasTensor(tokens.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = super().get_config()
+        kept = {key: config[key] for key in ("name", "dtype", "key_dim")}
+        return {**kept, "heads": self.num_heads}
+
     @property
     def _joint_width(self) -> int:
         return self.num_heads * self.key_dim
@@ -46,10 +73,6 @@ class SelfAttention(keras.layers.MultiHeadAttention):
         """Split rows (batch x tokens, heads x dim) into (batch, heads, tokens, dim)."""
         split = ops.reshape(rows, (-1, tokens, self.num_heads, self.key_dim))
         return ops.transpose(split, (0, 2, 1, 3))
-
-    def compute_output_spec(self, tokens: KerasTensor, training: bool | None = None) -> KerasTensor:
-        """Return the shape and the type of the attended tokens."""
-        return KerasTensor(tokens.shape, dtype=self.compute_dtype)
 
 
 def _affine(rows: KerasTensor, layer: Any) -> KerasTensor:
@@ -60,7 +83,8 @@ def _affine(rows: KerasTensor, layer: Any) -> KerasTensor:
 
 def _unnormalised_softmax(scores: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
     """Return exp(scores - maximum) and its sums over the last axis; their ratio is the softmax."""
-    exact = ops.cast(scores, "float32")
+    # At least in float32, since half precision is too coarse for the sums.
+    exact = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
     # A constant cancels in the ratio and has no gradient. `initial` lets an empty batch pass.
     maximum = ops.max(exact, axis=-1, keepdims=True, initial=-math.inf)
     weights = ops.exp(exact - ops.stop_gradient(maximum))

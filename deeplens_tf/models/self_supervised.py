@@ -216,8 +216,9 @@ class SelfSupervisedModel(keras.Model):
                 gradient is always clipped and applied apart from the others, so that labels never
                 influence the encoder.
             probe_on: what the probe is trained on: "view_1", whose features the step computes
-                anyway, or "image", the un-augmented image in inference mode, which takes another
-                pass through the encoder. A validation scores it on the un-augmented images.
+                anyway, in training mode and of the patches that the method shows, or "image", the
+                un-augmented image in inference mode, which takes another pass through the encoder.
+                A validation scores it on the un-augmented images in both cases.
             **options: Keras's others, such as `jit_compile` and `steps_per_execution`.
 
         Raises:
@@ -253,8 +254,11 @@ class SelfSupervisedModel(keras.Model):
         return {**config, "probe_on": self.probe_on} if config else {}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile a model that is loaded from a file as the saved one was."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        """Compile a model that is loaded from a file as the saved one was.
+
+        Files of earlier versions do not name the probe's images: it was trained on the image.
+        """
+        self.compile(**{"probe_on": "image", **keras.saving.deserialize_keras_object(config)})
         self.optimizer.build(self.trainable_variables)
 
     def build(self, input_shape: Any = None) -> None:

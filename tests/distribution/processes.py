@@ -5,7 +5,7 @@ import sys
 
 from tests.conftest import REPOSITORY
 
-LONGEST_S = 900  # on a machine that does much else
+LONGEST_S = 900  # of all cases, on a machine that does much else
 
 
 def run_program(module, folder, cases):

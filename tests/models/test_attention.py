@@ -75,12 +75,34 @@ def test_scores_that_would_overflow_are_no_trouble():
     np.testing.assert_allclose(ours(x), theirs(x, x), rtol=1e-5, atol=1e-3)
 
 
-def test_half_precision_stays_half_and_close():
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_half_precision_stays_half_and_close(half, compiled):
     _, exact = layers()
-    _, ours = layers("mixed_bfloat16")
+    _, ours = layers(f"mixed_{half}")
     found = ours(tokens())
-    assert found.dtype == tf.bfloat16
+    assert found.dtype == half
     np.testing.assert_allclose(ops.cast(found, "float32"), exact(tokens()), atol=0.15)
+    computed = tf.function(gradients, jit_compile=compiled)(ours, tokens())
+    expected = gradients(exact, tokens())
+    largest = max(np.abs(gradient).max() for gradient in expected)
+    for own, other in zip(computed, expected, strict=True):
+        assert own.dtype == "float32"
+        np.testing.assert_allclose(own, other, atol=0.05 * largest)
+
+
+def test_double_precision_stays_double():
+    _, ours = layers("float64")  # Keras's own layer scales by a float32 number
+    x = tf.cast(tokens(), "float64")
+    np.testing.assert_allclose(ours(x), by_loops(x.numpy(), ours), rtol=1e-12)
+
+
+def test_it_is_rebuilt_from_its_configuration():
+    _, ours = layers()
+    other = SelfAttention.from_config(ours.get_config())
+    other.build((None, TOKENS, WIDTH))
+    other.set_weights(ours.get_weights())
+    np.testing.assert_array_equal(other(tokens()), ours(tokens()))
 
 
 def test_an_empty_batch_has_no_result():
@@ -94,4 +116,6 @@ def test_its_file_holds_what_keras_layer_holds():
         w.path.split("/")[-2:] for w in theirs.weights
     ]
     symbolic = ours(keras.Input((TOKENS, WIDTH)))
-    assert symbolic.shape == (None, TOKENS, WIDTH)
+    assert (
+        symbolic.shape == ours.compute_output_shape((None, TOKENS, WIDTH)) == (None, TOKENS, WIDTH)
+    )

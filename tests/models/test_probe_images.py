@@ -67,6 +67,14 @@ def test_a_file_keeps_the_choice(tmp_path):
     assert keras.saving.load_model(tmp_path / "model.keras").probe_on == "image"
 
 
+def test_a_file_of_an_earlier_version_was_trained_on_the_image():
+    model = compiled("contrastive", "view_1")
+    config = model.get_compile_config()
+    assert config.pop("probe_on") == "view_1"
+    model.compile_from_config(config)
+    assert model.probe_on == "image"
+
+
 def test_a_file_of_a_model_that_is_not_compiled_stays_so(tmp_path):
     make_method("contrastive").save(tmp_path / "model.keras")
     assert not keras.saving.load_model(tmp_path / "model.keras").compiled

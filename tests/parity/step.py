@@ -127,6 +127,7 @@ def _supervised(model, batch):
 def _self_supervised(model, batch):
     views = {"view_1": batch["1"], "view_2": batch["2"]}
     x = {**views, "image": batch["1"], "label": batch["label"]}
+    model.probe_on = "image"  # as the original_* configurations
     outputs = model(x, training=True)
     losses = {"total": model.compute_loss(x=x, y_pred=outputs)}
     losses |= {"each": _of_each(model, outputs), "mean": model.pretext_loss_tracker.result()}

@@ -98,9 +98,7 @@ PROBED = ("pretrain.probe_every_epochs=1", "checkpoint.every_steps=1")
 
 
 @pytest.mark.slow
-def test_probes_stand_beside_the_control_and_change_nothing_else(
-    configured, tmp_path, monkeypatch, eager_steps
-):
+def test_probes_stand_beside_the_control_and_change_nothing_else(configured, tmp_path, monkeypatch):
     config = configured("contrastive", *PROBED)
     run = pretrain(config, "it", str(tmp_path / "run"))
     plain = pretrain(configured("contrastive"), "it", str(tmp_path / "plain"))

@@ -132,11 +132,11 @@ def test_every_batch_norm_is_found_inside_resnet50():
 
 
 def test_shares_in_order_make_the_batch():
-    batches = tf.data.Dataset.range(11).map(lambda i: {"index": i}).batch(8)
+    batches = tf.data.Dataset.range(11).batch(8)  # of references to images
     shares = [list(_shared(batches, Share(i, 4), 8).as_numpy_iterator()) for i in range(4)]
     for number, whole in enumerate(batches.as_numpy_iterator()):
-        parts = [share[number]["index"] for share in shares]
-        np.testing.assert_array_equal(np.concatenate(parts), whole["index"])
+        parts = [share[number] for share in shares]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
         assert [len(rows) for rows in parts] == ([2, 2, 2, 2], [2, 1, 0, 0])[number]
     assert _shared(batches, WHOLE, 8) is batches
 

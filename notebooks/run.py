@@ -30,7 +30,7 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
 MAX_BYTES = 1_500_000
-MAX_SECONDS_PER_CELL = 900  # twice what the longest takes on two slow cores
+MAX_SECONDS_PER_CELL = 900  # enough for two cores that do other work too
 PICTURE_TAG = "picture-"
 METADATA = {
     "jupytext": {"formats": "ipynb,py:percent"},

@@ -25,7 +25,8 @@ from benchmarks.training_steps import rows
 
 RESULTS = Path(__file__).parents[1] / "results"
 PRODUCT_SIDE = 2048
-COMPARED_STEPS, TOLERANCE = 3, 2e-3  # of the loss; Adam enlarges rounding after the first steps
+WARM_UP_STEPS = 3
+TOLERANCE = 2e-3  # of the loss; Adam enlarges rounding after the first steps
 COLUMNS = (
     *("step", "pairs", "ours, pairs/s", "PyTorch eager", "PyTorch compiled"),
     *("ours / faster PyTorch", "from .. to", "share of the best product"),
@@ -36,9 +37,14 @@ FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile")
 class Worker:
     """A process that takes steps on request."""
 
-    def __init__(self, python: str, module: str, threads: int, **facts: Any) -> None:
-        self.facts = facts
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    def __init__(self, python: str, module: str, threads: int, folder: str, **facts: Any) -> None:
+        self.facts = {**facts, "folder": folder}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TORCHINDUCTOR_CACHE_DIR": f"{folder}/compiled",
+        }
         self._process = subprocess.Popen(
             [python, "-m", f"benchmarks.training_steps.{module}", str(threads)],
             stdin=subprocess.PIPE,
@@ -76,29 +82,32 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="of each in a round")
+    parser.add_argument("--rows", type=int, nargs="+", help="numbers of the rows to print, from 0")
     arguments = parser.parse_args(argv)
-    count = 1 if arguments.short else len(rows.ROWS)
+    chosen = arguments.rows or range(1 if arguments.short else len(rows.ROWS))
     lines, versions = [], ""
-    for index in range(count):
+    for index in chosen:
         line, versions = _measure(index, arguments)
         lines.append(line)
         print(" | ".join(map(str, line)), flush=True)
-    _write(lines, versions, arguments)
+    if not arguments.rows:
+        _write(lines, versions, arguments)
 
 
 def _measure(index: int, arguments: argparse.Namespace) -> tuple[list[Any], str]:
     """Return a line of the table and the versions; each row has processes of its own."""
     row = rows.ROWS[index]
     with tempfile.TemporaryDirectory() as folder:
-        ours = Worker(sys.executable, "ours", arguments.threads)
-        facts = ours.ask(build=index, folder=folder)
+        ours = Worker(sys.executable, "ours", arguments.threads, folder)
+        facts = ours.ask(build=index)
         peers = [
-            Worker(arguments.peer, "peer", arguments.threads, compiled=compiled)
+            Worker(arguments.peer, "peer", arguments.threads, folder, compiled=compiled)
             for compiled in (False, True)
         ]
-        built = [p.ask(build=index, folder=folder, sizes=facts["sizes"]) for p in peers]
+        built = [p.ask(build=index, sizes=facts["sizes"]) for p in peers]
         workers = (ours, *peers)
-        _require_same_losses([each.ask(steps=COMPARED_STEPS)["losses"] for each in workers])
+        first = [each.ask(steps=WARM_UP_STEPS)["losses"] for each in workers]
+        _require_same_losses([losses[: row.compared_steps] for losses in first])
         product = max(w.ask(product=PRODUCT_SIDE)["gflops"] for w in workers[:2])
         rounds = [
             [statistics.median(w.ask(steps=arguments.steps)["seconds"]) for w in workers]
@@ -106,8 +115,8 @@ def _measure(index: int, arguments: argparse.Namespace) -> tuple[list[Any], str]
         ]
         for worker in workers:
             worker.end()
-    sizes = {key: facts["sizes"][key] for key in ("width", "depth", "mlp_width")}
-    rate = rows.flops(row, **sizes) / statistics.median(r[0] for r in rounds) / 1e9
+    median = statistics.median(r[0] for r in rounds)
+    rate = rows.flops(row, facts["multiplications"]) / median / 1e9
     versions = f"{facts['versions']}, {built[0]['versions']}"
     return _line(row, rounds, rate / product), versions
 

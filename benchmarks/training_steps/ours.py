@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.training_steps import rows
+from benchmarks.training_steps.weights import multiplications, sizes_of, weights_of
 from benchmarks.training_steps.worker import serve
 from deeplens_tf.freed_memory import keep_freed_memory
 from deeplens_tf.startup import import_tensorflow
 
 if TYPE_CHECKING:
-    import keras
-
     from deeplens_tf.models.self_supervised import SelfSupervisedModel
-    from deeplens_tf.models.vit import VisionTransformer
-
-Weights = dict[str, np.ndarray]
 
 
 class KerasTrainer:
@@ -61,13 +57,15 @@ def _build(request: dict[str, Any], folder: Path) -> tuple[KerasTrainer, dict[st
     arrays: dict[str, Any] = {
         f"{key}_{i}": values for i, batch in enumerate(batches) for key, values in batch.items()
     }
-    weights: dict[str, Any] = _weights(model)
+    weights: dict[str, Any] = weights_of(model)
     np.savez(folder / "views.npz", **arrays)
     np.savez(folder / "weights.npz", **weights)
     on_device = [{key: tf.constant(values) for key, values in batch.items()} for batch in batches]
-    options = model.encoder.options
-    sizes = {key: options[key] for key in ("width", "depth", "heads", "mlp_width")}
-    facts = {"sizes": sizes, "versions": f"TensorFlow {tf.__version__}, Keras {keras.__version__}"}
+    facts = {
+        "sizes": sizes_of(model.encoder),
+        "multiplications": multiplications(model.encoder),
+        "versions": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
+    }
     return KerasTrainer(model, on_device), facts
 
 
@@ -77,7 +75,10 @@ def _model(row: rows.Row) -> "SelfSupervisedModel":
     from deeplens_tf import models
     from deeplens_tf.models.weight_decay import SelectiveAdamW
 
-    encoder = models.build_encoder(row.encoder, (row.side, row.side, 1), **row.options)
+    encoder = models.build_encoder(row.encoder, (row.side, row.side, row.bands), **row.options)
+    for layer in encoder.top.layers if hasattr(encoder, "top") else ():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0  # so that the losses can be compared
     probe = models.linear_probe(rows.CLASSES)
     model: SelfSupervisedModel
     if row.method == "contrastive":
@@ -111,6 +112,7 @@ def _views(row: rows.Row, number: int) -> dict[str, np.ndarray]:
     cut = (images.shape[1] - row.side) // 2
     images = images[:, cut : cut + row.side, cut : cut + row.side, None]
     images = (images / images.max((1, 2, 3), keepdims=True)).astype("float32")
+    images = np.repeat(images, row.bands, axis=-1)
     augment = Augment(load_config("contrastive").augment.views)
     indices = tf.range(number * row.pairs, (number + 1) * row.pairs, dtype=tf.int64)
     view_1, view_2 = augment.two_views(tf.constant(images), indices, seed=0, epoch=0)
@@ -120,45 +122,6 @@ def _views(row: rows.Row, number: int) -> dict[str, np.ndarray]:
         "image": images,
         "label": labels.astype("int64"),
     }
-
-
-def _weights(model: "SelfSupervisedModel") -> Weights:
-    """Return the initial weights by the peer's names, in PyTorch's (out, in) order."""
-    found = {f"encoder.{key}": value for key, value in _encoder_weights(model.encoder).items()}
-    for name in ("projector", "predictor"):
-        head: keras.Sequential | None = getattr(model, name)
-        for i, layer in enumerate(() if head is None else head.layers):
-            if hasattr(layer, "kernel"):
-                found |= _affine(
-                    f"{name}.{i}", layer.kernel, layer.bias if layer.use_bias else None
-                )
-    assert model.probe is not None
-    return found | _affine("probe", model.probe.kernel, model.probe.bias)
-
-
-def _encoder_weights(encoder: "VisionTransformer") -> Weights:
-    embedding, width = encoder.embedding, encoder.width
-    found = {
-        "embedding.weight": np.transpose(embedding.projection.kernel, (3, 2, 0, 1)),
-        "embedding.bias": np.asarray(embedding.projection.bias),
-        "positions": np.asarray(embedding.positions),
-    }
-    for i, block in enumerate(encoder.blocks):
-        layers = block.attention
-        parts = (layers.query_dense, layers.key_dense, layers.value_dense)
-        kernel = np.concatenate([np.reshape(part.kernel, (width, width)) for part in parts], 1)
-        bias = np.concatenate([np.reshape(part.bias, width) for part in parts])
-        out = layers.output_dense
-        found |= _affine(f"blocks.{i}.qkv", kernel, bias)
-        found |= _affine(f"blocks.{i}.out", np.reshape(out.kernel, (width, width)), out.bias)
-        found |= _affine(f"blocks.{i}.mlp_in", block.mlp_in.kernel, block.mlp_in.bias)
-        found |= _affine(f"blocks.{i}.mlp_out", block.mlp_out.kernel, block.mlp_out.bias)
-    return found
-
-
-def _affine(name: str, kernel: Any, bias: Any) -> Weights:
-    found = {f"{name}.weight": np.asarray(kernel).T}
-    return found if bias is None else {**found, f"{name}.bias": np.asarray(bias)}
 
 
 if __name__ == "__main__":

@@ -15,50 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.training_steps import rows
+from benchmarks.training_steps.peer_networks import KERAS_NORM, build_encoder
 from benchmarks.training_steps.worker import serve
-
-LAYER_NORM_EPSILON = 1e-6
-
-
-class Block(nn.Module):
-    """Pre-norm block with one projection for queries, keys and values."""
-
-    def __init__(self, width: int, heads: int, mlp_width: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm = nn.LayerNorm(width, LAYER_NORM_EPSILON)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.mlp_norm = nn.LayerNorm(width, LAYER_NORM_EPSILON)
-        self.mlp_in = nn.Linear(width, mlp_width)
-        self.mlp_out = nn.Linear(mlp_width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the transformed tokens, (batch, tokens, width)."""
-        batch, count, width = tokens.shape
-        split = (batch, count, 3, self.heads, width // self.heads)
-        query, key, value = self.qkv(self.attention_norm(tokens)).view(split).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.out(attended.transpose(1, 2).reshape(batch, count, width))
-        return tokens + self.mlp_out(functional.gelu(self.mlp_in(self.mlp_norm(tokens))))
-
-
-class Encoder(nn.Module):
-    """Vision Transformer with average pooling."""
-
-    def __init__(
-        self, side: int, patch_size: int, width: int, depth: int, heads: int, mlp_width: int
-    ) -> None:
-        super().__init__()
-        self.embedding = nn.Conv2d(1, width, patch_size, patch_size)
-        self.positions = nn.Parameter(torch.zeros(1, (side // patch_size) ** 2, width))
-        self.blocks = nn.Sequential(*[Block(width, heads, mlp_width) for _ in range(depth)])
-        self.norm = nn.LayerNorm(width, LAYER_NORM_EPSILON)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the features, (batch, width)."""
-        tokens = self.embedding(images).flatten(2).transpose(1, 2) + self.positions
-        return self.norm(self.blocks(tokens)).mean(1)
 
 
 class Contrastive(nn.Module):
@@ -67,24 +25,21 @@ class Contrastive(nn.Module):
     def __init__(self, encoder: nn.Module, features: int) -> None:
         super().__init__()
         self.encoder, self.probe = encoder, nn.Linear(features, rows.CLASSES)
-        layers = nn.Linear(features, rows.WIDTH), nn.ReLU(), nn.Linear(rows.WIDTH, rows.WIDTH)
-        self.projector = nn.ModuleDict({"0": layers[0], "relu": layers[1], "1": layers[2]})
+        self.projector = nn.Sequential()
+        self.projector.add_module("dense_0", nn.Linear(features, rows.WIDTH))
+        self.projector.add_module("relu", nn.ReLU())
+        self.projector.add_module("dense_1", nn.Linear(rows.WIDTH, rows.WIDTH))
 
     def forward(self, view_1: Tensor, view_2: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses of the pretext and of the probe."""
         features = self.encoder(view_1), self.encoder(view_2)
-        first, second = (functional.normalize(self._project(part)) for part in features)
+        first, second = (functional.normalize(self.projector(part)) for part in features)
         similarities = first @ second.T / rows.TEMPERATURE
         partners = torch.arange(len(similarities))
         directions = (similarities, similarities.T)
         losses = [functional.cross_entropy(each, partners) for each in directions]
         logits = self.probe(features[0].detach())
         return (losses[0] + losses[1]) / 2, functional.cross_entropy(logits, labels)
-
-    def _project(self, features: Tensor) -> Tensor:
-        for layer in self.projector.values():
-            features = layer(features)
-        return features
 
     def after_step(self) -> None:
         """Nothing follows a step."""
@@ -121,22 +76,13 @@ class Byol(nn.Module):
         torch._foreach_lerp_(list(self.target.parameters()), online, 1 - rows.MOMENTUM)
 
 
-def _mlp(width: int) -> nn.ModuleDict:
-    return _Mlp(
-        {
-            "0": nn.Linear(width, rows.HIDDEN, bias=False),
-            "norm": nn.BatchNorm1d(rows.HIDDEN, eps=1e-3, momentum=0.01),
-            "relu": nn.ReLU(),
-            "3": nn.Linear(rows.HIDDEN, rows.WIDTH),
-        }
-    )
-
-
-class _Mlp(nn.ModuleDict):
-    def forward(self, features: Tensor) -> Tensor:
-        for layer in self.values():
-            features = layer(features)
-        return features
+def _mlp(width: int) -> nn.Sequential:
+    network = nn.Sequential()
+    network.add_module("dense_0", nn.Linear(width, rows.HIDDEN, bias=False))
+    network.add_module("norm", nn.BatchNorm1d(rows.HIDDEN, **KERAS_NORM))
+    network.add_module("relu", nn.ReLU())
+    network.add_module("dense_1", nn.Linear(rows.HIDDEN, rows.WIDTH))
+    return network
 
 
 class TorchTrainer:
@@ -187,8 +133,9 @@ def main(threads: int) -> None:
 
 def _build(request: dict[str, Any], folder: Path) -> tuple[TorchTrainer, dict[str, Any]]:
     row, sizes = rows.ROWS[request["build"]], request["sizes"]
-    encoder = Encoder(row.side, row.options["patch_size"], **sizes)
-    model = (Contrastive if row.method == "contrastive" else Byol)(encoder, sizes["width"])
+    features = (sizes["top"] or [sizes["width"]])[-1]
+    method = Contrastive if row.method == "contrastive" else Byol
+    model = method(build_encoder(sizes), features)
     _load(model, folder / "weights.npz")
     if isinstance(model, Byol):
         model.start()

@@ -17,9 +17,11 @@ class Row:
     Attributes:
         method: "contrastive" or "byol".
         encoder: name of the encoder.
-        side: of the grey images, in pixels.
+        side: of the images, in pixels.
         pairs: pairs of views in a step.
         options: of the encoder.
+        bands: of the images.
+        compared_steps: first steps of which the losses must agree.
     """
 
     method: str
@@ -27,31 +29,39 @@ class Row:
     side: int
     pairs: int
     options: dict[str, Any]
+    bands: int = 1
+    compared_steps: int = 3
 
     @property
     def title(self) -> str:
         """The row as the table names it."""
-        patch = self.options["patch_size"]
-        return f"{self.method}, {self.encoder}, {self.side} x {self.side}, patch {patch}"
+        options = ", ".join(f"{key.split('_')[0]} {value}" for key, value in self.options.items())
+        bands = f" x {self.bands}" if self.bands > 1 else ""
+        return f"{self.method}, {self.encoder}, {self.side} x {self.side}{bands}, {options}"
 
 
 NANO: dict[str, Any] = {"patch_size": 4}
 TINY: dict[str, Any] = {"patch_size": 8, "depth": 6}
+# Without dropout, so that the losses can be compared; so is the dropout of its top.
+B32: dict[str, Any] = {"patch_size": 32, "dropout": 0.0}
 ROWS = (
     Row("contrastive", "vit_nano", 32, 128, NANO),
     Row("byol", "vit_nano", 32, 128, NANO),
     Row("contrastive", "vit_tiny", 64, 64, TINY),
     Row("byol", "vit_tiny", 64, 64, TINY),
+    Row("contrastive", "vit_b32_original", 64, 128, B32, bands=3),
+    Row("byol", "vit_b32_original", 64, 128, B32, bands=3),
+    # Its many BatchNorms enlarge rounding: after one step PyTorch's own two differ by percents.
+    Row("contrastive", "resnet50", 64, 64, {"top_width": 256}, bands=3, compared_steps=1),
+    Row("byol", "resnet50", 64, 64, {"top_width": 256}, bands=3, compared_steps=1),
 )
 
 
-def flops(row: Row, width: int, depth: int, mlp_width: int) -> float:
+def flops(row: Row, multiplications: float) -> float:
     """Return the multiplications and additions of a step: passes back cost twice a pass forward.
 
-    Those of the matrix products of the encoder alone; BYOL's target has no pass back.
+    Those of the matrix products of the encoder alone, of which one image's forward pass has
+    `multiplications`; BYOL's target has no pass back.
     """
-    tokens = (row.side // row.options["patch_size"]) ** 2
-    embedding = row.options["patch_size"] ** 2 * width
-    block = 4 * width**2 + 2 * width * mlp_width + 2 * tokens * width
     passes = 3 + (row.method == "byol")
-    return 2.0 * 2 * row.pairs * tokens * (embedding + depth * block) * passes
+    return 2.0 * 2 * row.pairs * multiplications * passes

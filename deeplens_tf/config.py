@@ -250,12 +250,13 @@ class OptimizerConfig:
 class TrainConfig:
     """Number of epochs, batch size and how a step is computed.
 
-    Null for `batch_size` depends on the number of images, see `training.batch_size`.
+    Null for `batch_size` and `jit_compile` depends on the number of images, see
+    `training.batch_size` and `training.compilation`.
     """
 
     epochs: Count
     batch_size: Count | None
-    jit_compile: bool
+    jit_compile: bool | None
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 

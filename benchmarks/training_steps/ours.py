@@ -1,4 +1,4 @@
-"""The worker of this package: Keras on TensorFlow, compiled by XLA as the stages do."""
+"""The worker of this package: Keras on TensorFlow, compiled by XLA where the stages do so."""
 
 import sys
 from pathlib import Path
@@ -73,6 +73,7 @@ def _model(row: rows.Row) -> "SelfSupervisedModel":
     import keras
 
     from deeplens_tf import models
+    from deeplens_tf.models.encoders import has_convolutions
     from deeplens_tf.models.weight_decay import SelectiveAdamW
 
     encoder = models.build_encoder(row.encoder, (row.side, row.side, row.bands), **row.options)
@@ -94,7 +95,8 @@ def _model(row: rows.Row) -> "SelfSupervisedModel":
         global_clipnorm=rows.CLIP_NORM,
     )
     probe_optimizer = keras.optimizers.Adam(rows.PROBE_RATE, epsilon=rows.ADAM_EPSILON)
-    model.compile(optimizer, probe_optimizer=probe_optimizer, jit_compile=True)
+    compiled = not has_convolutions(encoder)  # as `train.jit_compile: null` chooses on a CPU
+    model.compile(optimizer, probe_optimizer=probe_optimizer, jit_compile=compiled)
     return model
 
 

@@ -62,6 +62,11 @@ class Distribution:
         return self.strategy is None
 
     @property
+    def has_gpu(self) -> bool:
+        """Whether models run on a GPU."""
+        return bool(tf.config.list_physical_devices("GPU"))
+
+    @property
     def agree_every(self) -> int:
         """Steps between two agreements of all workers, since communication takes time."""
         return 1 if self.workers == 1 else 10

@@ -65,6 +65,15 @@ def build_encoder_variables(encoder: keras.Model) -> None:
         encoder.build((None, *image_shape_of(encoder)))
 
 
+def has_convolutions(encoder: keras.Model) -> bool:
+    """Whether an encoder has convolutions whose windows overlap, unlike those of patches."""
+    layers = encoder._flatten_layers()
+    sizes = ((getattr(each, "kernel_size", ()), getattr(each, "strides", ())) for each in layers)
+    return any(
+        side > step for kernel, steps in sizes for side, step in zip(kernel, steps, strict=True)
+    )
+
+
 def copy_of(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
     """Return a layer of the same configuration with weights of its own.
 

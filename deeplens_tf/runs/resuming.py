@@ -174,8 +174,12 @@ def _require_same_run(run: Run, stored: Config, config: Config) -> None:
 def _completed(config: Config, stored: Config) -> Config:
     """Return the requested configuration with what it leaves to the run as in the stored one."""
     optimizer = replace(config.optimizer, schedule_epochs=_schedule_epochs(stored, config))
-    size = stored.train.batch_size if config.train.batch_size is None else config.train.batch_size
-    return replace(config, optimizer=optimizer, train=replace(config.train, batch_size=size))
+    left_open = {
+        key: getattr(stored.train, key)
+        for key in ("batch_size", "jit_compile")
+        if getattr(config.train, key) is None
+    }
+    return replace(config, optimizer=optimizer, train=replace(config.train, **left_open))
 
 
 def _schedule_epochs(stored: Config, requested: Config) -> int | None:

@@ -40,6 +40,7 @@ from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.batch_size import FINETUNING, require_possible, with_batch_size
 from deeplens_tf.training.callbacks import SaveBest
 from deeplens_tf.training.class_weights import class_weights, require_classification
+from deeplens_tf.training.compilation import with_compilation
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.outcome import outcome, what_helps
@@ -95,7 +96,9 @@ def _finetune(config: Config, name: str, run_dir: str | None, distribution: Dist
     labels = data.index("train")["label"].to_numpy()[keep]
     weights = class_weights(config.finetune, labels, task.class_names)
     with distribution.scope():
-        model = _compiled_model(config, data, task, keep, weights, distribution)
+        model = _model(config, data, task, keep, weights)
+        config = with_compilation(config, model.encoder, count, distribution)
+        _compile(model, config, task, count, distribution)
     facts = {
         **dataset_facts(data),
         "encoder": encoder_origin(_encoder_path(config)),
@@ -168,25 +171,28 @@ def _validation(data: PreparedData, task: Task, batch_size: int) -> tf.data.Data
     return labelled_batches(data, "validation", task.target, batch_size, keep=usable)
 
 
-def _compiled_model(
+def _model(
     config: Config,
     data: PreparedData,
     task: Task,
     keep: np.ndarray,
     weights: tuple[float, ...] | None,
-    distribution: Distribution,
-) -> keras.Model:
+) -> DownstreamModel:
     encoder = _encoder(config, data)
     freeze, spread = config.finetune.freeze, training_range(data, keep)
-    model = DownstreamModel(encoder, task.head, task.class_names, freeze, weights, spread)
-    steps = int(keep.sum()) // config.batch_size
+    return DownstreamModel(encoder, task.head, task.class_names, freeze, weights, spread)
+
+
+def _compile(
+    model: DownstreamModel, config: Config, task: Task, count: int, distribution: Distribution
+) -> None:
+    steps = count // config.batch_size
     model.compile(
         optimizer=build_optimizer(config.optimizer, steps, config.schedule_epochs),
         loss=task.loss,
         metrics=task.metrics,
         jit_compile=config.train.jit_compile and distribution.can_compile,
     )
-    return model
 
 
 def _encoder(config: Config, data: PreparedData) -> keras.Model:

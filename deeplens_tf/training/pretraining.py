@@ -36,6 +36,7 @@ from deeplens_tf.training.batch_size import (
     with_batch_size,
 )
 from deeplens_tf.training.callbacks import CollapseWarning
+from deeplens_tf.training.compilation import with_compilation
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.methods import build_method, method_settings
 from deeplens_tf.training.optimizers import build_optimizer
@@ -88,7 +89,9 @@ def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Dist
     config = with_batch_size(config, PRETRAINING, count, "training images", distribution, smallest)
     steps = count // config.batch_size
     with distribution.scope():
-        model = _compiled_model(config, data, steps, distribution)
+        model = _model(config, data, steps, distribution)
+        config = with_compilation(config, model.encoder, steps * config.batch_size, distribution)
+        _compile(model, config, steps, distribution)
     facts = {**dataset_facts(data), "possible_heads": possible_heads(data)}
     with claimed_run("pretrain", name, config, run_dir, facts, distribution) as (run, finished):
         record_images(run, images_of(data.index("train"), PRETRAINED))
@@ -144,26 +147,28 @@ def _plan(
     return TrainingPlan(model, data, batches, validation, steps, distribution)
 
 
-def _compiled_model(
+def _model(
     config: Config, data: PreparedData, steps: int, distribution: Distribution
 ) -> SelfSupervisedModel:
     with configuration_keys():
         encoder = build_encoder(config.encoder.name, data.image_shape, **config.encoder.arguments())
     encoder.preprocessing = data.preprocessing
-    epochs = config.schedule_epochs
     classes = len(data.classes) if "classification" in possible_heads(data) else 0
     if not classes and distribution.is_chief:
         print_lines("online probe: none; it needs training images of two or more classes")
-    model = build_method(config.pretrain, encoder, classes, steps * epochs)
-    optimizer = build_optimizer(config.optimizer, steps, epochs)
+    return build_method(config.pretrain, encoder, classes, steps * config.schedule_epochs)
+
+
+def _compile(
+    model: SelfSupervisedModel, config: Config, steps: int, distribution: Distribution
+) -> None:
     rate = config.pretrain.probe_learning_rate
     model.compile(
-        optimizer=optimizer,
-        probe_optimizer=keras.optimizers.Adam(rate) if classes else None,
+        optimizer=build_optimizer(config.optimizer, steps, config.schedule_epochs),
+        probe_optimizer=keras.optimizers.Adam(rate) if model.probe is not None else None,
         probe_on=config.pretrain.probe_on,
         jit_compile=config.train.jit_compile and distribution.can_compile,
     )
-    return model
 
 
 def _draw_inpainting(model: InpaintingModel, batches: tf.data.Dataset, run: Run) -> None:

@@ -138,6 +138,11 @@ def add_run_options(parser: StageParser, config: str) -> None:
         "multiworker, the machines in TF_CONFIG or in the SLURM job; auto, mirrored if there is "
         "more than one GPU",
     )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="write a profile of ten steps to the run's tensorboard folder; changes no result",
+    )
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from deeplens_tf.files.products import ENCODER
 from deeplens_tf.option_use import FINETUNE, load_stage_config
 from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.runs.run_folder import Run, newest_run, run_of
-from deeplens_tf.startup import import_for_stage
+from deeplens_tf.startup import import_for_stage, name_compiled_operations
 from deeplens_tf.terminal import print_lines
 
 FINETUNE_CONFIG = "finetune"
@@ -56,10 +56,13 @@ def main(argv: Sequence[str]) -> None:
         if opened.finished:
             return
     require_folder(Path(config.data.path))
+    if arguments.profile:
+        name_compiled_operations()
     import_for_stage()
     from deeplens_tf.training.finetuning import finetune
 
-    run = finetune(config, arguments.config, arguments.run_dir, arguments.strategy, opened)
+    options = (arguments.run_dir, arguments.strategy, opened, arguments.profile)
+    run = finetune(config, arguments.config, *options)
     if not run.folder.is_dir():  # this worker is not the chief
         return
     print_lines(f"model: {run.model}")

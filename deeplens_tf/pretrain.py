@@ -17,7 +17,7 @@ from deeplens_tf.data.folders import require_folder
 from deeplens_tf.option_use import PRETRAIN, load_stage_config
 from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.startup import import_for_stage
+from deeplens_tf.startup import import_for_stage, name_compiled_operations
 from deeplens_tf.terminal import print_lines
 
 PRETRAIN_CONFIG = "contrastive"
@@ -43,10 +43,13 @@ def main(argv: Sequence[str]) -> None:
         if opened.finished:
             return
     require_folder(Path(config.data.path))
+    if arguments.profile:
+        name_compiled_operations()
     import_for_stage()
     from deeplens_tf.training.pretraining import pretrain
 
-    run = pretrain(config, arguments.config, arguments.run_dir, arguments.strategy, opened)
+    options = (arguments.run_dir, arguments.strategy, opened, arguments.profile)
+    run = pretrain(config, arguments.config, *options)
     if not run.folder.is_dir():  # this worker is not the chief
         return
     print_lines(f"encoder: {run.encoder}")

@@ -99,6 +99,25 @@ def _fault_of(feature_std: float) -> str:
     return COLLAPSING if feature_std < COLLAPSED_BELOW else ""
 
 
-def tensorboard(run: Run) -> keras.callbacks.Callback:
-    """Return the callback that writes the logs of TensorBoard."""
-    return keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)
+def tensorboard(run: Run, profiled: int = 0) -> keras.callbacks.Callback:
+    """Return the callback that writes the logs of TensorBoard.
+
+    Args:
+        run: whose logs it writes.
+        profiled: number of steps to come, of which ten are profiled; 0 for no profile.
+    """
+    first, last = _profiled_steps(profiled)
+    if last:
+        print_lines(
+            f"profile: steps {first} to {last} of this command, in {run.tensorboard}; to open it, "
+            f"install xprof and run tensorboard --logdir {run.tensorboard}"
+        )
+    return keras.callbacks.TensorBoard(
+        str(run.tensorboard), write_graph=False, profile_batch=(first, last) if last else 0
+    )
+
+
+def _profiled_steps(steps: int) -> tuple[int, int]:
+    """Return the first and the last of ten steps, after the first ten if there are as many."""
+    last = min(20, steps)
+    return max(last - 9, 1), last

@@ -55,6 +55,7 @@ def finetune(
     run_dir: str | None = None,
     strategy: str = "auto",
     opened: OpenedRun | None = None,
+    profile: bool = False,
 ) -> Run:
     """Fine-tune as configured; `model.keras` contains the model of the best validation epoch.
 
@@ -65,6 +66,7 @@ def finetune(
         run_dir: folder of the run, or None for a new one under `runs/`.
         strategy: devices to use, see `open_distribution`.
         opened: the result of `open_run`, if the caller has called it.
+        profile: write a profile of some steps, see `TrainingPlan`.
 
     Raises:
         RequestError: the configuration, the encoder, the data and the devices do not fit together.
@@ -79,10 +81,12 @@ def finetune(
         if opened.finished:
             return finished_run(run_dir, distribution)
         with started(opened.config):
-            return _finetune(opened.config, name, run_dir, distribution)
+            return _finetune(opened.config, name, run_dir, distribution, profile)
 
 
-def _finetune(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
+def _finetune(
+    config: Config, name: str, run_dir: str | None, distribution: Distribution, profile: bool
+) -> Run:
     require_possible(config, distribution)
     require_classification(config.finetune)
     require_usable(config)
@@ -108,7 +112,8 @@ def _finetune(config: Config, name: str, run_dir: str | None, distribution: Dist
     with claimed_run("finetune", name, config, run_dir, facts, distribution) as (run, finished):
         record_images(run, _seen_images(config, data, task, keep))
         if not finished:
-            _train(_plan(model, config, data, task, keep, distribution), config, run)
+            plan = _plan(model, config, data, task, keep, distribution)
+            _train(replace(plan, profile=profile), config, run)
     return run
 
 

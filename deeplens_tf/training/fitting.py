@@ -44,6 +44,7 @@ class TrainingPlan:
         validation: batches of one pass, or None without a validation split.
         steps_per_epoch: steps in an epoch.
         distribution: devices to use; the model was created in its scope.
+        profile: write a profile of some steps for TensorBoard.
     """
 
     model: keras.Model
@@ -52,6 +53,7 @@ class TrainingPlan:
     validation: tf.data.Dataset | None
     steps_per_epoch: int
     distribution: Distribution = ALONE
+    profile: bool = False
 
 
 def require_usable(config: Config) -> None:
@@ -113,8 +115,8 @@ def fit(
             products,
             plan.distribution,
         )
-        others = [tensorboard(run), history, StopWhenDiverged(), *recorders]
-        _train(plan, config.train.epochs, checkpointer, others)
+        others = [history, StopWhenDiverged(), *recorders]
+        _train(plan, config.train.epochs, run, checkpointer, others)
     if plan.distribution.is_chief:
         _save_curves(run)
 
@@ -122,14 +124,17 @@ def fit(
 def _train(
     plan: TrainingPlan,
     epochs: int,
+    run: Run,
     checkpointer: Checkpointer,
     others: Sequence[keras.callbacks.Callback],
 ) -> None:
-    callbacks = [*others, checkpointer]
     checkpoint = checkpointer.resume(plan.model)
     if checkpoint is not None and plan.distribution.is_chief:
         print_lines(f"resumed: {checkpoint.folder}")
     position = checkpointer.position
+    steps = (epochs - position.epoch) * plan.steps_per_epoch - position.step
+    profiled = steps if plan.profile and plan.distribution.is_chief else 0
+    callbacks = [tensorboard(run, profiled), *others, checkpointer]
     if position.step == plan.steps_per_epoch:
         _close_epoch(plan, position.epoch, callbacks)
     elif position.step:

@@ -53,6 +53,7 @@ def pretrain(
     run_dir: str | None = None,
     strategy: str = "auto",
     opened: OpenedRun | None = None,
+    profile: bool = False,
 ) -> Run:
     """Pretrain as configured; `encoder.keras` contains the encoder of the last epoch.
 
@@ -62,6 +63,7 @@ def pretrain(
         run_dir: folder of the run, or None for a new one under `runs/`.
         strategy: devices to use, see `open_distribution`.
         opened: the result of `open_run`, if the caller has called it.
+        profile: write a profile of some steps, see `TrainingPlan`.
 
     Raises:
         RequestError: the configuration does not fit the data or the devices.
@@ -76,10 +78,12 @@ def pretrain(
         if opened.finished:
             return finished_run(run_dir, distribution)
         with started(opened.config):
-            return _pretrain(opened.config, name, run_dir, distribution)
+            return _pretrain(opened.config, name, run_dir, distribution, profile)
 
 
-def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Distribution) -> Run:
+def _pretrain(
+    config: Config, name: str, run_dir: str | None, distribution: Distribution, profile: bool
+) -> Run:
     smallest = smallest_batch(config)
     require_possible(config, distribution, smallest)
     require_usable(config)
@@ -96,7 +100,8 @@ def _pretrain(config: Config, name: str, run_dir: str | None, distribution: Dist
     with claimed_run("pretrain", name, config, run_dir, facts, distribution) as (run, finished):
         record_images(run, images_of(data.index("train"), PRETRAINED))
         if not finished:
-            _train(_plan(model, config, data, steps, distribution), config, run)
+            plan = _plan(model, config, data, steps, distribution)
+            _train(replace(plan, profile=profile), config, run)
     return run
 
 

@@ -204,6 +204,7 @@ class PretrainConfig:
     method: Annotated[str, methods]
     temperature: Positive
     projection_width: Count
+    keep_tokens: Annotated[float, Bounds(above=0, high=1)]
     probe_learning_rate: Positive
     probe_on: Literal["view_1", "image"]
     probe_every_epochs: Count | None

@@ -17,6 +17,7 @@ KEYS = {
     "plain_top": "encoder.plain_top",
     "image_shape": "data.image_size",
     "temperature": "pretrain.temperature",
+    "keep_tokens": "pretrain.keep_tokens",
     "momentum": "pretrain.byol.beta",
     "mask_ratio": "pretrain.inpainting.mask_ratio",
     # No key sets these two of an encoder, so they are the decoder's.

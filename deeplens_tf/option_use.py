@@ -137,6 +137,7 @@ USES: dict[str, Use] = {
     "pretrain.method": PRETRAINING,
     "pretrain.temperature": _shared_by("temperature", WITH_TEMPERATURE),
     "pretrain.projection_width": _shared_by("projection_width", WITH_PROJECTION),
+    "pretrain.keep_tokens": _shared_by("keep_tokens", WITH_PROJECTION),
     "pretrain.probe_learning_rate": PRETRAINING,
     "pretrain.probe_on": PRETRAINING,
     "pretrain.probe_every_epochs": PRETRAINING,

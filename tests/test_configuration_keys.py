@@ -39,6 +39,8 @@ def test_every_key_exists():
         (["encoder.name=vit"], "encoder.name must be one of vit_nano, "),
         (["encoder.top_width=4"], "encoder.top_width is not an option of vit_nano"),
         (["encoder.name=resnet50", "data.image_size=16"], "data.image_size must have 32 pixels"),
+        (["pretrain.keep_tokens=0.5", "encoder.name=resnet50"],
+         r"pretrain\.keep_tokens must be 1\.0 .* Received: pretrain\.keep_tokens=0\.5"),
         (["pretrain.method=inpainting", "pretrain.inpainting.mask_ratio=0.001"],
          r"Received: pretrain\.inpainting\.mask_ratio=0\.001"),
         (["pretrain.method=inpainting", "pretrain.inpainting.decoder_heads=3"],

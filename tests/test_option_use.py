@@ -70,7 +70,11 @@ def test_a_stage_uses_a_key_or_passes_it_over(stage, key):
 
 
 def test_the_shared_settings_are_those_that_the_methods_take():
-    for key, names in (("temperature", WITH_TEMPERATURE), ("projection_width", WITH_PROJECTION)):
+    for key, names in (
+        ("temperature", WITH_TEMPERATURE),
+        ("projection_width", WITH_PROJECTION),
+        ("keep_tokens", WITH_PROJECTION),
+    ):
         have = {
             name
             for name in registry.methods.built_in
@@ -86,6 +90,7 @@ def test_the_shared_settings_are_those_that_the_methods_take():
         ("pretrain", ["pretrain.method=byol", "pretrain.byol.beta=0.9"], None),
         ("pretrain", ["pretrain.method=byol", "pretrain.temperature=0.5"], "is contrastive; leave"),
         ("pretrain", ["pretrain.method=inpainting", "pretrain.projection_width=8"], "or simsiam"),
+        ("pretrain", ["pretrain.method=inpainting", "pretrain.keep_tokens=0.5"], "or simsiam"),
         ("pretrain", ["finetune.freeze=true"], "pretrain does not use it, only finetune; leave"),
         ("pretrain", ["finetune.fraction=0.5"], r"only where pretrain\.probe_every_epochs is set"),
         ("pretrain", ["pretrain.probe_every_epochs=1", "finetune.fraction=0.5"], None),

@@ -16,7 +16,9 @@ import tensorflow as tf
 
 Word: TypeAlias = int | tf.Tensor
 
-MASK, ORDER = 0, 3  # purposes of a key, beside the views 1 and 2
+# Purposes of a key, beside the views 1 and 2.
+MASK, ORDER = 0, 3
+MASK_OF_VIEW = {1: 4, 2: 5}
 GOLDEN = 0x9E3779B97F4A7C15
 LANES = 16  # at most so many float32 make up a vector of the processor
 
@@ -27,7 +29,7 @@ def key_of(seed: Word, epoch: Word, purpose: Word) -> tf.Tensor:
     Args:
         seed: of the run.
         epoch: of the run.
-        purpose: the number of a view, `MASK` or `ORDER`.
+        purpose: the number of a view, `MASK`, `ORDER` or one of `MASK_OF_VIEW`.
     """
     return fold_in(fold_in(fold_in(tf.constant(0, tf.uint64), seed), purpose), epoch)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplens_tf import registry
 from deeplens_tf.augment.augmentations import Augmentation, ImageShape, Rotation
-from deeplens_tf.augment.randomness import MASK, fold_in, key_of, orders
+from deeplens_tf.augment.randomness import MASK, MASK_OF_VIEW, fold_in, key_of, orders
 
 
 class Augment:
@@ -123,7 +123,11 @@ class Augment:
 
 
 def patch_orders(
-    indices: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, patches: int
+    indices: tf.Tensor,
+    seed: int | tf.Tensor,
+    epoch: int | tf.Tensor,
+    patches: int,
+    view: int | None = None,
 ) -> tf.Tensor:
     """Draw a random order of each image's patches, of which a mask drops the last ones.
 
@@ -132,11 +136,13 @@ def patch_orders(
         seed: of the run.
         epoch: of the run; each epoch has other orders.
         patches: patches per image.
+        view: number of the view that is masked, 1 or 2; each has other orders. None for inpainting.
 
     Returns:
         A permutation of the patches of each image, shape (batch, patches), int32.
     """
-    return orders(fold_in(key_of(seed, epoch, MASK), indices), patches)
+    purpose = MASK if view is None else MASK_OF_VIEW[view]
+    return orders(fold_in(key_of(seed, epoch, purpose), indices), patches)
 
 
 def without_margin(images: Any, margin: int) -> Any:

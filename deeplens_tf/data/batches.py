@@ -84,6 +84,7 @@ def view_batches(
     *,
     split: str = "train",
     patches: int = 0,
+    masked_views: bool = False,
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Return the batches of one epoch for Keras's `fit`.
@@ -99,15 +100,19 @@ def view_batches(
         split: "train", shuffled in each epoch; any other split comes in stored order.
         patches: patches per image, of which a random order replaces the second view; 0 for two
             views.
+        masked_views: give two views and an order of the patches of each, as models with
+            `keep_tokens` below 1 need them. `patches` is then the encoder's `patch_count`.
         first_epoch: number of the first epoch, to continue an earlier training.
 
     Returns:
         Dicts with `view_1`, `view_2`, `image` (batch, height, width, bands) float32 and, for
         labelled data, `label` (batch,) int64. With `patches`, `patch_order` (batch, patches)
-        int32 instead of `view_2`. The number of batches is known.
+        int32 instead of `view_2`; with masked views, `patch_order_1` and `patch_order_2` beside
+        both views. The number of batches is known.
 
     Raises:
-        ValueError: not an `Augment`, a split without images, or a batch larger than the split.
+        ValueError: not an `Augment`, a split without images, a batch larger than the split, or
+            masked views without a number of patches.
     """
     if not isinstance(augment, Augment):
         raise ValueError(f"augment must be an Augment. Received: {augment!r}")
@@ -123,12 +128,16 @@ def view_batches(
             "patches and first_epoch must be whole numbers of at least 0. "
             f"Received: patches={patches!r}, first_epoch={first_epoch!r}"
         )
-    if patches:
-        require_one_list(augment)
+    if masked_views and not patches:
+        raise ValueError(
+            "patches must be the encoder's patch_count for masked views. "
+            "Received: patches=0, masked_views=True"
+        )
     report_missing_margin(data, augment)
+    masks = {"patches": patches, "masked_views": masked_views}
     if split != "train":
-        return pretraining_batches(data, split, augment, batch_size, None, patches)
-    finish, with_margin = _views(data, augment, patches), view_margin(data, augment) > 0
+        return pretraining_batches(data, split, augment, batch_size, None, **masks)
+    finish, with_margin = _views(data, augment, **masks), view_margin(data, augment) > 0
     with tf.device("CPU:0"):  # where tf.data runs
         epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 
@@ -156,6 +165,7 @@ def pretraining_batches(
     batch_size: int,
     epochs: int | None,
     patches: int = 0,
+    masked_views: bool = False,
     start: Position = BEGINNING,
 ) -> tf.data.Dataset:
     """Return batches of views as one stream; their content is that of `view_batches`.
@@ -168,11 +178,11 @@ def pretraining_batches(
         epochs: number of shuffled epochs in the stream; None for one pass in stored order.
         patches: patches per image, of which a random order replaces the second view; 0 for two
             views.
+        masked_views: give two views and an order of the patches of each.
         start: where the stream of epochs begins.
     """
-    if patches:
-        require_one_list(augment)
-    finish, with_margin = _views(data, augment, patches), view_margin(data, augment) > 0
+    finish = _views(data, augment, patches, masked_views)
+    with_margin = view_margin(data, augment) > 0
     return _stream(
         *(data, split, batch_size, epochs, finish),
         drop_remainder=True,
@@ -288,20 +298,27 @@ def require_batch(batch_size: int, count: int, what: str) -> None:
 
 
 def _views(
-    data: ImageData, augment: Augment, patches: int
+    data: ImageData, augment: Augment, patches: int, masked_views: bool
 ) -> Callable[[Example, tf.Tensor], Example]:
     """Return the function that adds views to a batch of examples in an epoch."""
     margin = view_margin(data, augment)
+    one_view = patches > 0 and not masked_views
+    if one_view:
+        require_one_list(augment)
 
     def views(batch: Example, epoch: tf.Tensor) -> Example:
         source, index = batch["image_with_margin" if margin else "image"], batch["index"]
         result = {"image": batch["image"]} | ({"label": batch["label"]} if data.classes else {})
-        if patches:
+        if one_view:
             order = patch_orders(index, data.seed, epoch, patches)
             view_1 = augment.view(source, index, data.seed, epoch, margin=margin)
             return result | {"view_1": view_1, "patch_order": order}
         view_1, view_2 = augment.two_views(source, index, data.seed, epoch, margin)
-        return result | {"view_1": view_1, "view_2": view_2}
+        result |= {"view_1": view_1, "view_2": view_2}
+        for number in (1, 2) if masked_views else ():
+            order = patch_orders(index, data.seed, epoch, patches, number)
+            result[f"patch_order_{number}"] = order
+        return result
 
     return views
 

@@ -71,11 +71,13 @@ def twin(
     total_steps: int,
     projection_width: int,
     off_diagonal_weight: float,
+    keep_tokens: float,
 ) -> BarlowTwinsModel:
     """Build the method as a configuration names it."""
     # Three layers of one width, as in the paper.
     projector = batch_norm_mlp((projection_width,) * 3, "projector")
-    return BarlowTwinsModel(encoder, projector, off_diagonal_weight, probe, name="twin")
+    options = {"keep_tokens": keep_tokens, "name": "twin"}
+    return BarlowTwinsModel(encoder, projector, off_diagonal_weight, probe, **options)
 
 
 register_method("twin", twin, BarlowTwinsModel)

@@ -54,6 +54,7 @@ class BYOLModel(JointEmbeddingModel):
     """
 
     has_predictor = True
+    masks_views = True
 
     @with_own_defaults
     def __init__(
@@ -100,10 +101,12 @@ class BYOLModel(JointEmbeddingModel):
     ) -> dict[str, tuple[KerasTensor, ...]]:
         """Return the online network's outputs and `targets`, the projections of the target."""
         outputs = super().call(batch, training)
-        return outputs | {"targets": tuple(self._target(batch[view], training) for view in VIEWS)}
+        return outputs | {"targets": tuple(self._target(batch, view, training) for view in VIEWS)}
 
-    def _target(self, images: KerasTensor, training: bool | None) -> KerasTensor:
-        features = self.target_encoder(images, training=training)
+    def _target(
+        self, batch: dict[str, KerasTensor], view: str, training: bool | None
+    ) -> KerasTensor:
+        features = self.encode(self.target_encoder, batch, view, training)
         return ops.stop_gradient(self.target_projector(features, training=training))
 
     def pretext_loss(self, batch: dict[str, KerasTensor], outputs: dict[str, Any]) -> KerasTensor:
@@ -172,12 +175,14 @@ def byol(
     hidden_width: int,
     beta: float,
     schedule: str,
+    keep_tokens: float,
 ) -> BYOLModel:
     """Build the method as a configuration names it."""
     widths = (hidden_width, projection_width)
     projector, predictor = (batch_norm_mlp(widths, name) for name in ("projector", "predictor"))
     steps = total_steps if schedule == "cosine" else None
-    return BYOLModel(encoder, projector, predictor, beta, steps, probe, name="byol")
+    heads = (projector, predictor)
+    return BYOLModel(encoder, *heads, beta, steps, probe, keep_tokens=keep_tokens, name="byol")
 
 
 register_method("byol", byol, BYOLModel)

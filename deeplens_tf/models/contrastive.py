@@ -83,10 +83,12 @@ def contrastive(
     total_steps: int,
     projection_width: int,
     temperature: float,
+    keep_tokens: float,
 ) -> ContrastiveModel:
     """Build the method as a configuration names it, with the original's projection head."""
     projector = projection_head(projection_width)
-    return ContrastiveModel(encoder, projector, temperature, probe, name="contrastive")
+    options = {"keep_tokens": keep_tokens, "name": "contrastive"}
+    return ContrastiveModel(encoder, projector, temperature, probe, **options)
 
 
 register_method("contrastive", contrastive, ContrastiveModel)

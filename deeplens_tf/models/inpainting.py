@@ -58,7 +58,7 @@ class InpaintingModel(SelfSupervisedModel):
         super().__init__(encoder, probe, **kwargs)
         self.decoder = decoder
         self.mask_ratio = mask_ratio
-        self.patch_count = count_patches(encoder)
+        self.patch_count = encoder.patch_count
         self.visible = round((1 - mask_ratio) * self.patch_count)
         if not 0 < self.visible < self.patch_count:
             raise ValueError(
@@ -92,11 +92,7 @@ class InpaintingModel(SelfSupervisedModel):
         Returns:
             Shape (batch, visible, width), with the class token first where there is one.
         """
-        tokens = self.encoder.embedding(images)  # (batch, [1 +] patches, width)
-        first = tokens.shape[1] - self.patch_count
-        seen = choose(tokens[:, first:], order[:, : self.visible])
-        seen = ops.concatenate([tokens[:, :first], seen], axis=1)
-        return self.encoder.transform(seen, training)
+        return self.encoder.transform_kept(images, order[:, : self.visible], training)
 
     def pretext_loss(self, batch: dict[str, KerasTensor], outputs: dict[str, Any]) -> KerasTensor:
         """Return the mean squared error of the pixels of the dropped patches."""
@@ -168,7 +164,7 @@ def decoder_for(encoder: VisionTransformer, width: int, depth: int, heads: int) 
     if width % heads:
         raise ValueError(f"heads must divide width={width}. Received: heads={heads}")
     return PatchDecoder(
-        count_patches(encoder),
+        encoder.patch_count,
         encoder.options["patch_size"] ** 2 * encoder.image_shape[2],
         width,
         depth,
@@ -176,12 +172,6 @@ def decoder_for(encoder: VisionTransformer, width: int, depth: int, heads: int) 
         class_token=encoder.pooling == "class_token",
         name="decoder",
     )
-
-
-def count_patches(encoder: VisionTransformer) -> int:
-    """Return the number of patches per image."""
-    height, width, _ = encoder.image_shape
-    return (height // encoder.options["patch_size"]) * (width // encoder.options["patch_size"])
 
 
 def _require_transformer(encoder: keras.Model) -> None:

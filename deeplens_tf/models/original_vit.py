@@ -51,6 +51,11 @@ class OriginalViT(ImageEncoder):
         return self.transformer.image_shape
 
     @property
+    def patch_count(self) -> int:
+        """Number of patches of an image."""
+        return self.transformer.patch_count
+
+    @property
     def options(self) -> dict[str, Any]:
         """Options of the transformer."""
         return self.transformer.options
@@ -87,8 +92,16 @@ class OriginalViT(ImageEncoder):
 
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""
-        features = self.top(self.transformer(images, training=training), training=training)
-        return ops.cast(features, "float32")
+        return self._on_top(self.transformer(images, training=training), training)
+
+    def encode_kept(
+        self, images: KerasTensor, kept: KerasTensor, training: bool | None = None
+    ) -> KerasTensor:
+        """Return the features of some patches of each image, as `VisionTransformer` does."""
+        return self._on_top(self.transformer.encode_kept(images, kept, training), training)
+
+    def _on_top(self, features: KerasTensor, training: bool | None) -> KerasTensor:
+        return ops.cast(self.top(features, training=training), "float32")
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """Return (batch, 256)."""

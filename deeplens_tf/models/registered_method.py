@@ -18,8 +18,8 @@ def register_method(
         build: takes encoder, probe (a layer or None) and total_steps (of the whole run, for
             schedules), and options; returns the model. An option has a type hint, such as `int`,
             `float` or `Annotated[float, Bounds(low=0)]`, and a default or none. A configuration
-            sets it among the pretraining's `options`; one called temperature or projection_width
-            gets the key of that name, which methods share.
+            sets it among the pretraining's `options`; one called temperature, projection_width or
+            keep_tokens gets the key of that name, which methods share.
         model: class of what `build` returns, registered by `register_keras_serializable`.
 
     Raises:

@@ -17,6 +17,8 @@ from deeplens_tf.models.replicas import ONE_DEVICE, Replicas, require_replicas
 
 UNUSED = ("y", "sample_weight", "class_weight")  # of Keras's `fit` and the like
 PROBED = ("view_1", "image")  # images of a batch on which the probe can be trained
+# Orders of the patches of each view, of which a model with `keep_tokens` below 1 keeps the first.
+ORDERS = {"view_1": "patch_order_1", "view_2": "patch_order_2"}
 
 
 def require_keys(batch: Mapping[str, KerasTensor], *keys: str) -> None:
@@ -73,7 +75,10 @@ class SelfSupervisedModel(keras.Model):
     """
 
     patch_count = 0
-    """Number of patches of which a batch must contain an order, `patch_order`; 0 for none."""
+    """Number of patches of which a batch must contain orders; 0 for none."""
+
+    keep_tokens = 1.0
+    """Share of the patches that each view keeps; below 1 a batch has an order for each view."""
 
     smallest_batch = 1
     """Number of images that a batch of all replicas must contain at least."""
@@ -128,10 +133,12 @@ class SelfSupervisedModel(keras.Model):
 
         Raises:
             ValueError: targets or weights beside the batch, a batch that lacks a part or is known
-                to be smaller than `smallest_batch`, or a model in a strategy's scope whose replicas
-                are not connected.
+                to be smaller than `smallest_batch`, orders of the patches that the model does not
+                use, or a model in a strategy's scope whose replicas are not connected.
         """
         _require_no_targets(y=y, sample_weight=sample_weight)
+        if self.keep_tokens == 1:
+            _require_no_orders(x)
         require_replicas(self)
         if training:  # the last batch of a validation may be smaller
             self._require_images(y_pred["features"][0])
@@ -307,6 +314,15 @@ def _refuse(**arguments: Any) -> None:
                 f"{name} must be left out: a self-supervised model has its own loss and metrics, "
                 f"which pretext_loss defines. Received: {name}={value!r}"
             )
+
+
+def _require_no_orders(batch: Any) -> None:
+    found = [key for key in ORDERS.values() if isinstance(batch, Mapping) and key in batch]
+    if found:
+        raise ValueError(
+            "keep_tokens must be below 1 for a batch of masked views, which the model would see "
+            f"whole. Received: keep_tokens=1.0 and a batch with {', '.join(found)}"
+        )
 
 
 def _require_no_targets(**arguments: Any) -> None:

@@ -59,6 +59,7 @@ def simsiam(
     total_steps: int,
     projection_width: int,
     predictor_width: int,
+    keep_tokens: float,
 ) -> SimSiamModel:
     """Build the method as a configuration names it.
 
@@ -66,7 +67,8 @@ def simsiam(
     """
     projector = batch_norm_mlp((projection_width,) * 3, "projector", norm_output=True)
     predictor = batch_norm_mlp((predictor_width, projection_width), "predictor")
-    return SimSiamModel(encoder, projector, predictor, probe, name="simsiam")
+    options = {"keep_tokens": keep_tokens, "name": "simsiam"}
+    return SimSiamModel(encoder, projector, predictor, probe, **options)
 
 
 register_method("simsiam", simsiam, SimSiamModel)

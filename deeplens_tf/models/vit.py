@@ -9,6 +9,7 @@ from keras import KerasTensor, ops
 from deeplens_tf.models.image_model import ImageEncoder
 from deeplens_tf.models.image_shapes import checked_image_shape
 from deeplens_tf.models.own_defaults import with_own_defaults
+from deeplens_tf.models.patches import choose
 from deeplens_tf.models.transformer_block import TransformerBlock, layer_norm
 
 POOLINGS = ("average", "class_token")
@@ -211,6 +212,42 @@ class VisionTransformer(ImageEncoder):
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the features of a batch of images."""
         return self.pool(self.transform(self.embedding(images), training))
+
+    @property
+    def patch_count(self) -> int:
+        """Number of patches of an image."""
+        patch = self.options["patch_size"]
+        return (self.image_shape[0] // patch) * (self.image_shape[1] // patch)
+
+    def encode_kept(
+        self, images: KerasTensor, kept: KerasTensor, training: bool | None = None
+    ) -> KerasTensor:
+        """Return the features of some patches of each image: the others are dropped.
+
+        Args:
+            images: shape (batch, height, width, bands).
+            kept: the patches that are kept, numbered row by row, shape (batch, kept), integers.
+            training: whether dropout is active.
+
+        Returns:
+            Shape (batch, width), float32.
+        """
+        return self.pool(self.transform_kept(images, kept, training))
+
+    def transform_kept(
+        self, images: KerasTensor, kept: KerasTensor, training: bool | None = None
+    ) -> KerasTensor:
+        """Return the transformed tokens of some patches; the arguments are those of `encode_kept`.
+
+        They are chosen after the positions are added, so each keeps that of its patch.
+
+        Returns:
+            Shape (batch, [1 +] kept, width), the class token first where there is one.
+        """
+        tokens = self.embedding(images)  # (batch, [1 +] patches, width)
+        first = tokens.shape[1] - self.patch_count
+        chosen = choose(tokens[:, first:], kept)
+        return self.transform(ops.concatenate([tokens[:, :first], chosen], axis=1), training)
 
     def transform(self, tokens: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Apply all blocks to embedded tokens: (batch, tokens, width)."""

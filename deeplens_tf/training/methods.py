@@ -12,7 +12,8 @@ from deeplens_tf.models import linear_probe
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.registry import methods
 
-SHARED = ("temperature", "projection_width")  # keys of `pretrain` for each method that has them
+# Keys of `pretrain` for each method that has them.
+SHARED = ("temperature", "projection_width", "keep_tokens")
 
 
 def build_method(
@@ -49,6 +50,11 @@ def method_settings(config: PretrainConfig) -> dict[str, Any]:
         RequestError: a wrong option, or one that has a key of its own.
     """
     entry = methods.entry(config.method)
+    if config.keep_tokens < 1 and "keep_tokens" not in entry.options:
+        raise RequestError(
+            f"pretrain.keep_tokens must be 1.0 for pretrain.method={entry.name}, which does not "
+            f"mask two views. Received: pretrain.keep_tokens={config.keep_tokens}"
+        )
     settings = {key: getattr(config, key) for key in SHARED if key in entry.options}
     section = getattr(config, entry.name, None)
     own = vars(section) if is_dataclass(section) else {}

@@ -20,7 +20,7 @@ from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_dat
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.figures.image_grids import inpainting_grid
 from deeplens_tf.figures.picture_files import save_figure
-from deeplens_tf.models import InpaintingModel, build_encoder
+from deeplens_tf.models import InpaintingModel, JointEmbeddingModel, build_encoder
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.probes.validation_probes import build_validation_probes
@@ -135,20 +135,22 @@ def _plan(
     steps: int,
     distribution: Distribution,
 ) -> TrainingPlan:
-    patches, augment = model.patch_count, build_augment(config.augment)
+    augment = build_augment(config.augment)
+    masks = {"patches": model.patch_count, "masked_views": model.keep_tokens < 1}
     if distribution.is_chief:
         report_missing_margin(data, augment)
+        if isinstance(model, JointEmbeddingModel) and model.keep_tokens < 1:
+            print_lines(f"views: {model.kept} of {model.patch_count} patch tokens each")
 
     def batches(start: Position) -> tf.data.Dataset:
-        return pretraining_batches(
-            data, "train", augment, config.batch_size, config.train.epochs, patches, start
-        )
+        size, epochs = config.batch_size, config.train.epochs
+        return pretraining_batches(data, "train", augment, size, epochs, **masks, start=start)
 
     # Negatives come from the batch, so all batches are of one size; a small split is one batch.
     size = distribution.divisible(min(config.batch_size, data.count("validation")))
     validation = None
     if size >= 2:
-        validation = pretraining_batches(data, "validation", augment, size, None, patches)
+        validation = pretraining_batches(data, "validation", augment, size, None, **masks)
     return TrainingPlan(model, data, batches, validation, steps, distribution)
 
 

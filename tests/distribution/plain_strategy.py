@@ -17,7 +17,7 @@ import tensorflow as tf
 import deeplens_tf as dl
 from deeplens_tf.data.batches import view_batches
 from deeplens_tf.distribution import connect_replicas
-from deeplens_tf.models import BYOLModel, ContrastiveModel, DownstreamModel
+from deeplens_tf.models import BYOLModel, ContrastiveModel, DownstreamModel, VisionTransformer
 from deeplens_tf.models.heads import (
     batch_norm_mlp,
     classification_head,
@@ -34,6 +34,7 @@ CASES = {
     "batches of the scope": {"inside": True},
     "one batch an epoch": {"batch_size": 48},
     "byol": {"model": "byol"},
+    "masked": {"model": "masked"},
     "clipped values": {"sgd": {"clipvalue": CLIP / 100}},
     "saved": {"sgd": {"global_clipnorm": CLIP}, "probe_rate": 2 * RATE, "between": "save"},
     "compiled again": {"sgd": {"global_clipnorm": CLIP}, "between": "compile"},
@@ -136,7 +137,12 @@ def downstream():
     return model
 
 
-MODELS = {"contrastive": contrastive, "byol": byol, "downstream": downstream}
+def masked():
+    vit = VisionTransformer(SHAPE, patch_size=2, width=12, depth=1, heads=2, mlp_width=16)
+    return ContrastiveModel(vit, projection_head(16), probe=linear_probe(CLASSES), keep_tokens=0.5)
+
+
+MODELS = {"contrastive": contrastive, "byol": byol, "downstream": downstream, "masked": masked}
 
 
 def encoder(batch_norm=False):
@@ -158,13 +164,18 @@ def batches(options):
     if options.get("model") == "downstream":
         return labelled(slice(48))
     augment = dl.augment.Augment(["flip", "brightness"])
-    return view_batches(data_set(), augment, options.get("batch_size", 16))
+    return view_batches(data_set(), augment, options.get("batch_size", 16), **masks(options))
 
 
 def validation(options):
     if options.get("model") == "downstream":
         return labelled(slice(48, 60))
-    return view_batches(data_set(), dl.augment.Augment(["flip"]), 6, split="validation")
+    flip = dl.augment.Augment(["flip"])
+    return view_batches(data_set(), flip, 6, split="validation", **masks(options))
+
+
+def masks(options):
+    return {"patches": 16, "masked_views": True} if options.get("model") == "masked" else {}
 
 
 def labelled(rows):

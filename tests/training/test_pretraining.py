@@ -19,6 +19,7 @@ from deeplens_tf.models.vit import VARIANTS
 from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.training import pretraining
+from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.fitting import started
 from deeplens_tf.training.pretraining import pretrain
 from deeplens_tf.training.probe_monitor import ProbeMonitor
@@ -78,8 +79,42 @@ def test_inpainting_refuses_a_network_without_patches(configured, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_masked_views_refuse_a_network_without_patches(configured, tmp_path):
+    words = ("encoder.name=resnet50", "data.image_size=32", "pretrain.keep_tokens=0.5")
+    with pytest.raises(RequestError, match=r"pretrain\.keep_tokens must be 1\.0 .*a ResNet50"):
+        pretrain(configured("byol", *words), "byol", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 class Stop(Exception):
     """Stands in for a SIGKILL."""
+
+
+class BreakOff(CollapseWarning):
+    """Breaks off in the second epoch, before the step is saved."""
+
+    steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == 5:
+            raise Stop
+
+
+@pytest.mark.slow
+def test_masked_views_are_named_and_resume_exactly(configured, tmp_path, monkeypatch, capsys):
+    config = configured("byol", "pretrain.keep_tokens=0.3", "checkpoint.every_steps=1")
+    whole = pretrain(config, "byol", str(tmp_path / "whole"))
+    assert "views: 5 of 16 patch tokens each" in capsys.readouterr().out
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(pretraining, "CollapseWarning", BreakOff)
+        pretrain(config, "byol", str(tmp_path / "run"))
+    run = pretrain(config, "byol", str(tmp_path / "run"))
+    assert run.history.read_bytes() == whole.history.read_bytes()
+    for ours, theirs in zip(
+        load_encoder(run.folder).weights, load_encoder(whole.folder).weights, strict=True
+    ):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
 
 def break_off(patch, epochs):

@@ -134,10 +134,10 @@ def view_batches(
             "Received: patches=0, masked_views=True"
         )
     report_missing_margin(data, augment)
-    masks = {"patches": patches, "masked_views": masked_views}
+    masks = (patches, masked_views)
     if split != "train":
-        return pretraining_batches(data, split, augment, batch_size, None, **masks)
-    finish, with_margin = _views(data, augment, **masks), view_margin(data, augment) > 0
+        return pretraining_batches(data, split, augment, batch_size, None, *masks)
+    finish, with_margin = _views(data, augment, *masks), view_margin(data, augment) > 0
     with tf.device("CPU:0"):  # where tf.data runs
         epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 

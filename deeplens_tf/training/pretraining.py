@@ -136,7 +136,7 @@ def _plan(
     distribution: Distribution,
 ) -> TrainingPlan:
     augment = build_augment(config.augment)
-    masks = {"patches": model.patch_count, "masked_views": model.keep_tokens < 1}
+    masks = (model.patch_count, model.keep_tokens < 1)
     if distribution.is_chief:
         report_missing_margin(data, augment)
         if isinstance(model, JointEmbeddingModel) and model.keep_tokens < 1:
@@ -144,13 +144,13 @@ def _plan(
 
     def batches(start: Position) -> tf.data.Dataset:
         size, epochs = config.batch_size, config.train.epochs
-        return pretraining_batches(data, "train", augment, size, epochs, **masks, start=start)
+        return pretraining_batches(data, "train", augment, size, epochs, *masks, start)
 
     # Negatives come from the batch, so all batches are of one size; a small split is one batch.
     size = distribution.divisible(min(config.batch_size, data.count("validation")))
     validation = None
     if size >= 2:
-        validation = pretraining_batches(data, "validation", augment, size, None, **masks)
+        validation = pretraining_batches(data, "validation", augment, size, None, *masks)
     return TrainingPlan(model, data, batches, validation, steps, distribution)
 
 

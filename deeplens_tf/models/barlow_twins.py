@@ -21,6 +21,7 @@ class BarlowTwinsModel(JointEmbeddingModel):
         projector: features -> projection, of which the cross-correlation is taken.
         off_diagonal_weight: weight of the off-diagonal correlations in the loss.
         probe: layer of class logits on the features, or None for unlabelled data.
+        **kwargs: `keep_tokens` of `JointEmbeddingModel`, for masked views, and Keras's own.
 
     Raises:
         ValueError: a negative weight, or a part that doesn't fit.

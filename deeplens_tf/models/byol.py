@@ -41,6 +41,7 @@ class BYOLModel(JointEmbeddingModel):
         total_steps: updates over which the momentum rises to 1 along a cosine; None keeps it
             constant.
         probe: layer of class logits on the features, or None for unlabelled data.
+        **kwargs: `keep_tokens` of `JointEmbeddingModel`, for masked views, and Keras's own.
 
     Raises:
         ValueError: a momentum outside of 0 to 1, no steps, or a part that doesn't fit.

@@ -28,6 +28,7 @@ class ContrastiveModel(JointEmbeddingModel):
         projector: features -> projection, the input of the loss.
         temperature: positive divisor of the cosine similarities.
         probe: layer of class logits on the features, or None for unlabelled data.
+        **kwargs: `keep_tokens` of `JointEmbeddingModel`, for masked views, and Keras's own.
 
     Raises:
         ValueError: a temperature that is not positive, or a part that doesn't fit.

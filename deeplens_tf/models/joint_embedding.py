@@ -75,8 +75,8 @@ class JointEmbeddingModel(SelfSupervisedModel):
         if not hasattr(self.encoder, "encode_kept"):
             raise ValueError(
                 "keep_tokens must be 1.0 for an encoder that is no Vision Transformer of this "
-                f"package: it has no patch tokens to choose from. Received: "
-                f"keep_tokens={self.keep_tokens} and {self.encoder.name}, "
+                "package: it has no patch tokens to choose from. "
+                f"Received: keep_tokens={self.keep_tokens} and {self.encoder.name}, "
                 f"a {type(self.encoder).__name__}"
             )
         owner = next(kind for kind in type(self).__mro__ if "call" in vars(kind))

@@ -21,6 +21,7 @@ class SimSiamModel(JointEmbeddingModel):
         projector: features -> projection.
         predictor: projection -> prediction of the other view's projection, of the same length.
         probe: layer of class logits on the features, or None for unlabelled data.
+        **kwargs: `keep_tokens` of `JointEmbeddingModel`, for masked views, and Keras's own.
 
     Raises:
         ValueError: a part that doesn't fit.

@@ -24,20 +24,23 @@ def content_digest(image: np.ndarray) -> str:
     digest = hashlib.sha256(repr(tuple(image.shape)).encode())
     for first in range(0, len(image), _ROWS):
         values = _rounded(np.ascontiguousarray(image[first : first + _ROWS], np.float64))
-        digest.update((values + 0.0).astype("<f8", copy=False).data)  # -0.0 becomes 0.0
+        digest.update(values.astype("<f8", copy=False).data)
     return digest.hexdigest()
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
+    """Return values rounded to 24 bits, and -0.0 as 0.0."""
     with np.errstate(over="ignore", under="ignore"):
         single = values.astype(np.float32)
     size = np.abs(single)
     # Between these, float32 has the 24 bits; the least one may stand for a number below it.
-    if (((size > _SINGLE.tiny) & (size <= _SINGLE.max)) | (values == 0)).all():
+    if size.min() > _SINGLE.tiny and size.max() <= _SINGLE.max:
         return single.astype(np.float64)
+    if (((size > _SINGLE.tiny) & (size <= _SINGLE.max)) | (values == 0)).all():
+        return single.astype(np.float64) + 0.0
     mantissa, exponent = np.frexp(values)
     with np.errstate(over="ignore"):  # the largest float64 values become infinite
-        return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)
+        return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24) + 0.0
 
 
 def typed_digest(image: np.ndarray) -> bytes:

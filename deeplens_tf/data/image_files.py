@@ -39,7 +39,7 @@ def read_image(path: str | Path, bands: int | None = None) -> tuple[np.ndarray, 
         if path.suffix.lower() == ".npz":
             array, mass_ev = read_npz(path)
         else:
-            with path.open("rb") as stream:
+            with path.open("rb", buffering=0) as stream:
                 array, mass_ev = read_npy(stream, size)
     except OSError as error:
         raise UnusableFile(f"cannot be read: {error.strerror or error}") from error

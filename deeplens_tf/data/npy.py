@@ -75,7 +75,9 @@ def read_npy(stream: IO[bytes], size: int) -> tuple[np.ndarray, float | None]:
     if layout.is_object:
         return _read_pair(layout, start[offset:], stream, size - offset)
     check_size(layout, size - offset)
-    return make_array(layout, _read_rest(start[offset:], stream, size - offset)), None
+    begin = memoryview(start)[offset:]
+    is_whole = len(begin) == size - offset
+    return make_array(layout, begin if is_whole else _read_rest(begin, stream, size - offset)), None
 
 
 def split_header(start: bytes) -> tuple[Layout, int]:
@@ -133,7 +135,7 @@ def check_size(layout: Layout, data_bytes: int) -> None:
         raise UnusableFile(f"{count} values, at most {MAX_VALUES} are read{hint}")
 
 
-def make_array(layout: Layout, data: bytes | bytearray) -> np.ndarray:
+def make_array(layout: Layout, data: bytes | bytearray | memoryview) -> np.ndarray:
     """Return `data` as the array of a layout that `check_size` has accepted."""
     dtype = real_dtype(layout.descr)
     order: Literal["F", "C"] = "F" if layout.fortran_order else "C"
@@ -141,6 +143,7 @@ def make_array(layout: Layout, data: bytes | bytearray) -> np.ndarray:
     return array.astype(dtype.newbyteorder("="), copy=not array.flags.writeable)
 
 
+@lru_cache(maxsize=64)
 def real_dtype(descr: str) -> np.dtype:
     """Return the type that a header's text describes.
 
@@ -176,7 +179,9 @@ def _read_pair(
     if size > MAX_ARRAY_BYTES:
         limit = byte_text(MAX_ARRAY_BYTES)
         raise UnusableFile(f"a pickle of {byte_text(size)}, at most {limit} are read")
-    image, mass = unpickle_pair(start + stream.read(size))
+    if len(start) < size:
+        start += stream.read(size - len(start))
+    image, mass = unpickle_pair(start)
     return _pickled_array(image), _pickled_number(mass)
 
 
@@ -195,7 +200,7 @@ def _pickled_number(value: float | PickledArray) -> float:
     return float(array.item())
 
 
-def _read_rest(start: bytes, stream: IO[bytes], count: int) -> bytearray:
+def _read_rest(start: memoryview, stream: IO[bytes], count: int) -> bytearray:
     """Return `count` bytes, the first of which are `start`, in memory that is allocated once."""
     data = bytearray(count)
     data[: len(start)] = start

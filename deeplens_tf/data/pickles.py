@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, TypeVar
 
+from deeplens_tf.data.published_pickles import DESCR, split_published
 from deeplens_tf.errors import UnusableFile
 
 MAX_OPCODES = 512
@@ -52,6 +53,9 @@ def unpickle_pair(data: bytes) -> tuple[PickledArray, float | PickledArray]:
     Raises:
         UnusableFile: the pickle contains anything else.
     """
+    if published := split_published(data):
+        shape, pixels, mass_ev = published
+        return PickledArray(DESCR, shape, False, pixels), mass_ev
     _check_operations(data)
     try:
         image, mass = _Unpickler(io.BytesIO(data)).load().pair()

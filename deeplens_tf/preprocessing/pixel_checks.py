@@ -9,12 +9,15 @@ MAX_OUTLIER_FRACTION = 0.01
 MIN_OUTLIER_COUNT = 8  # up to so many values are a handful in the smallest images too
 
 
-def check_pixels(image: np.ndarray, cropped: bool = False) -> None:
+def check_pixels(image: np.ndarray, cropped: bool = False) -> tuple[float, float]:
     """Refuse pixels that scaling by their minimum and maximum would make useless.
 
     Args:
         image: (height, width, bands), real numbers; only the pixels that are kept.
         cropped: whether they are a part of a larger image, for the message.
+
+    Returns:
+        Their minimum and their maximum.
 
     Raises:
         NoSignal: all values are equal.
@@ -28,35 +31,44 @@ def check_pixels(image: np.ndarray, cropped: bool = False) -> None:
         raise UnusableFile(f"{count} value{'s are' if count > 1 else ' is'} not finite")
     if low == high:
         raise NoSignal(f"constant{' after cropping' * cropped}, every value is {low:g}")
-    _check_outliers(image.ravel())
-    _check_repeated(image.ravel())
+    values, quarter_range = image.ravel(), float(_quarter(high) - _quarter(low))
+    _check_outliers(values, quarter_range)
+    _check_repeated(values, low, high, quarter_range)
+    return float(low), float(high)
 
 
-def _check_outliers(values: np.ndarray) -> None:
+def _check_outliers(values: np.ndarray, quarter_range: float) -> None:
     handful = max(MIN_OUTLIER_COUNT, int(MAX_OUTLIER_FRACTION * values.size))
-    limit = MIN_RANGE_OF_THE_REST * _quarter_range(values)
+    limit = MIN_RANGE_OF_THE_REST * quarter_range
     # What all but a handful of a few values span, all but a handful of all values span too.
     for some in (values[:: max(values.size // (4 * handful), 1)], values):
         low, high = _narrowest_body(some, handful)
         if high - low >= limit:
             return
-    raise _far_from(values, low, high)
+    raise _far_from(values, low, high, quarter_range)
 
 
-def _check_repeated(values: np.ndarray) -> None:
+def _check_repeated(
+    values: np.ndarray, low: np.number, high: np.number, quarter_range: float
+) -> None:
     """Refuse an extreme value that many pixels have, far from all others: a row, a border."""
-    low, high = values.min(), values.max()
     if max(np.count_nonzero(values == low), np.count_nonzero(values == high)) <= MIN_OUTLIER_COUNT:
         return
     body = _quarter(values[(values != low) & (values != high)])
     # An image of two or three values, such as a mask, has no others that vary.
-    if body.size and 0 < np.ptp(body) < MIN_RANGE_OF_THE_REST * _quarter_range(values):
-        raise _far_from(values, float(body.min()), float(body.max()))
+    if body.size and 0 < np.ptp(body) < MIN_RANGE_OF_THE_REST * quarter_range:
+        raise _far_from(values, float(body.min()), float(body.max()), quarter_range)
 
 
-def _far_from(values: np.ndarray, low: float, high: float) -> UnusableFile:
-    """Return the reason for refusing values of which most are between four times two ends."""
-    full = _quarter_range(values)
+def _far_from(values: np.ndarray, low: float, high: float, full: float) -> UnusableFile:
+    """Return the reason for refusing values of which most are between four times two ends.
+
+    Args:
+        values: all of them.
+        low: a quarter of the lower end.
+        high: a quarter of the upper end.
+        full: a quarter of the range of all values.
+    """
     limit = MIN_RANGE_OF_THE_REST * full
     # Four times a value may be infinite here, which is as good a bound.
     with np.errstate(over="ignore"):
@@ -66,10 +78,6 @@ def _far_from(values: np.ndarray, low: float, high: float) -> UnusableFile:
         f"{count} of {values.size} values {'are' if count > 1 else 'is'} far from the others, "
         f"which span {span:.0e} of the range: a fill value or a saturated pixel?"
     )
-
-
-def _quarter_range(values: np.ndarray) -> float:
-    return float(_quarter(values.max()) - _quarter(values.min()))
 
 
 def _narrowest_body(values: np.ndarray, handful: int) -> tuple[float, float]:

@@ -49,8 +49,7 @@ def resample_with_margin(
     kept = kept_square(image, image_size, pixel_scale_arcsec, resample_to_arcsec)
     if abs(ratio - 1) < _ROUNDING:
         return _without_resampling(image, image_size, fit)
-    check_pixels(kept, cropped=kept.shape != image.shape)
-    low, high = float(kept.min()), float(kept.max())
+    low, high = check_pixels(kept, cropped=kept.shape != image.shape)
     margin = crop_margin(image_size, fit)
     square, box = _square(image, (image_size + 2 * margin) * ratio)
     if not np.isfinite(square).all():  # only in the margin

@@ -36,14 +36,18 @@ def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray
             `pixel_checks.check_pixels`.
     """
     kept = kept_pixels(image, image_size, fit)
-    check_pixels(kept, cropped=kept.shape != image.shape)
-    scaled = _min_max(kept)
+    return _resized(kept, image_size, *check_pixels(kept, cropped=kept.shape != image.shape))
+
+
+def _resized(kept: np.ndarray, image_size: int, low: float, high: float) -> np.ndarray:
+    """Scale a square, whose extremes are given, to [0, 1], resize it and scale it again."""
+    scaled = to_unit(kept.astype(np.float64), low, high)  # one copy, since an image may be large
     if scaled.shape[0] != image_size:
         scaled = scaled.astype(np.float32)  # frees the float64 copy, which may be large
         scaled = resize_bands(scaled, image_size)
         if np.ptp(scaled) <= MIN_RESIZED_RANGE:
             raise NoSignal("constant after resizing")
-        scaled = _min_max(scaled)
+        scaled = to_unit(scaled.astype(np.float64), float(scaled.min()), float(scaled.max()))
     return np.ascontiguousarray(scaled, np.float32)
 
 
@@ -96,18 +100,18 @@ def scale_with_margin(image: np.ndarray, image_size: int, fit: str) -> np.ndarra
     Raises:
         RequestError, UnusableFile: as `resize_and_scale`.
     """
-    central, margin = resize_and_scale(image, image_size, fit), crop_margin(image_size, fit)
+    kept, margin = kept_pixels(image, image_size, fit), crop_margin(image_size, fit)
+    low, high = check_pixels(kept, cropped=kept.shape != image.shape)
+    if margin and len(kept) == image_size:  # a smaller image is resized up: nothing is around it
+        side = image_size + 2 * margin
+        rows, columns = (reflected_indices(n, (n - side) // 2, side) for n in image.shape[:2])
+        wide = image[np.ix_(rows, columns)].astype(np.float64)
+        if np.isfinite(wide).all():
+            return to_unit(wide.clip(low, high), low, high).astype(np.float32)
+    central = _resized(kept, image_size, low, high)
     if not margin:
         return central
-    side = image_size + 2 * margin
-    rows, columns = (reflected_indices(n, (n - side) // 2, side) for n in image.shape[:2])
-    wide = image[np.ix_(rows, columns)].astype(np.float64)
-    # A small image is resized up, so that nothing is left around it.
-    if min(image.shape[:2]) < image_size or not np.isfinite(wide).all():
-        return np.pad(central, ((margin, margin), (margin, margin), (0, 0)), "symmetric")
-    crop = _central_square(image, image_size).astype(np.float64)
-    low, high = crop.min(), crop.max()
-    return to_unit(wide.clip(low, high), low, high).astype(np.float32)
+    return np.pad(central, ((margin, margin), (margin, margin), (0, 0)), "symmetric")
 
 
 def _central_square(image: np.ndarray, side: int) -> np.ndarray:
@@ -119,11 +123,6 @@ def reflected_indices(length: int, first: int, count: int) -> np.ndarray:
     """Return `count` indices of an axis from `first`, reflected where they are beyond its ends."""
     indices = np.arange(first, first + count) % (2 * length)
     return np.minimum(indices, 2 * length - 1 - indices)
-
-
-def _min_max(image: np.ndarray) -> np.ndarray:
-    image = image.astype(np.float64)  # one copy, changed in place: an image may be large
-    return to_unit(image, image.min(), image.max())
 
 
 def to_unit(image: np.ndarray, low: float, high: float) -> np.ndarray:

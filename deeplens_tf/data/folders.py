@@ -156,9 +156,10 @@ def _labelled_files(
     files: list[SourceFile] = []
     passed_over: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        images = sorted(_image_names(root / name))
-        files += [SourceFile(root / name / image, f"{name}/{image}", label) for image in images]
-        passed_over += _others_in_class(root / name)
+        folder = root / name
+        images = sorted(_image_names(folder))
+        files += [SourceFile(folder / image, f"{name}/{image}", label) for image in images]
+        passed_over += _others_in_class(folder)
     return tuple(sorted(files, key=lambda file: file.name)), passed_over
 
 

@@ -7,6 +7,7 @@ lists of TensorFlow's examples are float32, too coarse for a mass.
 import csv
 import hashlib
 import math
+import struct
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deeplens_tf.data.example_records import example_record
 from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split, is_sha256
 from deeplens_tf.errors import DataError, ResourceError
 
@@ -141,23 +143,15 @@ def example_digest(example: Example) -> bytes:
 
 def serialize(example: Example, index: int) -> bytes:
     """Return an example's record; equal examples give equal bytes."""
-    import tensorflow as tf
-
-    def of_bytes(value: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    def of_int(value: int) -> tf.train.Feature:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-    feature = {
-        "image": of_bytes(example.image.astype("<f4").tobytes()),
-        "label": of_int(example.label),
-        "mass_ev": of_bytes(np.array(example.mass_ev, "<f8").tobytes()),
-        "index": of_int(index),
-        "file": of_bytes(example.file.encode("utf-8", "surrogateescape")),
-    }
-    record = tf.train.Example(features=tf.train.Features(feature=feature))
-    return record.SerializeToString(deterministic=True)
+    return example_record(
+        {
+            "image": example.image.astype("<f4", copy=False).tobytes(),
+            "label": example.label,
+            "mass_ev": struct.pack("<d", example.mass_ev),
+            "index": index,
+            "file": example.file.encode("utf-8", "surrogateescape"),
+        }
+    )
 
 
 def parse_example(serialized: "tf.Tensor", image_shape: tuple[int, int, int]) -> dict[str, Any]:

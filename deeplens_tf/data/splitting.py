@@ -76,9 +76,9 @@ class SplitAssigner:
             self.split_of_group[group] = split
         return split
 
-    def _sizes_with(self, file: SourceFile) -> Counter[int]:
+    def _sizes_with(self, file: SourceFile) -> Mapping[int, int]:
         group = self._groups.get(file.name)
-        return Counter([file.label]) if group is None else self._sizes[group]
+        return {file.label: 1} if group is None else self._sizes[group]
 
     def _is_last_chance(self, label: int) -> bool:
         target = self._targets[label]

@@ -83,12 +83,11 @@ def _far_from(values: np.ndarray, low: float, high: float, full: float) -> Unusa
 def _narrowest_body(values: np.ndarray, handful: int) -> tuple[float, float]:
     """Return the ends, a quarter of them, of the narrowest interval that holds all but a handful.
 
-    A handful may lie below it, above it or on both sides; only the values of either end are sorted.
+    A handful may lie below it, above it or on both sides.
     """
-    last = values.size - 1 - handful
-    values = np.partition(values, (handful, last))
-    lows = _quarter(np.sort(values[: handful + 1]))  # of which i are left out below
-    highs = _quarter(np.sort(values[last:]))  # and the other handful - i above
+    values = np.sort(values)
+    lows = _quarter(values[: handful + 1])  # of which i are left out below
+    highs = _quarter(values[-1 - handful :])  # and the other handful - i above
     best = int(np.argmin(highs - lows))
     return float(lows[best]), float(highs[best])
 

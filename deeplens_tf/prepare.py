@@ -18,6 +18,7 @@ from deeplens_tf.cli import (
     stage_parser,
 )
 from deeplens_tf.config import Config
+from deeplens_tf.cores import available_cores
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.manifest import Manifest
@@ -47,11 +48,12 @@ def main(argv: Sequence[str]) -> None:
         _check_picture_path(arguments.preview)
     config = with_folder_settings(_requested(arguments))
     require_folder(Path(config.data.path))
-    import_for_stage()
     if arguments.out is not None:
-        print_lines(*summarise(_prepare(config, arguments.out), arguments.out).split("\n"))
+        manifest = _prepare(config, arguments.out, arguments.jobs)
+        print_lines(*summarise(manifest, arguments.out).split("\n"))
         config = replace(config, data=replace(config.data, path=str(arguments.out)))
     if arguments.preview is not None:
+        import_for_stage()  # preparing does without TensorFlow
         from deeplens_tf.evaluation.preview import draw_preview
 
         draw_preview(config, arguments.preview)
@@ -78,6 +80,7 @@ def build_parser() -> StageParser:
         name = f"--{option.replace('_', '-')}"
         same = f"the same as --set {key}=VALUE"
         parser.add_argument(name, default=argparse.SUPPRESS, metavar="VALUE", help=same)
+    parser.add_argument("--jobs", type=int, default=available_cores(), help="processes to use")
     parser.add_argument("--strict", action="store_true", help="one unusable file is an error")
     return parser
 
@@ -91,7 +94,7 @@ def _check_picture_path(path: Path) -> None:
         raise RequestError(f"--preview {path}: there is no folder {path.parent}")
 
 
-def _prepare(config: Config, out: Path) -> Manifest:
+def _prepare(config: Config, out: Path, jobs: int) -> Manifest:
     return prepare_folder(
         Path(config.data.path),
         out,
@@ -105,6 +108,7 @@ def _prepare(config: Config, out: Path) -> Manifest:
         pixel_scale_arcsec=config.data.pixel_scale_arcsec,
         resample_to_arcsec=config.data.resample_to_arcsec,
         strict=config.data.strict,
+        jobs=jobs,
     )
 
 

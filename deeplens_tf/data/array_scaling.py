@@ -32,11 +32,11 @@ def scaled_images(
     for i, image in enumerate(array):
         with _named(i):
             constant.append(constant_bands(framing.kept(image)))
-    left_out = frozenset.intersection(*constant)
+    left_out = frozenset(constant[0]).intersection(*constant)
     used = used_bands(array.shape[-1], left_out)
     for i, image in enumerate(array):
         with _named(i):
-            require_content(framing.kept(image), constant[i], left_out)
+            require_content(image.shape[-1], constant[i], left_out)
             scaled.append(framing.scaled(image[..., used]))
     return np.stack(scaled), left_out
 

@@ -16,6 +16,7 @@ from deeplens_tf.data.source_files import RECORDS_FILE, SourceState, save_record
 from deeplens_tf.data.source_folders import Folders, shown_name, with_common_classes
 from deeplens_tf.errors import DataError
 from deeplens_tf.labels import UNLABELLED
+from deeplens_tf.process_pool import Workers
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class ReadingOptions:
         bands: number of bands that was asked for, see `read_image`.
         strict: whether a file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
+        jobs: number of processes that read images.
     """
 
     bands: int | None
     strict: bool
     progress: bool
+    jobs: int
 
 
 def write_draft(
@@ -40,6 +43,7 @@ def write_draft(
     settings: PreparationSettings,
     options: ReadingOptions,
     rejected: RejectedFiles,
+    workers: Workers,
 ) -> tuple[Manifest, list[str]]:
     """Write shards, indices, the list of rejected files and the manifest.
 
@@ -50,6 +54,7 @@ def write_draft(
         settings: of the preparation.
         options: of reading.
         rejected: collects the files that are left out.
+        workers: read the files.
 
     Returns:
         The manifest, and what a user should know of the images, one line each.
@@ -58,7 +63,7 @@ def write_draft(
         DataError: too many files are unusable, a class has no usable image, or the images differ
             in their number of bands or in size.
     """
-    reader, splits = _write_splits(draft, folders, settings, options, rejected)
+    reader, splits = _write_splits(draft, folders, settings, options, rejected, workers)
     rejected.check(options.strict)
     _check_classes(folders["train"], splits, rejected)
     if "test" in folders and "test" not in splits:
@@ -91,6 +96,7 @@ def _write_splits(
     settings: PreparationSettings,
     options: ReadingOptions,
     rejected: RejectedFiles,
+    workers: Workers,
 ) -> tuple[ImageReader, dict[str, Split]]:
     """Read and write all images, again whenever one file changes what holds for others."""
     learnt = Learnt()
@@ -98,7 +104,7 @@ def _write_splits(
         shutil.rmtree(draft)
         draft.mkdir()
         known = _reject_unread(folders, rejected)
-        reader = ImageReader(rejected, settings, learnt, bands=options.bands)
+        reader = ImageReader(rejected, settings, learnt, workers, bands=options.bands)
         total = sum(len(folder.files) for folder in known.values())
         with tqdm(total=total, unit="image", disable=None if options.progress else True) as bar:
             try:

@@ -2,16 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
-from deeplens_tf.data.content import content_digest, typed_digest
 from deeplens_tf.data.copies import Contradictions
 from deeplens_tf.data.folders import SourceFile
-from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.image_sizes import ImageSizes
 from deeplens_tf.data.mass_tables import (
     LARGE_MASS_EV,
@@ -24,9 +22,14 @@ from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.data.shards import Example
 from deeplens_tf.data.source_folders import Folders, shown_name
+from deeplens_tf.data.source_images import SourceImage, read_source_images
 from deeplens_tf.data.splitting import shuffled
 from deeplens_tf.errors import DataError, NoSignal, RequestError, UnusableFile
-from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content, used_bands
+from deeplens_tf.preprocessing.constant_bands import require_content
+from deeplens_tf.process_pool import Workers
+
+FILES_PER_TASK = 32  # at most, that a worker process reads at once
+TASK_BYTES = 1 << 20  # of prepared images of one band, from which a task has fewer files
 
 
 class ReadAgain(Exception):
@@ -55,6 +58,7 @@ class ImageReader:
         rejected: collects the files that are left out.
         settings: size and fit of the images, split and order of the examples.
         learnt: from earlier readings of the same files; this one adds to it.
+        workers: read the files. Examples and errors are the same for any number of them.
         bands: number of bands that was asked for, see `read_image`.
     """
 
@@ -63,10 +67,12 @@ class ImageReader:
         rejected: RejectedFiles,
         settings: PreparationSettings,
         learnt: Learnt,
+        workers: Workers,
         *,
         bands: int | None = None,
     ) -> None:
         self.rejected, self.settings, self.learnt = rejected, settings, learnt
+        self._workers = workers
         self.bands, self._wanted_bands = 0, bands
         self.group_counts: dict[str, int] = {}
         self._file_bands = 0
@@ -98,9 +104,10 @@ class ImageReader:
         for split, folder in folders.items():
             masses = read_masses(folder.root, [file.name for file in folder.files])
             self._tables |= {folder.root / name: table for name, table in masses.items()}
-            for file in shuffled(folder.files, self.settings.seed):
+            files = shuffled(folder.files, self.settings.seed)
+            for file, found in zip(files, self._source_images(files), strict=True):
                 name = shown_name(split, folder, file.name)
-                example = self._read(split, file, name)
+                example = self._example(split, file, name, found)
                 if example and (chosen := placement.place(split, file, name, example)):
                     yield chosen, example
                 advance()
@@ -138,12 +145,26 @@ class ImageReader:
             return None
         return tuple(name for i, name in enumerate(names) if i not in left_out)
 
-    def _read(self, split: str, file: SourceFile, name: str) -> Example | None:
+    def _source_images(self, files: Sequence[SourceFile]) -> Iterator[SourceImage | UnusableFile]:
+        stored_bytes = 4 * (self.settings.image_size + 2 * self.settings.margin) ** 2
+        size = max(1, min(FILES_PER_TASK, TASK_BYTES // stored_bytes))
+        paths = [str(file.path) for file in files]
+        tasks = (paths[first : first + size] for first in range(0, len(paths), size))
+        framing = self.settings.framing
+        read = partial(read_source_images, framing=framing, bands=self._wanted_bands)
+        return chain.from_iterable(self._workers.map(read, tasks))
+
+    def _example(
+        self, split: str, file: SourceFile, name: str, found: SourceImage | UnusableFile
+    ) -> Example | None:
         try:
-            image, file_mass_ev = read_image(file.path, self._wanted_bands)
-            mass_ev = self._mass_ev(file, file_mass_ev)
-            digests = content_digest(image), typed_digest(image)
-            scaled = self._scaled(image, name)
+            if isinstance(found, UnusableFile):
+                raise found
+            mass_ev = self._mass_ev(file, found.mass_ev)
+            if isinstance(found.scaled, UnusableFile):
+                raise found.scaled
+            self._check_bands(found.shape[-1], name)
+            self._require_bands(found.shape[-1], found.constant)
         except NoSignal as error:
             self.rejected.leave_out(name, "no signal", str(error), split)
             return None
@@ -151,8 +172,10 @@ class ImageReader:
             self.rejected.add(name, str(error))
             return None
         if not (self.settings.mixed_sizes or self.settings.resample_to_arcsec):
-            self._sizes.check(image.shape, name)
-        return Example(scaled, file.label, mass_ev, file.name, *digests)
+            self._sizes.check(found.shape, name)
+        self.bands = found.scaled.shape[-1]
+        digests = found.content, found.typed_content
+        return Example(found.scaled, file.label, mass_ev, file.name, *digests)
 
     def _mass_ev(self, file: SourceFile, file_mass_ev: float | None) -> float:
         folder = file.path.parent
@@ -164,20 +187,12 @@ class ImageReader:
             (self._without_mass if math.isnan(mass_ev) else self._with_mass).add(folder)
         return mass_ev
 
-    def _scaled(self, image: np.ndarray, name: str) -> np.ndarray:
-        """Scale the bands of an image that vary, which must be those of the other images."""
-        framing = self.settings.framing
-        pixels = framing.kept(image)
-        constant = constant_bands(pixels)
-        used = used_bands(image.shape[-1], constant)
-        scaled = framing.scaled(image[..., used] if constant else image)
-        self._check_bands(image.shape[-1], name)
-        self._learn_bands(constant)
+    def _require_bands(self, bands: int, constant: Mapping[int, float]) -> None:
+        """Refuse an image whose bands that vary are not those of the other images."""
+        self._learn_bands(frozenset(constant))
         left_out = self.learnt.left_out_bands or frozenset()
-        self._complete[constant == left_out] += 1
-        require_content(pixels, constant, left_out)
-        self.bands = len(used)
-        return scaled
+        self._complete[constant.keys() == left_out] += 1
+        require_content(bands, constant, left_out)
 
     def _learn_bands(self, constant: frozenset[int]) -> None:
         known = self.learnt.left_out_bands

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from deeplens_tf.data.draft import ReadingOptions, write_draft
 from deeplens_tf.data.folder_settings import PREPARED_KEYS, PROPERTY_KEYS, folder_settings
@@ -16,11 +17,14 @@ from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles, check_strict
 from deeplens_tf.data.shard_checks import check_shards
 from deeplens_tf.data.shards import verify_shards
 from deeplens_tf.data.source_files import RECORDS_FILE, read_records, renew_records, source_state
-from deeplens_tf.data.source_folders import scan_folders
+from deeplens_tf.data.source_folders import Folders, scan_folders
 from deeplens_tf.data.summary import notes
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
+from deeplens_tf.process_pool import Workers
 from deeplens_tf.terminal import print_lines
+
+FILES_PER_PROCESS = 500  # starting another process takes as long as preparing so many
 
 # Settings that earlier versions do not have; they do as these do with 0 or false.
 LATER_SETTINGS = (
@@ -43,6 +47,7 @@ def prepare_folder(
     resample_to_arcsec: float | None = None,
     strict: bool = False,
     progress: bool = True,
+    jobs: int = 1,
 ) -> Manifest:
     """Prepare the images of `source`, and of `<source>_test`, in the new folder `out`.
 
@@ -65,14 +70,25 @@ def prepare_folder(
             `resampling.resample_with_margin`; None for none.
         strict: whether one file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
+        jobs: number of processes that read images; the folder is the same for any number. They
+            import the calling script, which must then do its work in `if __name__ == "__main__":`.
 
     Raises:
         RequestError: `source` does not exist, or `out` contains something else.
         DataError: the source's images cannot be used.
     """
-    given = (image_size, fit, validation_fraction, resample_to_arcsec)
-    settings = _settings(source, seed, mixed_sizes, given, (band_names, pixel_scale_arcsec))
-    options = ReadingOptions(bands, strict, progress)
+    settings = _settings(
+        source,
+        seed=seed,
+        mixed_sizes=mixed_sizes,
+        image_size=image_size,
+        fit=fit,
+        validation_fraction=validation_fraction,
+        resample_to_arcsec=resample_to_arcsec,
+        band_names=band_names,
+        pixel_scale_arcsec=pixel_scale_arcsec,
+    )
+    options = ReadingOptions(bands, strict, progress, jobs)
     return _prepare(Path(source), Path(out), settings, options, replace=False)
 
 
@@ -91,6 +107,7 @@ def ensure_prepared(
     resample_to_arcsec: float | None = None,
     strict: bool = False,
     progress: bool = True,
+    jobs: int = 1,
 ) -> Path:
     """Return a prepared folder for `data`: `data` itself if it is one, else one in `cache`.
 
@@ -101,26 +118,30 @@ def ensure_prepared(
         RequestError: `data` does not exist, or was prepared with other settings.
         DataError: its images, or its shards, cannot be used.
     """
-    given = (image_size, fit, validation_fraction, resample_to_arcsec)
-    settings = _settings(data, seed, mixed_sizes, given, (band_names, pixel_scale_arcsec))
+    settings = _settings(
+        data,
+        seed=seed,
+        mixed_sizes=mixed_sizes,
+        image_size=image_size,
+        fit=fit,
+        validation_fraction=validation_fraction,
+        resample_to_arcsec=resample_to_arcsec,
+        band_names=band_names,
+        pixel_scale_arcsec=pixel_scale_arcsec,
+    )
     if is_prepared(data):
         _check_prepared(data, settings, strict)
         return data
     out = cache / _cache_name(data, settings)
-    _prepare(data, out, settings, ReadingOptions(bands, strict, progress), replace=True)
+    _prepare(data, out, settings, ReadingOptions(bands, strict, progress, jobs), replace=True)
     return out
 
 
 def _settings(
-    folder: str | Path,
-    seed: int,
-    mixed_sizes: bool,
-    given: tuple[object, ...],
-    properties: tuple[object, ...],
+    folder: str | Path, *, seed: int, mixed_sizes: bool, **given: Any
 ) -> PreparationSettings:
     """Return the settings of a preparation; what is None is the folder's own."""
-    keys = PREPARED_KEYS + PROPERTY_KEYS
-    chosen = folder_settings(folder, dict(zip(keys, given + properties, strict=True)))
+    chosen = folder_settings(folder, given)
     return PreparationSettings(seed=seed, mixed_sizes=mixed_sizes, **chosen)
 
 
@@ -160,8 +181,24 @@ def _prepare(
     folders = scan_folders(source)
     check_outside(out, *(folder.root for folder in folders.values()))
     total = sum(len(folder.files) + len(folder.strays) for folder in folders.values())
+    if options.jobs < 1:
+        raise RequestError(f"jobs must be at least 1. Received: jobs={options.jobs}")
+    with Workers(max(1, min(options.jobs, total // FILES_PER_PROCESS))) as workers:
+        return _prepare_with(workers, folders, total, out, settings, options, replace=replace)
+
+
+def _prepare_with(
+    workers: Workers,
+    folders: Folders,
+    total: int,
+    out: Path,
+    settings: PreparationSettings,
+    options: ReadingOptions,
+    *,
+    replace: bool,
+) -> Manifest:
     known = read_records(out / RECORDS_FILE, total)
-    state = source_state(folders, known, options.progress)
+    state = source_state(folders, known, options.progress, workers)
     if is_current(out, settings, state.fingerprint):
         renew_records(out / RECORDS_FILE, known, state.records)
         return _load_current(out, options.strict)
@@ -169,7 +206,7 @@ def _prepare(
         check_free(out, settings)
     rejected = RejectedFiles(total)
     with draft_folder(out) as draft, _keep_list_on_failure(out, rejected):
-        manifest, lines = write_draft(draft, folders, state, settings, options, rejected)
+        manifest, lines = write_draft(draft, folders, state, settings, options, rejected, workers)
         # Another process may have filled the cache in the meantime and be reading from it.
         if not replace:
             draft.rename(out)  # fails if `out` has been filled in the meantime

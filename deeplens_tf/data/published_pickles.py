@@ -8,7 +8,7 @@ import re
 import struct
 
 # fmt: off
-_HEAD = re.compile(
+_BEFORE_PIXELS = re.compile(
     # An array of two objects: a call, its type and its state, whose list of elements begins.
     re.escape(
         b"\x80\x03cnumpy.core.multiarray\n_reconstruct\nq\x00cnumpy\nndarray\nq\x01K\x00\x85q\x02"
@@ -25,7 +25,7 @@ _HEAD = re.compile(
     re.DOTALL,
 )
 # The end of the image, a scalar of the same type, the end of the list and of the array.
-_TAIL = re.compile(
+_AFTER_PIXELS = re.compile(
     re.escape(b"q\x17tq\x18bcnumpy.core.multiarray\nscalar\nq\x19h\x14C\x08") + b"(.{8})"
     + re.escape(b"q\x1a\x86q\x1bRq\x1cetq\x1db."),
     re.DOTALL,
@@ -40,12 +40,12 @@ def split_published(data: bytes) -> tuple[tuple[int, int], bytes, float] | None:
 
     The number of pixels is not checked against the shape.
     """
-    head = _HEAD.match(data)
+    head = _BEFORE_PIXELS.match(data)
     if head is None:
         return None
     start = head.end()
     end = start + int.from_bytes(head[3], "little")
-    tail = _TAIL.fullmatch(data, end)
+    tail = _AFTER_PIXELS.fullmatch(data, end)
     if tail is None:
         return None
     return (head[1][0], head[2][0]), data[start:end], struct.unpack("<d", tail[1])[0]

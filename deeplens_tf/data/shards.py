@@ -19,7 +19,8 @@ import numpy as np
 
 from deeplens_tf.data.example_records import example_record
 from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split, is_sha256
-from deeplens_tf.errors import DataError, ResourceError
+from deeplens_tf.data.record_files import write_records
+from deeplens_tf.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +108,8 @@ class SplitWriter:
 
     def _flush(self) -> None:
         path = self.folder / f"{self.name}-{len(self.shards):05d}.tfrecord"
-        _write_records(path, self._records)
-        self.shards.append(Shard(path.name, len(self._records), _sha256(path)))
+        sha256 = write_records(path, self._records)
+        self.shards.append(Shard(path.name, len(self._records), sha256))
         self._records, self._bytes = [], 0
 
 
@@ -285,17 +286,6 @@ def _is_possible_size(size: int, count: int, image_bytes: int) -> bool:
     max_bytes = min(count * max_record, max(MAX_SHARD_BYTES, max_record))
     records_bytes = size - count * RECORD_FRAME_BYTES
     return count <= MAX_SHARD_EXAMPLES and count * image_bytes <= records_bytes <= max_bytes
-
-
-def _write_records(path: Path, records: list[bytes]) -> None:
-    import tensorflow as tf
-
-    try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for record in records:
-                writer.write(record)
-    except tf.errors.OpError as error:
-        raise ResourceError(f"{path}: cannot be written: {error.message}") from error
 
 
 def _sha256(path: Path) -> str:

@@ -12,8 +12,9 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
@@ -25,12 +26,14 @@ from deeplens_tf.data.mass_tables import mass_files
 from deeplens_tf.data.shards import MAX_ROW_BYTES
 from deeplens_tf.data.source_folders import Folders, SourceFolder
 from deeplens_tf.files.atomic_writing import draft_file
+from deeplens_tf.process_pool import IN_THIS_PROCESS, Workers
 
 RECORDS_FILE = "source-files.csv"
 FOLDER_TABLES = (GROUPS_FILE, "images.yaml")
 RESOLUTION_NS = 2 * 10**9  # of the times in the coarsest file systems
 UNREADABLE = ""  # instead of a digest: a broken link, a pipe, a file that is too large
 
+FILES_PER_DIGEST_TASK = 64  # that a worker process digests at once
 _CHUNK_BYTES = 1 << 20  # of a file, read at once
 MAX_TABLES = 1000  # that have a record, apart from images
 
@@ -72,19 +75,27 @@ class SourceState:
     records: Records
 
 
-def source_state(folders: Folders, known: Records, progress: bool = False) -> SourceState:
+def source_state(
+    folders: Folders,
+    known: Records,
+    progress: bool = False,
+    workers: Workers = IN_THIS_PROCESS,
+) -> SourceState:
     """Digest images, tables of masses and of groups, and `images.yaml` of source folders.
 
     Args:
         folders: as they were scanned.
         known: records of an earlier call; files that have their status are not read.
         progress: whether to show a progress bar on a terminal.
+        workers: read the files.
     """
     digest, records = hashlib.sha256(), {}
     files = [entry for split, folder in folders.items() for entry in _files(split, folder)]
+    lasting = {name for name, path in files if _is_unchanged(path, known.get(name))}
+    read = _new_records([path for name, path in files if name not in lasting], workers)
     bar = tqdm(files, "checking", unit="file", leave=False, disable=None if progress else True)
-    for name, path in bar:
-        records[name] = _record(path, known.get(name))
+    for name, _ in bar:
+        records[name] = known[name] if name in lasting else next(read)
         digest.update(f"{name!r} {records[name].sha256}\n".encode())
     for folder in folders.values():
         digest.update(repr(folder.classes).encode())
@@ -133,12 +144,29 @@ def _files(split: str, folder: SourceFolder) -> Iterator[tuple[str, Path]]:
     yield from ((f"{split}/{name}", path) for name, path in sorted(paths.items()))
 
 
-def _record(path: Path, known: FileRecord | None) -> FileRecord:
+def _is_unchanged(path: Path, known: FileRecord | None) -> bool:
+    if known is None or not known.lasts:
+        return False
+    try:
+        return known.has_status(path.stat())
+    except OSError:
+        return False
+
+
+def _new_records(paths: Sequence[Path], workers: Workers) -> Iterator[FileRecord]:
+    firsts = range(0, len(paths), FILES_PER_DIGEST_TASK)
+    tasks = ([*map(str, paths[first : first + FILES_PER_DIGEST_TASK])] for first in firsts)
+    return chain.from_iterable(workers.map(_records, tasks))
+
+
+def _records(paths: Sequence[str]) -> list[FileRecord]:
+    return [_record(Path(path)) for path in paths]
+
+
+def _record(path: Path) -> FileRecord:
     checked_ns = time.time_ns()
     try:
         status = path.stat()
-        if known is not None and known.lasts and known.has_status(status):
-            return known
         sha256 = _sha256(path, status)
     except OSError:
         return FileRecord(0, 0, 0, 0, UNREADABLE, checked_ns)

@@ -151,7 +151,7 @@ class Preprocessing:
             _require_scale(self.source_scale_arcsec * len(pixels) / self.image_size, target)
         elif framing.resample_to_arcsec is None and self.source_side:
             _require_side(len(pixels), self.source_side, self.image_size)
-        require_content(pixels, constant_bands(pixels), frozenset())
+        require_content(pixels.shape[-1], constant_bands(pixels), ())
         first, last = framing.margin, framing.margin + self.image_size
         return framing.scaled(image)[first:last, first:last]
 

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import sweep_partials, write_whole
+from deeplens_tf.process_pool import map_unordered
 from deeplens_tf.simulation.axion_masses import write_masses
 from deeplens_tf.simulation.priors import CLASSES
-from deeplens_tf.simulation.process_pool import map_unordered
 from deeplens_tf.simulation.properties_file import write_properties
 from deeplens_tf.simulation.render import image_shape, render_image
 from deeplens_tf.simulation.request import SimulationRequest

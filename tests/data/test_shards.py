@@ -10,6 +10,7 @@ import tensorflow as tf
 from deeplens_tf.data import shards
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparation_settings import PreparationSettings
+from deeplens_tf.data.record_files import write_records
 from deeplens_tf.data.shards import (
     Example,
     parse_example,
@@ -174,7 +175,7 @@ def test_changed_and_missing_shards_are_found(tmp_path):
 
 def test_a_full_disk_is_a_resource_error():
     with pytest.raises(ResourceError, match="/dev/full: cannot be written"):
-        shards._write_records(Path("/dev/full"), [bytes(10**6)])
+        write_records(Path("/dev/full"), [bytes(10**6)])
 
 
 # The manifest

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from deeplens_tf.errors import ResourceError
-from deeplens_tf.simulation.process_pool import THREAD_LIMITS, map_unordered
+from deeplens_tf.process_pool import THREAD_LIMITS, map_unordered
 
 
 def square(number):

@@ -1,0 +1,76 @@
+"""The image of one source file, read, digested and scaled: what no other file has a say in.
+
+Worker processes run this module, so that it imports little.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deeplens_tf.data.content import content_digest, typed_digest
+from deeplens_tf.data.image_files import read_image
+from deeplens_tf.errors import UnusableFile
+from deeplens_tf.preprocessing.constant_bands import constant_bands, used_bands
+from deeplens_tf.preprocessing.framing import Framing
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An image file that could be read.
+
+    Attributes:
+        shape: (height, width, bands) of the image.
+        mass_ev: axion mass in eV that the file contains, or None; unchecked.
+        content: digest of the image, see `content.content_digest`.
+        typed_content: see `content.typed_digest`.
+        constant: value of each band that is constant where the image is kept.
+        scaled: its other bands as a network takes them, see `Framing.scaled`; or why it cannot be
+            used.
+    """
+
+    shape: tuple[int, int, int]
+    mass_ev: float | None
+    content: str
+    typed_content: bytes
+    constant: Mapping[int, float]
+    scaled: np.ndarray | UnusableFile
+
+
+def read_source_images(
+    paths: Sequence[str | Path], framing: Framing, bands: int | None
+) -> list[SourceImage | UnusableFile]:
+    """Return the image of each file, or why it cannot be read.
+
+    Args:
+        paths: of the files.
+        framing: which part of an image is kept, and with which pixels.
+        bands: number of bands that was asked for, see `read_image`.
+    """
+    return [_read_source_image(path, framing, bands) for path in paths]
+
+
+def _read_source_image(
+    path: str | Path, framing: Framing, bands: int | None
+) -> SourceImage | UnusableFile:
+    try:
+        image, mass_ev = read_image(path, bands)
+    except UnusableFile as error:
+        return error
+    constant, scaled = _scaled(image, framing)
+    return SourceImage(
+        image.shape, mass_ev, content_digest(image), typed_digest(image), constant, scaled
+    )
+
+
+def _scaled(
+    image: np.ndarray, framing: Framing
+) -> tuple[Mapping[int, float], np.ndarray | UnusableFile]:
+    """Return the constant bands of an image, and its other bands scaled."""
+    try:
+        constant = constant_bands(framing.kept(image))
+        used = used_bands(image.shape[-1], constant)
+        return constant, framing.scaled(image[..., used] if constant else image)
+    except UnusableFile as error:
+        return {}, error

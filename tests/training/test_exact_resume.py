@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf.config import CheckpointConfig, load_config
-from deeplens_tf.data.batches import build_augment, labelled_batches
+from deeplens_tf.data.batches import BEGINNING, build_augment, labelled_batches
 from deeplens_tf.data.image_data import Share
 from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import RequestError, Stopped
@@ -113,16 +113,29 @@ def build_course(config, data):
         optimizer, "categorical_crossentropy", metrics=["accuracy", auc], run_eagerly=True
     )
 
-    def target(batch):
-        return tf.one_hot(batch["label"], 3)
-
     def batches(start):
-        epochs, augment = config.train.epochs, build_augment(config.augment)
-        return labelled_batches(data, "train", target, BATCH, augment, epochs, start=start)
+        return stream(data, config, "train", start)
 
-    return TrainingPlan(
-        model, data, batches, labelled_batches(data, "validation", target, 6), STEPS
-    )
+    return TrainingPlan(model, data, batches, stream(data, config, "validation"), STEPS)
+
+
+_STREAMS = {}
+
+
+def stream(data, config, split, start=BEGINNING):
+    """Return a stream, which is made once: that takes longer than to train on it."""
+    key = data.folder, split, config.train.epochs, start
+    if key not in _STREAMS:
+        if split == "train":
+            options = BATCH, build_augment(config.augment), config.train.epochs
+        else:
+            options = (6,)
+        _STREAMS[key] = labelled_batches(data, split, target, *options, start=start)
+    return _STREAMS[key]
+
+
+def target(batch):
+    return tf.one_hot(batch["label"], 3)
 
 
 def train(folder, config, data, *callbacks, **checkpoint):

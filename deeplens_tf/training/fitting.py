@@ -1,8 +1,9 @@
 """Everything around Keras's `fit`: seeds, checkpoints, callbacks, curves."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -99,6 +100,8 @@ def fit(
         ResourceError: the run folder cannot be written to.
     """
     keep_freed_memory()
+    # A new run begins with the stream whose shapes it asks for; to trace it takes half a second.
+    plan = replace(plan, batches=functools.cache(plan.batches))
     plan.distribution.prepare(plan.model, plan.batches(BEGINNING).element_spec)
     history = HistoryFile(run.history)
     history.restore(

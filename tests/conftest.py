@@ -58,6 +58,18 @@ def eager_steps():
         yield
 
 
+@pytest.fixture(scope="module")
+def no_curves():
+    """Leave out what takes longest in a short training where a test looks at neither."""
+    import keras
+
+    with pytest.MonkeyPatch.context() as patch:
+        fitting = "deeplens_tf.training.fitting"
+        patch.setattr(f"{fitting}._save_curves", lambda run: run.figures.mkdir(exist_ok=True))
+        patch.setattr(f"{fitting}.tensorboard", lambda run: keras.callbacks.Callback())
+        yield
+
+
 @pytest.fixture(scope="session")
 def blobs_folder(tmp_path_factory):
     """A raw folder of 20 images in each of three classes, with a test folder of 7 beside it."""

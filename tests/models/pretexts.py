@@ -27,7 +27,8 @@ def settings(method, *overrides):
 
 def make_method(method, classes=CLASSES, seed=0, total_steps=10, **options):
     keras.utils.set_random_seed(seed)
-    return build_method(settings(method), tiny_vit(**options), classes, total_steps)
+    encoder = tiny_vit(**{"depth": 1, **options})
+    return build_method(settings(method), encoder, classes, total_steps)
 
 
 def make_batch(count=8, seed=0):

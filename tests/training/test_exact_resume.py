@@ -73,15 +73,7 @@ def terminate():
     signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_pictures():
-    """Leave out what takes longest and is not looked at here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deeplens_tf.training.fitting._save_curves", lambda run: None)
-        patch.setattr(
-            "deeplens_tf.training.fitting.tensorboard", lambda run: keras.callbacks.Callback()
-        )
-        yield
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ WORDS = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, no_curves):
     """A folder of pixels of 0.05 arcsec, a copy of it without that, and a run of each stage."""
     root = tmp_path_factory.mktemp("place")
     write_blobs(root / "lenses", 8, 0)

@@ -58,15 +58,22 @@ def eager_steps():
         yield
 
 
-@pytest.fixture(scope="module")
-def no_curves():
-    """Leave out what takes longest in a short training where a test looks at neither."""
+@contextlib.contextmanager
+def without_pictures():
+    """Leave out pictures and TensorBoard's log: of a short training they take a third."""
     import keras
 
     with pytest.MonkeyPatch.context() as patch:
-        fitting = "deeplens_tf.training.fitting"
-        patch.setattr(f"{fitting}._save_curves", lambda run: run.figures.mkdir(exist_ok=True))
-        patch.setattr(f"{fitting}.tensorboard", lambda run: keras.callbacks.Callback())
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: path.touch())
+        nothing = keras.callbacks.Callback
+        patch.setattr("deeplens_tf.training.fitting.tensorboard", lambda run: nothing())
+        yield
+
+
+@pytest.fixture
+def no_pictures():
+    """See `without_pictures`; for tests that look at neither."""
+    with without_pictures():
         yield
 
 

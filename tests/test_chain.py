@@ -31,14 +31,14 @@ def lenses(tmp_path_factory):
 
 
 @pytest.fixture
-def briefly(monkeypatch, eager_steps, no_curves):
+def briefly(monkeypatch, eager_steps):
     """A network of one layer, without graphs."""
     small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("briefly")
+@pytest.mark.usefixtures("briefly", "no_pictures")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
     monkeypatch.chdir(lenses.parent)

@@ -15,6 +15,8 @@ from deeplens_tf.saving.keras_files import load_model
 from tests.conftest import write_blobs
 from tests.evaluation.runs import break_weights, finetuned, write_masses
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -13,6 +13,8 @@ from deeplens_tf.evaluation.model_report import evaluate_run
 from tests.conftest import write_blobs
 from tests.evaluation.runs import finetuned
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def configured(data, seed=0):
     return load_config("finetune", ["data.image_size=16", f"seed={seed}"], str(data))

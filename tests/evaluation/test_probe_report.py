@@ -18,6 +18,8 @@ from deeplens_tf.probes.sklearn_probes import probe_classification
 from tests.evaluation.runs import break_weights, finetuned
 from tests.models.tiny import SIZES
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def configured(blobs_words, monkeypatch):

@@ -17,6 +17,8 @@ from tests.conftest import CLASSES, blob_image, write_blobs
 from tests.evaluation.runs import finetuned, write_masses
 from tests.models.tiny import SIZES
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from deeplens_tf.saving.keras_files import load_model
 from tests.conftest import CLASSES, write_blobs
 from tests.evaluation.runs import break_weights, finetuned, write_masses
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):

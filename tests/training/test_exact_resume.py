@@ -73,7 +73,7 @@ def terminate():
     signal.raise_signal(signal.SIGTERM)
 
 
-pytestmark = pytest.mark.usefixtures("no_curves")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")

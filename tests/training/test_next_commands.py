@@ -16,7 +16,7 @@ RUN = "runs/it's a run"
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, eager_steps, no_curves):
+def place(tmp_path, monkeypatch, eager_steps, no_pictures):
     """An empty current folder, in which a network takes seconds to train."""
     small = dict(patch_size=4, width=8, depth=1, heads=1, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)

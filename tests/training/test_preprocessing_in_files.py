@@ -20,7 +20,7 @@ from deeplens_tf.saving.keras_files import load_encoder, load_model, save_encode
 from deeplens_tf.training.finetuning import finetune
 from deeplens_tf.training.pretraining import pretrain
 from deeplens_tf.training.training_range import training_range
-from tests.conftest import eagerly, write_blobs
+from tests.conftest import eagerly, without_pictures, write_blobs
 
 WORDS = (
     *("data.image_size=16", "train.epochs=1", "train.batch_size=8", "train.jit_compile=false"),
@@ -29,7 +29,7 @@ WORDS = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, no_curves):
+def place(tmp_path_factory):
     """A folder of pixels of 0.05 arcsec, a copy of it without that, and a run of each stage."""
     root = tmp_path_factory.mktemp("place")
     write_blobs(root / "lenses", 8, 0)
@@ -37,7 +37,7 @@ def place(tmp_path_factory, no_curves):
     (root / "lenses" / "images.yaml").write_text("pixel_scale_arcsec: 0.05\nband_names: [g]\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        with eagerly():
+        with eagerly(), without_pictures():
             pretrain(configured("contrastive", root), "contrastive", str(root / "pretrained"))
         finetuned(root, "lenses", run_dir=root / "finetuned")
     return root
@@ -51,7 +51,7 @@ def configured(name, root, *words, folder="lenses"):
 def finetuned(place, folder, *words, run_dir):
     words = (*words, f"finetune.encoder={place / 'pretrained'}")
     config = configured("finetune", place, *words, folder=folder)
-    with eagerly():
+    with eagerly(), without_pictures():
         return finetune(config, "finetune", str(run_dir))
 
 

@@ -56,7 +56,7 @@ def configured(blobs_folder, tmp_path, monkeypatch):
 
 # test_stages.py has the contrastive, and a graph; test_keras_matrix.py the graph of every method.
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_curves", "eager_steps")
+@pytest.mark.usefixtures("no_pictures", "eager_steps")
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_two_epochs_leave_an_encoder_that_loads(method, configured, tmp_path):
     run = pretrain(configured(method), method, str(tmp_path / "run"))
@@ -136,7 +136,7 @@ PROBED = ("pretrain.probe_every_epochs=1", "checkpoint.every_steps=1")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_curves", "eager_steps")
+@pytest.mark.usefixtures("no_pictures", "eager_steps")
 def test_probes_stand_beside_the_control_and_change_nothing_else(configured, tmp_path, monkeypatch):
     config = configured("contrastive", *PROBED)
     run = pretrain(config, "it", str(tmp_path / "run"))

@@ -19,7 +19,7 @@ QUICK = ("train.epochs=1", "train.batch_size=8", "train.jit_compile=false", "dat
 
 
 @pytest.fixture
-def configured(tmp_path, monkeypatch, eager_steps, no_curves):
+def configured(tmp_path, monkeypatch, eager_steps, no_pictures):
     monkeypatch.setitem(VARIANTS, "vit_nano", SIZES)
     monkeypatch.chdir(tmp_path)
 

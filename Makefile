@@ -35,8 +35,9 @@ endif
 
 RUN_PYTHON := $(VENV)/bin/python
 RUN_DIR := $(if $(RUN),--run-dir '$(RUN)')
-# All tests of a module run in one process, so its fixtures are set up once.
-PYTEST = $(RUN_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadscope
+# All tests of a module run in one process, so its fixtures are set up once. The modules keep the
+# order of tests/conftest.py, the dearest first, so that the processes end together.
+PYTEST = $(RUN_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 # WORKERS processes share the cores. What several threads might change is a matter of test-faults.
 ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
@@ -114,7 +115,7 @@ test-fast: $(INSTALLED)  ## run the tests that take seconds
 	$(ONE_THREAD) $(PYTEST) -m "not slow and not faults" $(ARGS)
 
 test-faults: $(INSTALLED)  ## kill runs, fill disks, damage files (8 minutes; full disks need root)
-	$(PYTEST) -m faults $(ARGS)
+	$(PYTEST) -m faults tests/faults $(ARGS)
 
 # Exports weights and inputs, computes the original's results in its own environment, and compares.
 parity: export TF_CPP_MIN_LOG_LEVEL := 3

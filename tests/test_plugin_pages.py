@@ -1,6 +1,7 @@
 """The pages on one's own encoder, method and augmentation, run as a user's modules elsewhere."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -34,10 +35,11 @@ EXTRA = {
     "prepare": "--set data.path={data} --set data.image_size=16 --set data.cache=cache",
 }
 DRIVER = """
-import shlex, sys
+import json, os, sys
 from deeplens_tf.__main__ import _run_named_stage
-for line in sys.stdin:
-    _run_named_stage(shlex.split(line))
+for folder, words in map(json.loads, sys.stdin):
+    os.chdir(folder)
+    _run_named_stage(words)
 """
 
 
@@ -57,25 +59,38 @@ def commands_of(module, data):
         extra = EXTRA[stage].format(data=data)
         if "encoder.name" in line:
             extra = extra.replace(SMALL, "")
-        yield shlex.join([stage, *words, *shlex.split(extra)])
+        yield [stage, *words, *shlex.split(extra)]
 
 
-@pytest.fixture(scope="module", params=PAGES)
-def ran(request, tmp_path_factory, blobs_folder):
-    """A folder in which a page's module was written and its commands were run."""
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / f"{request.param}.py").write_text(module_of(request.param))
-    run(folder, "\n".join(commands_of(request.param, blobs_folder)))
-    return request.param, folder
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, blobs_folder):
+    """A folder of each page, in which its module was written and its commands were run.
+
+    In one process: to start another takes longer than a page's trainings.
+    """
+    made, lines = {}, []
+    for module in PAGES:
+        made[module] = tmp_path_factory.mktemp(module)
+        (made[module] / f"{module}.py").write_text(module_of(module))
+        for words in commands_of(module, blobs_folder):
+            lines.append(json.dumps([str(made[module]), words]))
+    run("\n".join(lines))
+    return made
 
 
-def run(folder, lines):
+def run(lines):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     words = [sys.executable, "-W", "ignore", "-c", DRIVER]
     done = subprocess.run(
-        words, input=lines, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        words, input=lines, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(params=PAGES)
+def ran(request, folders):
+    """A page's module, and the folder in which its commands were run."""
+    return request.param, folders[request.param]
 
 
 @pytest.mark.slow

@@ -80,7 +80,9 @@ def train(case, folder, strategy=None):
         model = {"save": saved, "compile": compiled_again, "connect": connected_again}[
             options["between"]
         ](model, strategy, folder / f"{case}.keras")
-    history = model.fit(data, validation_data=validation(options.get("model")), shuffle=False, verbose=0)
+    history = model.fit(
+        data, validation_data=validation(options.get("model")), shuffle=False, verbose=0
+    )
     return model, {name: values[-1] for name, values in history.history.items()}
 
 

@@ -39,7 +39,10 @@ RUN_DIR := $(if $(RUN),--run-dir '$(RUN)')
 # order of tests/conftest.py, the dearest first, so that the processes end together.
 PYTEST = $(RUN_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 # WORKERS processes share the cores. What several threads might change is a matter of test-faults.
+# A tutorial, too, keeps one core busy at most of its steps, so two of them run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
+
+TUTORIALS = $(or $(ARGS),$(basename $(notdir $(sort $(wildcard notebooks/[0-9]*.py)))))
 
 # With DATA the stages use those images; without it they depend on the simulated ones.
 ifdef DATA
@@ -144,7 +147,8 @@ notebooks: $(INSTALLED)  ## execute the tutorials and rewrite their outputs (10 
 	$(RUN_PYTHON) notebooks/run.py --pictures docs
 
 notebooks-check: $(INSTALLED)  ## execute the tutorials without writing; fails if one is stale
-	$(RUN_PYTHON) notebooks/run.py --check $(ARGS)
+	printf '%s\n' $(TUTORIALS) | \
+	  $(ONE_THREAD) xargs -n 1 -P $(WORKERS) $(RUN_PYTHON) notebooks/run.py --check
 
 bench: $(INSTALLED) $(BENCH)/.installed  ## measure speed, beside PyTorch (SHORT=1: 5 minutes)
 	$(RUN_PYTHON) -m benchmarks.training_steps --peer $(BENCH)/bin/python $(if $(SHORT),--short) $(ARGS)

@@ -41,6 +41,8 @@ PYTEST = $(RUN_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadscope --no
 # WORKERS processes share the cores. What several threads might change is a matter of test-faults.
 # A tutorial, too, keeps one core busy at most of its steps, so two of them run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
+# What XLA compiles is run for a few steps: to optimise the machine code takes longer.
+BRIEFLY := XLA_FLAGS=--xla_backend_optimization_level=0
 
 TUTORIALS = $(or $(ARGS),$(basename $(notdir $(sort $(wildcard notebooks/[0-9]*.py)))))
 
@@ -112,10 +114,10 @@ predict: $(INSTALLED)  ## write the newest fine-tuned model's predictions for th
 	$(RUN_PYTHON) -m deeplens_tf.predict $(DATA_DIR) $(if $(RUN),--run '$(RUN)') $(ARGS)
 
 test: $(INSTALLED)  ## run all tests except those of test-faults
-	$(ONE_THREAD) $(PYTEST) -m "not faults" $(ARGS)
+	$(ONE_THREAD) $(BRIEFLY) $(PYTEST) -m "not faults" $(ARGS)
 
 test-fast: $(INSTALLED)  ## run the tests that take seconds
-	$(ONE_THREAD) $(PYTEST) -m "not slow and not faults" $(ARGS)
+	$(ONE_THREAD) $(BRIEFLY) $(PYTEST) -m "not slow and not faults" $(ARGS)
 
 test-faults: $(INSTALLED)  ## kill runs, fill disks, damage files (8 minutes; full disks need root)
 	$(PYTEST) -m faults tests/faults $(ARGS)

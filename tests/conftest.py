@@ -1,6 +1,7 @@
 """Fixtures that more than one test module uses."""
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from deeplens_tf import registry
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+# What the test modules import stays: to look for garbage in it takes a third of the collection.
+gc.disable()
 
 REPOSITORY = Path(__file__).parents[1]
 CLASSES = ("axion", "cdm", "no_sub")
@@ -56,6 +60,12 @@ def pytest_collection_modifyitems(items):
     """Put the dearest modules first: each runs in one process, and the others fill what is left."""
     places = {REPOSITORY / "tests" / module: place for place, module in enumerate(DEAREST)}
     items.sort(key=lambda item: places.get(item.path, len(DEAREST)))
+
+
+def pytest_collection_finish():
+    """Look for garbage from now on, but not in what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ STAGES = {"contrastive": pretrain, "finetune": finetune}
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("fit", ["crop", "resize"])
 def test_a_training_says_once_that_views_have_no_margin(
-    name, fit, tmp_path, monkeypatch, capsys, eager_steps
+    name, fit, tmp_path, monkeypatch, capsys, eager_steps, no_pictures
 ):
     small = dict(patch_size=4, width=8, depth=1, heads=2, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)

@@ -170,7 +170,9 @@ def batches(options):
     if options.get("model") == "downstream":
         return labelled(slice(48))
     augment = dl.augment.Augment(["flip", "brightness"])
-    return view_batches(data_set(), augment, options.get("batch_size", 16), **masks(options))
+    return view_batches(
+        data_set(), augment, options.get("batch_size", 16), **masks(options.get("model"))
+    )
 
 
 @functools.cache  # a pass in stored order, the same each time
@@ -178,11 +180,11 @@ def validation(model):
     if model == "downstream":
         return labelled(slice(48, 60))
     flip = dl.augment.Augment(["flip"])
-    return view_batches(data_set(), flip, 6, split="validation", **masks(options))
+    return view_batches(data_set(), flip, 6, split="validation", **masks(model))
 
 
-def masks(options):
-    return {"patches": 16, "masked_views": True} if options.get("model") == "masked" else {}
+def masks(model):
+    return {"patches": 16, "masked_views": True} if model == "masked" else {}
 
 
 def labelled(rows):

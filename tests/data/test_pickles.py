@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from deeplens_tf.data import pickles
 from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.published_pickles import split_published
 from deeplens_tf.errors import UnusableFile
 from tests.data.image_folders import random_image, write_pair
 
@@ -72,6 +73,38 @@ def test_pairs_of_other_types_and_orders_are_read(tmp_path, dtype):
 def test_pairs_of_several_bands_are_read(tmp_path):
     write_pair(tmp_path / "x.npy", random_image(2, (3, 10, 12)), 2e-24)
     assert read_image(tmp_path / "x.npy")[0].shape == (10, 12, 3)
+
+
+def published(image, mass):
+    """A pickle as NumPy 1 writes it, which is read by its layout."""
+    return pickle.dumps(pair(image, mass), 3).replace(b"numpy._core", b"numpy.core")
+
+
+def outcome(body):
+    try:
+        image, mass = pickles.unpickle_pair(body)
+    except UnusableFile as error:
+        return str(error)
+    mass = mass if isinstance(mass, float) else struct.unpack("<d", mass.data)[0]
+    return image, struct.pack("<d", mass)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (20, 30), (150, 150), (255, 9), (16, 300)])
+def test_a_published_pickle_is_read_as_any_other(monkeypatch, shape):
+    body = published(random_image(3, shape), np.float64(2.5e-23))
+    assert (split_published(body) is not None) == (max(shape) < 256)
+    fast = outcome(body)
+    monkeypatch.setattr(pickles, "split_published", lambda _: None)
+    assert fast == outcome(body)
+
+
+def test_a_changed_published_pickle_is_read_as_any_other(monkeypatch):
+    body = published(random_image(4, (8, 8)), np.float64(2.5e-23))
+    bodies = [body[:i] + bytes([body[i] ^ 1 << i % 8]) + body[i + 1 :] for i in range(len(body))]
+    bodies += [body[:i] for i in range(len(body))] + [body + b"more"]
+    fast = [outcome(each) for each in bodies]
+    monkeypatch.setattr(pickles, "split_published", lambda _: None)
+    assert fast == [outcome(each) for each in bodies]
 
 
 # Pickles that contain code

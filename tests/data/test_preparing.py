@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.data import preparing
+from deeplens_tf.data import image_reader, preparing
 from deeplens_tf.data.folders import scan_folder
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared, prepare_folder
 from deeplens_tf.data.shards import parse_example, read_index, verify_shards
+from deeplens_tf.data.source_files import RECORDS_FILE, read_records
 from deeplens_tf.data.splitting import SplitAssigner, shuffled, validation_count
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.scaling import resize_and_scale
@@ -121,6 +122,37 @@ def test_the_same_source_gives_the_same_bytes(source, tmp_path):
     assert not set(digests(first)) & set(digests(third))
     index = (tmp_path / "out1" / "train-index.csv").read_bytes()
     assert index == (tmp_path / "out2" / "train-index.csv").read_bytes()
+
+
+@pytest.mark.parametrize("damage", [None, "copy", "text"])
+def test_worker_processes_change_nothing(source, tmp_path, monkeypatch, damage):
+    if damage == "copy":  # of a contradiction, which is found when both have been read
+        shutil.copy(source / "axion" / "axion_0003.npy", source / "cdm" / "copy.npy")
+    elif damage == "text":
+        for i in range(9):
+            make_unusable(source / "axion" / f"axion_{i:04d}.npy")
+    monkeypatch.setattr(preparing, "FILES_PER_PROCESS", 10)
+    monkeypatch.setattr(image_reader, "FILES_PER_TASK", 7)
+    outcomes = []
+    for jobs in (1, 2):
+        out = tmp_path / str(jobs) / "out"
+        try:
+            prepare_folder(source, out, jobs=jobs, **SETTINGS)
+        except DataError as error:
+            outcomes.append(str(error).replace(str(out), ""))
+            continue
+        files = {path.name: path.read_bytes() for path in out.iterdir()}
+        records = read_records(out / RECORDS_FILE, 100)
+        del files[RECORDS_FILE]  # with the time of reading
+        digests = [(name, record.sha256) for name, record in records.items()]
+        outcomes.append((files, digests))
+    assert outcomes[0] == outcomes[1]
+    assert isinstance(outcomes[0], str) == (damage == "text")
+
+
+def test_a_number_of_jobs_below_one_is_a_wrong_request(source, tmp_path):
+    with pytest.raises(RequestError, match="jobs must be at least 1"):
+        prepare_folder(source, tmp_path / "out", jobs=0, **SETTINGS)
 
 
 def test_the_source_is_not_changed(source, tmp_path):

@@ -61,6 +61,7 @@ class DataConfig:
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     strict: bool
     cache: str
+    in_memory: bool | None
 
 
 @dataclass(frozen=True)

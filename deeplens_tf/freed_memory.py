@@ -15,9 +15,25 @@ def keep_freed_memory() -> bool:
     each page again when the next step touches it: an eighth of the processor time of a contrastive
     step. Other C libraries do as they like.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _function("mallopt")
     if mallopt is None:
         return False
     return all(mallopt(*pair) for pair in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, KEPT_BYTES)))
+
+
+def return_freed_memory() -> bool:
+    """Return the freed memory that is kept to the kernel, and return whether that is possible.
+
+    The next step takes as much again, which costs a few tenths of a second.
+    """
+    trim = _function("malloc_trim")
+    if trim is None:
+        return False
+    trim(0)
+    return True
+
+
+def _function(name: str) -> "ctypes._NamedFuncPointer | None":
+    """Return a function of glibc, or None with another C library."""
+    is_linux = sys.platform.startswith("linux")
+    return getattr(ctypes.CDLL(None), name, None) if is_linux else None

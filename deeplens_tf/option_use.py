@@ -113,6 +113,7 @@ USES: dict[str, Use] = {
     "data.validation_fraction": DATA,
     "data.strict": EVERYWHERE,
     "data.cache": EVERYWHERE,
+    "data.in_memory": TRAINING,
     "augment.views": WITH_VIEWS,
     "augment.view_2": WITH_VIEWS,  # refused by finetune and inpainting, which have one view
     "augment.probability": WITH_VIEWS,  # a name that is in no view is refused by `build_augment`

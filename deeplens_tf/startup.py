@@ -21,6 +21,8 @@ def import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    # oneDNN's own allocator, on processors with AVX-512, would never return memory.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     with _stderr_held_back(), _garbage_left():
         import keras  # noqa: F401
         import tensorflow as tf

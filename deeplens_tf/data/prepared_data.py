@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.augment import without_margin
 from deeplens_tf.config import Config
+from deeplens_tf.data.held_split import HeldSplit, read_split
 from deeplens_tf.data.image_data import CHUNK, WHOLE, Example, ImageData, Share
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared
@@ -19,9 +22,13 @@ from deeplens_tf.data.shards import image_bytes_of, parse_example, parse_index, 
 from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.terminal import print_lines
 
 # An epoch is shuffled in blocks of this size, in addition to the random order of the shards.
 SHUFFLE_BYTES = 2**28
+# Images of this size take no more memory than such a block of records, which streaming holds.
+HELD_BYTES = 2**28
+HELD_SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class PreparedData(ImageData):
         bands: of the images in a batch; a grey image is repeated.
         seed: decides the order of the images in each epoch.
         share: part of every batch that this process provides.
+        held: splits whose images are in memory, by name; see `in_memory`.
     """
 
     folder: Path
@@ -41,6 +49,7 @@ class PreparedData(ImageData):
     bands: int
     seed: int
     share: Share = WHOLE
+    held: Mapping[str, HeldSplit] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -107,9 +116,38 @@ class PreparedData(ImageData):
         """Return the table of a split: index, file, label, mass_ev, content."""
         return read_index(self.folder, split, self.count(split))
 
+    def in_memory(
+        self, wanted: bool | None, *, with_margin: bool, report: bool = True
+    ) -> "PreparedData":
+        """Return the same data with the images of training and validation in memory, or as it is.
+
+        The batches are the same, bit for bit.
+
+        Args:
+            wanted: whether to hold them; None for as many as take at most `HELD_BYTES`.
+            with_margin: whether views are made from the images with their margin.
+            report: whether to print one line that says which.
+
+        Raises:
+            DataError: a shard has been changed.
+        """
+        names = [name for name in HELD_SPLITS if self.count(name)]
+        shape = self.manifest.stored_shape if with_margin else self.manifest.image_shape
+        size = sum(map(self.count, names)) * 4 * math.prod(shape)
+        hold = size <= HELD_BYTES if wanted is None else wanted
+        if report:
+            how = "held in memory" if hold else "read from the shards in each epoch"
+            print_lines(f"images: {how}; decoded they take {size / 2**20:,.1f} MiB")
+        if not hold:
+            return self
+        read = (read_split(self.folder, self.manifest, name, with_margin) for name in names)
+        return replace(self, held=dict(zip(names, read, strict=True)))
+
     def references(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
-        """Return the records of a split, see `ImageData`."""
+        """Return the records of a split, or the indices of a held one, see `ImageData`."""
         self.require_images(split)
+        if split in self.held:
+            return self._held_order(split, epoch)
         shards = self.manifest.splits[split].shards
         files = tf.constant([str(self.folder / shard.file) for shard in shards])
         if epoch is None:
@@ -122,7 +160,7 @@ class PreparedData(ImageData):
 
         `Dataset.shuffle` does not accept a tensor as seed, and the epoch is one here.
         """
-        size = min(self.count(split), max(SHUFFLE_BYTES // image_bytes_of(self.manifest), 1))
+        size = self._block_size(split)
 
         def shuffled(number: tf.Tensor, block: tf.Tensor) -> tf.data.Dataset:
             order = self.order(epoch, number, tf.size(block))
@@ -131,18 +169,45 @@ class PreparedData(ImageData):
 
         return records.batch(size).enumerate(1).flat_map(shuffled)
 
+    def _held_order(self, split: str, epoch: tf.Tensor | None) -> tf.data.Dataset:
+        """Return the indices of a split in the order in which its records come."""
+        count, size = self.count(split), self._block_size(split)
+        if epoch is None:
+            return tf.data.Dataset.range(count).batch(CHUNK)
+        counts = np.array([shard.count for shard in self.manifest.splits[split].shards])
+        order = self.order(epoch, 0, len(counts))
+        first = tf.gather(np.cumsum(counts) - counts, order)  # index of each shard's first image
+        counts = tf.gather(counts, order)
+        offsets = tf.repeat(first - tf.cumsum(counts, exclusive=True), counts)
+        indices = tf.range(count, dtype=tf.int64) + offsets
+
+        def shuffled(number: tf.Tensor) -> tf.Tensor:
+            block = indices[(number - 1) * size : number * size]
+            return tf.gather(block, self.order(epoch, number, tf.size(block)))
+
+        return tf.data.Dataset.range(1, -(-count // size) + 1).map(shuffled)
+
+    def _block_size(self, split: str) -> int:
+        """Return the number of images that are shuffled together."""
+        return min(self.count(split), max(SHUFFLE_BYTES // image_bytes_of(self.manifest), 1))
+
     def look_up(self, split: str, references: tf.Tensor, with_margin: bool = False) -> Example:
-        """Return the examples of records, see `ImageData`."""
-        example = parse_example(references, self.manifest.stored_shape)
+        """Return the examples of records, or of the indices of a held split, see `ImageData`."""
+        if split in self.held:
+            example, margin = self.held[split].look_up(references), self.held[split].margin
+        else:
+            example, margin = parse_example(references, self.manifest.stored_shape), self.margin
+        if with_margin and margin < self.margin:
+            raise ValueError("with_margin must be False for images that are held without a margin")
         wide, repeats = example.pop("image"), self.bands // self.manifest.image_shape[2]
         if repeats > 1:
             wide = tf.tile(wide, (1, 1, 1, repeats))
-        image = without_margin(wide, self.margin)
+        image = without_margin(wide, margin)
         return {**example, "image": image} | ({"image_with_margin": wide} if with_margin else {})
 
     def indices(self, references: tf.Tensor) -> tf.Tensor:
         """Return the index of each record in its split."""
-        return parse_index(references)
+        return references if references.dtype == tf.int64 else parse_index(references)
 
 
 def open_folder(

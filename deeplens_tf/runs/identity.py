@@ -7,7 +7,10 @@ from deeplens_tf.config import Config
 from deeplens_tf.dataclass_parsing import to_plain
 
 PATH_KEYS = ("data.path", "data.cache", "finetune.encoder")
-KEYS_WITHOUT_EFFECT = ("data.strict", "pretrain.probe_every_epochs", "checkpoint.")
+KEYS_WITHOUT_EFFECT = (
+    *("data.strict", "data.in_memory"),
+    *("pretrain.probe_every_epochs", "checkpoint."),
+)
 OTHER_STAGE = {"pretrain": "finetune.", "finetune": "pretrain."}
 
 

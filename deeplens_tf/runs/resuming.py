@@ -21,6 +21,7 @@ from deeplens_tf.terminal import print_lines
 
 NEW_FOLDER = "give --run-dir a new folder"
 TRAINED_ON = ("train", "validation")
+CHANGEABLE = ("checkpoint.", "data.in_memory")  # keys on which no result depends
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _refused_changes(stored: Config, requested: Config) -> list[str]:
     return [
         f"{key} {_as_yaml(value)} (requested: {_as_yaml(new[key])})"
         for key, value in old.items()
-        if value != new[key] and not key.startswith("checkpoint.")
+        if value != new[key] and not key.startswith(CHANGEABLE)
     ]
 
 

@@ -16,6 +16,7 @@ from deeplens_tf.data.batches import (
     labelled_batches,
     report_missing_margin,
     require_one_list,
+    view_margin,
 )
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.image_data import WHOLE
@@ -157,8 +158,10 @@ def _plan(
 ) -> TrainingPlan:
     size, epochs = config.batch_size, config.train.epochs
     augment = build_augment(config.augment)
-    if distribution.is_chief:
+    if report := distribution.is_chief:
         report_missing_margin(data, augment)
+    with_margin = view_margin(data, augment) > 0
+    data = data.in_memory(config.data.in_memory, with_margin=with_margin, report=report)
 
     def batches(start: Position) -> tf.data.Dataset:
         return labelled_batches(data, "train", task.target, size, augment, epochs, keep, start)

@@ -26,7 +26,7 @@ from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import print_lines, progress_verbosity
-from deeplens_tf.training.callbacks import StopAfterEpoch, tensorboard
+from deeplens_tf.training.callbacks import ReturnMemory, StopAfterEpoch, tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.divergence import StopWhenDiverged
 from deeplens_tf.training.history_file import HistoryFile
@@ -137,7 +137,7 @@ def _train(
     position = checkpointer.position
     steps = (epochs - position.epoch) * plan.steps_per_epoch - position.step
     profiled = steps if plan.profile and plan.distribution.is_chief else 0
-    callbacks = [tensorboard(run, profiled), *others, checkpointer]
+    callbacks = [tensorboard(run, profiled), *others, checkpointer, ReturnMemory()]
     if position.step == plan.steps_per_epoch:
         _close_epoch(plan, position.epoch, callbacks)
     elif position.step:

@@ -14,6 +14,7 @@ from deeplens_tf.data.batches import (
     build_augment,
     pretraining_batches,
     report_missing_margin,
+    view_margin,
 )
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
@@ -137,10 +138,12 @@ def _plan(
 ) -> TrainingPlan:
     augment = build_augment(config.augment)
     masks = (model.patch_count, model.keep_tokens < 1)
-    if distribution.is_chief:
+    if report := distribution.is_chief:
         report_missing_margin(data, augment)
         if isinstance(model, JointEmbeddingModel) and model.keep_tokens < 1:
             print_lines(f"views: {model.kept} of {model.patch_count} patch tokens each")
+    with_margin = view_margin(data, augment) > 0
+    data = data.in_memory(config.data.in_memory, with_margin=with_margin, report=report)
 
     def batches(start: Position) -> tf.data.Dataset:
         size, epochs = config.batch_size, config.train.epochs

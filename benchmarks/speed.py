@@ -3,8 +3,9 @@
     python benchmarks/speed.py --threads 2
 
 Simulates lenses of Model II with the users' command, including its start-up time, and draws views
-of images with tf.data. TensorFlow and tf.data use `--threads` threads each, so that the conditions
-are known. Compare only figures of the same run; `benchmarks.training_steps` measures steps.
+of images with tf.data, also from prepared shards. TensorFlow and tf.data use `--threads` threads
+each, so that the conditions are known. Compare only figures of the same run;
+`benchmarks.training_steps` measures steps.
 """
 
 import argparse
@@ -17,11 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from deeplens_tf.startup import import_tensorflow
 
 SIDE = 32
+FULL_SIDE = 64
 BATCH = 128
+PREPARED, EPOCHS = 4500, 4  # images, and passes over them
 CLASSES = ("no_sub", "cdm", "axion")
 
 
@@ -37,6 +41,7 @@ def main() -> None:
     import_tensorflow()
     _set_threads(arguments.threads)
     _views(arguments.threads)
+    _views_of_shards()
 
 
 def _row(part: str, rate: float, note: str = "") -> None:
@@ -82,6 +87,37 @@ def _views(threads: int) -> None:
         )
         taken = _seconds(partial(deque, batches, maxlen=0))
         _row(f"two views per image by {', '.join(names)}", 40 * BATCH / taken)
+
+
+def _views_of_shards() -> None:
+    """Measure from prepared shards to batches of views, read from the shards and from memory."""
+    from deeplens_tf.augment import Augment
+    from deeplens_tf.data.batches import pretraining_batches, view_margin
+    from deeplens_tf.data.prepared_data import open_folder
+
+    with tempfile.TemporaryDirectory() as folder:
+        images = _write_images(Path(folder) / "images")
+        data = open_folder(images, image_size=FULL_SIDE, cache=f"{folder}/cache")
+        for names in (["flip", "rot90"], ["flip", "rotation"]):
+            augment = Augment(names)
+            margin = view_margin(data, augment) > 0
+            for held in (False, True):
+                source = data.in_memory(held, with_margin=margin, report=False)
+                batches = pretraining_batches(source, "train", augment, BATCH, EPOCHS)
+                taken = _seconds(partial(deque, batches, maxlen=0))
+                views = 2 * EPOCHS * (data.count("train") // BATCH * BATCH)
+                note = f"{FULL_SIDE} x {FULL_SIDE}, {'in memory' if held else 'from shards'}"
+                _row(f"views from prepared images by {', '.join(names)}", views / taken, note)
+
+
+def _write_images(folder: Path) -> Path:
+    import numpy as np
+
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(PREPARED):
+        np.save(folder / f"{i}.npy", generator.random((FULL_SIDE, FULL_SIDE), "float32"))
+    return folder
 
 
 def _seconds(work: Callable[[], object]) -> float:

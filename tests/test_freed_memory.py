@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from deeplens_tf.freed_memory import keep_freed_memory
+from deeplens_tf.freed_memory import keep_freed_memory, return_freed_memory
 
 FAULTS_OF_TEN_ARRAYS = """
 import resource, sys
@@ -34,6 +34,28 @@ def test_memory_that_is_used_again_causes_no_page_faults():
     assert page_faults("keep") < 100 < page_faults("default")
 
 
+RESIDENT_AFTERWARDS = """
+import numpy as np
+from deeplens_tf.freed_memory import keep_freed_memory, return_freed_memory
+
+keep_freed_memory()
+for _ in range(2):
+    np.empty(256 << 20, "uint8").fill(1)
+pages = lambda: int(open("/proc/self/statm").read().split()[1])
+kept = pages()
+assert return_freed_memory()
+print((kept - pages()) * 4096 >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_kept_memory_can_be_returned():
+    command = [sys.executable, "-c", RESIDENT_AFTERWARDS]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert int(output) > 240  # MiB, of 256
+
+
 def test_another_system_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()
+    assert not return_freed_memory()

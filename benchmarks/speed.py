@@ -25,7 +25,7 @@ from deeplens_tf.startup import import_tensorflow
 SIDE = 32
 FULL_SIDE = 64
 BATCH = 128
-PREPARED, EPOCHS = 4500, 4  # images, and passes over them
+PREPARED, EPOCHS = 4500, 10  # images, and passes over them
 CLASSES = ("no_sub", "cdm", "axion")
 
 
@@ -103,9 +103,10 @@ def _views_of_shards() -> None:
             margin = view_margin(data, augment) > 0
             for held in (False, True):
                 source = data.in_memory(held, with_margin=margin, report=False)
-                batches = pretraining_batches(source, "train", augment, BATCH, EPOCHS)
+                batches = iter(pretraining_batches(source, "train", augment, BATCH, EPOCHS))
+                next(batches)  # after which everything is set up
                 taken = _seconds(partial(deque, batches, maxlen=0))
-                views = 2 * EPOCHS * (data.count("train") // BATCH * BATCH)
+                views = 2 * BATCH * (EPOCHS * (data.count("train") // BATCH) - 1)
                 note = f"{FULL_SIDE} x {FULL_SIDE}, {'in memory' if held else 'from shards'}"
                 _row(f"views from prepared images by {', '.join(names)}", views / taken, note)
 

@@ -18,6 +18,7 @@ def settings(*overrides, stage="finetune"):
         "data.cache=elsewhere",
         "finetune.encoder=runs/x",
         "checkpoint.keep=5",
+        "data.in_memory=false",
         "optimizer.schedule_epochs=20",  # the value that null stands for
         "pretrain.temperature=0.5",
     ],

@@ -121,6 +121,13 @@ def test_checkpoints_may_be_kept_differently(run):
     assert run.load_config().checkpoint.every_steps == 7
 
 
+def test_images_may_be_held_in_memory_or_not(run):
+    config = resumed_config("data.in_memory=false")
+    with claim_run("pretrain", "contrastive", config, "runs/it", FACTS):
+        pass
+    assert run.load_config().data.in_memory is False
+
+
 def test_more_epochs_keep_the_schedule_of_the_first_command(run, capsys):
     config = resumed_config("train.epochs=8")
     assert (config.train.epochs, config.schedule_epochs) == (8, 5)

@@ -3,7 +3,7 @@
 A configuration file may hold keys of several stages. A `--set`, and a stage's own option, is meant
 for the one command: where it would change nothing, the stage ends with a line that says why.
 Not refused are a value that the configuration has anyway, and keys on which no result depends
-(`data.cache`, `data.strict`, `checkpoint.*`).
+(`data.cache`, `data.in_memory`, `data.strict`, `checkpoint.*`).
 """
 
 import json
@@ -113,7 +113,7 @@ USES: dict[str, Use] = {
     "data.validation_fraction": DATA,
     "data.strict": EVERYWHERE,
     "data.cache": EVERYWHERE,
-    "data.in_memory": TRAINING,
+    "data.in_memory": EVERYWHERE,
     "augment.views": WITH_VIEWS,
     "augment.view_2": WITH_VIEWS,  # refused by finetune and inpainting, which have one view
     "augment.probability": WITH_VIEWS,  # a name that is in no view is refused by `build_augment`

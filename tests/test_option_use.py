@@ -24,7 +24,7 @@ from tests.conftest import REPOSITORY
 SECTIONS = {key.rsplit(".", 1)[0] for key in all_keys(Config) if "." in key}
 LEAVES = [key for key in all_keys(Config) if key not in SECTIONS]
 # What every stage may be told, since no result depends on it.
-HARMLESS = ("data.strict", "data.cache", "checkpoint.")
+HARMLESS = ("data.strict", "data.cache", "data.in_memory", "checkpoint.")
 # Used by each stage with the package's own configuration for it, apart from those above.
 USED = {
     "prepare": ("seed", "data."),

@@ -9,7 +9,7 @@ the end: what a rotation moves into view is then the sky around the image, not a
 
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -122,7 +122,6 @@ def view_batches(
             f"batch_size must be a whole number from 1 to the {data.count(split)} images of the "
             f"{split} split. Received: batch_size={batch_size!r}"
         )
-    steps = data.count(split) // batch_size
     if not is_whole(patches) or patches < 0 or not is_whole(first_epoch) or first_epoch < 0:
         raise ValueError(
             "patches and first_epoch must be whole numbers of at least 0. "
@@ -137,7 +136,21 @@ def view_batches(
     masks = (patches, masked_views)
     if split != "train":
         return pretraining_batches(data, split, augment, batch_size, None, *masks)
+    epochs = _without_autograph(_counted_epochs, data)
     finish, with_margin = _views(data, augment, *masks), view_margin(data, augment) > 0
+    return epochs(data, split, batch_size, first_epoch, finish, with_margin)
+
+
+def _counted_epochs(
+    data: ImageData,
+    split: str,
+    batch_size: int,
+    first_epoch: int,
+    finish: Callable[[Example, tf.Tensor], Example],
+    with_margin: bool,
+) -> tf.data.Dataset:
+    """Return the batches of one epoch, of the next one each time they are iterated."""
+    steps = data.count(split) // batch_size
     with tf.device("CPU:0"):  # where tf.data runs
         epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 
@@ -183,7 +196,7 @@ def pretraining_batches(
     """
     finish = _views(data, augment, patches, masked_views)
     with_margin = view_margin(data, augment) > 0
-    return _stream(
+    return _without_autograph(_stream, data)(
         *(data, split, batch_size, epochs, finish),
         drop_remainder=True,
         start=start,
@@ -225,7 +238,8 @@ def labelled_batches(
 
     margin = 0 if augment is None else view_margin(data, augment)
     shuffled = epochs is not None
-    return _stream(data, split, batch_size, epochs, pairs, keep, shuffled, start, margin > 0)
+    stream = _without_autograph(_stream, data, target)
+    return stream(data, split, batch_size, epochs, pairs, keep, shuffled, start, margin > 0)
 
 
 def image_batches(
@@ -245,7 +259,8 @@ def image_batches(
     Raises:
         DataError: a split without images.
     """
-    return _stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
+    stream = _without_autograph(_stream, data)
+    return stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
 
 
 def require_one_list(augment: Augment) -> None:
@@ -314,13 +329,25 @@ def _views(
             view_1 = augment.view(source, index, data.seed, epoch, margin=margin)
             return result | {"view_1": view_1, "patch_order": order}
         view_1, view_2 = augment.two_views(source, index, data.seed, epoch, margin)
-        result |= {"view_1": view_1, "view_2": view_2}
+        result = {**result, "view_1": view_1, "view_2": view_2}
         for number in (1, 2) if masked_views else ():
             order = patch_orders(index, data.seed, epoch, patches, number)
             result[f"patch_order_{number}"] = order
         return result
 
     return views
+
+
+def _without_autograph(
+    function: Callable[..., tf.data.Dataset], *parts: Any
+) -> Callable[..., tf.data.Dataset]:
+    """Return a function that creates a stream without AutoGraph, if its parts are our own.
+
+    AutoGraph converts Python's `if` and `for` on tensors, which only the code of others may
+    contain. To convert the functions of a stream takes longer than to trace them.
+    """
+    own = all(part.__module__.startswith("deeplens_tf.") for part in parts)
+    return tf.autograph.experimental.do_not_convert(function) if own else function
 
 
 def _stream(

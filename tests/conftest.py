@@ -97,7 +97,7 @@ def without_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: path.touch())
         nothing = keras.callbacks.Callback
-        patch.setattr("deeplens_tf.training.fitting.tensorboard", lambda run: nothing())
+        patch.setattr("deeplens_tf.training.fitting.tensorboard", lambda *_: nothing())
         yield
 
 

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from deeplens_tf.data.batches import image_batches
@@ -38,8 +39,16 @@ def model_outputs(
         NotFiniteOutputs: an output is NaN or infinite.
     """
     batches = image_batches(data, split, BATCH_SIZE, rows)
+    _trace(model, batches.element_spec)
     verbose = bar_verbosity() if show_progress else 0
     return finite_outputs(model.predict(batches, verbose=verbose))
+
+
+def _trace(model: keras.Model, images: tf.TensorSpec) -> None:
+    """Trace a prediction of any number of images, else a smaller last batch is traced again."""
+    model.make_predict_function()
+    if not model.run_eagerly:
+        model.predict_function.get_concrete_function([images])
 
 
 def finite_outputs(outputs: ArrayLike) -> NDArray[np.float32]:

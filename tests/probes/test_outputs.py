@@ -1,0 +1,46 @@
+"""Outputs of a model for whole splits: traced once, and those of Keras's own `predict`."""
+
+import numpy as np
+import pytest
+
+from deeplens_tf.data import from_arrays
+from deeplens_tf.data.batches import image_batches
+from deeplens_tf.models import build_encoder
+from deeplens_tf.probes.outputs import BATCH_SIZE, model_outputs
+
+COUNT = BATCH_SIZE + 44  # 270 of them for training: a full batch and a smaller one
+SPLITS = ("train", "validation", "train", "validation")
+
+
+@pytest.fixture(scope="module")
+def data():
+    images = np.random.default_rng(0).random((COUNT, 8, 8, 1), dtype=np.float32)
+    return from_arrays(images, labels=np.arange(COUNT) % 2)
+
+
+@pytest.fixture
+def encoder():
+    return build_encoder("vit_nano", (8, 8, 1), patch_size=4)
+
+
+def test_all_batches_of_all_splits_are_traced_once(encoder, data, monkeypatch):
+    traces, step = [], encoder.predict_step
+    monkeypatch.setattr(encoder, "predict_step", lambda batch: traces.append(batch) or step(batch))
+    for split in SPLITS:
+        model_outputs(encoder, data, split, show_progress=False)
+    assert len(traces) == 1
+
+
+def test_the_outputs_are_those_of_predict_bit_for_bit(encoder, data):
+    expected = [encoder.predict(image_batches(data, s, BATCH_SIZE), verbose=0) for s in SPLITS]
+    encoder.make_predict_function(force=True)
+    for split, outputs in zip(SPLITS, expected, strict=True):
+        computed = model_outputs(encoder, data, split, show_progress=False)
+        np.testing.assert_array_equal(computed, outputs)
+
+
+def test_a_model_without_a_graph_has_the_same_outputs(encoder, data):
+    expected = model_outputs(encoder, data, "validation", show_progress=False)
+    encoder.compile(run_eagerly=True)
+    computed = model_outputs(encoder, data, "validation", show_progress=False)
+    np.testing.assert_allclose(computed, expected, atol=1e-5)

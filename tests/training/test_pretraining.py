@@ -170,7 +170,7 @@ def test_the_control_is_the_network_that_the_run_began_with(configured, method):
     config = configured(method)
     with started(config):
         data = open_data(config)
-        begun = pretraining._compiled_model(config, data, 3, ALONE).encoder
+        begun = pretraining._model(config, data, 3, ALONE).encoder
     for ours, theirs in zip(
         untrained_encoder(config, data).get_weights(), begun.get_weights(), strict=True
     ):

@@ -85,13 +85,13 @@ class Workers:
     def _submit(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> list["Future[Result]"]:
+        if self._pool is None:  # before the mask, since the first locks of a process lift it
+            self._pool = _new_pool(self.processes)
         # Workers inherit the mask: while they start, only the parent handles a Ctrl-C that reaches
         # the whole process group, and the parent isn't interrupted halfway through starting one.
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             with _one_thread_each():
-                if self._pool is None:
-                    self._pool = _new_pool(self.processes)
                 return [self._pool.submit(function, task) for task in tasks]
         except BrokenProcessPool as error:
             raise _killed() from error

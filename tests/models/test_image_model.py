@@ -20,7 +20,6 @@ from deeplens_tf.models import (
 from deeplens_tf.models.encoders import copy_of
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.preprocessing.statistics import TrainingRange
-from deeplens_tf.registry import encoders
 from deeplens_tf.saving.keras_files import load_encoder, load_model, save_encoder
 
 HOW = Preprocessing(32, "resize", 1, pixel_scale_arcsec=0.1, source_scale_arcsec=0.05)
@@ -36,11 +35,11 @@ def convnet(image_shape, filters: Annotated[int, Bounds(low=1, high=64)] = 4):
 
 
 @pytest.fixture(params=["vit_nano", "vit_b32_original", "resnet50", PLUGIN])
-def encoder(request):
+def encoder(request, forgotten_names):
     options = TINY if request.param.startswith("vit") else {}
     if request.param == "resnet50":
         options = {"top_width": 4, "plain_top": True}
-    if request.param == PLUGIN and PLUGIN not in encoders.plugins():
+    if request.param == PLUGIN:
         register_encoder(PLUGIN, convnet)
     return build_encoder(request.param, (32, 32, 1), **options)
 

@@ -7,14 +7,16 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
 
 from deeplens_tf.errors import STOP_SIGNALS, ResourceError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Done: TypeAlias = "SimpleQueue[Future[Any]]"
 
 TASKS_AHEAD = 3  # for each process, so that none waits while earlier results are used
 THREAD_LIMITS = (
@@ -61,12 +63,21 @@ class Workers:
             yield from map(function, tasks)
             return
         waiting: deque[Future[Result]] = deque()
+        done: Done = SimpleQueue()
+        finished: set[Future[Any]] = set()
+
+        def first_result() -> Result:
+            while waiting[0] not in finished:
+                finished.add(done.get())
+            finished.remove(waiting[0])
+            return _result(waiting.popleft())
+
         for task in tasks:
-            waiting += self._submit(function, [task])
+            waiting += self._submit(function, [task], done)
             if len(waiting) > TASKS_AHEAD * self.processes:
-                yield _result(waiting.popleft())
+                yield first_result()
         while waiting:
-            yield _result(waiting.popleft())
+            yield first_result()
 
     def map_unordered(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
@@ -79,12 +90,18 @@ class Workers:
         if self.processes == 1:
             yield from map(function, tasks)
             return
-        for future in as_completed(self._submit(function, tasks)):
-            yield _result(future)
+        done: Done = SimpleQueue()
+        for _ in self._submit(function, tasks, done):
+            yield _result(done.get())
 
     def _submit(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], done: Done
     ) -> list["Future[Result]"]:
+        """Let the workers compute the tasks; each future is put into `done` when it is.
+
+        Nothing else may look at a future before that: a signal at this moment could leave it
+        locked, and the pool could never end.
+        """
         if self._pool is None:  # before the mask, since the first locks of a process lift it
             self._pool = _new_pool(self.processes)
         # Workers inherit the mask: while they start, only the parent handles a Ctrl-C that reaches
@@ -92,7 +109,10 @@ class Workers:
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             with _one_thread_each():
-                return [self._pool.submit(function, task) for task in tasks]
+                futures = [self._pool.submit(function, task) for task in tasks]
+            for future in futures:
+                future.add_done_callback(done.put)
+            return futures
         except BrokenProcessPool as error:
             raise _killed() from error
         finally:

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +15,8 @@ from deeplens_tf.errors import STOP_SIGNALS, ResourceError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Done: TypeAlias = "SimpleQueue[Future[Any]]"
+Call: TypeAlias = tuple[Callable[[Any], object], Any, Callable[[Future[Any]], None]]
+Done: TypeAlias = SimpleQueue[tuple[int, Future[Any]]]  # futures that are finished, with numbers
 
 TASKS_AHEAD = 3  # for each process, so that none waits while earlier results are used
 THREAD_LIMITS = (
@@ -42,6 +42,7 @@ class Workers:
     def __init__(self, processes: int) -> None:
         self.processes = processes
         self._pool: ProcessPoolExecutor | None = None
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
 
     def __enter__(self) -> "Workers":
         """Return these workers; nothing starts yet."""
@@ -50,6 +51,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         """End the processes when they have finished the tasks that they are at."""
         if self._pool is not None:
+            self._calls.put(None)
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
@@ -62,22 +64,16 @@ class Workers:
         if self.processes == 1:
             yield from map(function, tasks)
             return
-        waiting: deque[Future[Result]] = deque()
         done: Done = SimpleQueue()
-        finished: set[Future[Any]] = set()
-
-        def first_result() -> Result:
-            while waiting[0] not in finished:
-                finished.add(done.get())
-            finished.remove(waiting[0])
-            return _result(waiting.popleft())
-
-        for task in tasks:
-            waiting += self._submit(function, [task], done)
-            if len(waiting) > TASKS_AHEAD * self.processes:
-                yield first_result()
-        while waiting:
-            yield first_result()
+        finished: dict[int, Future[Any]] = {}
+        first = last = 0
+        for last, task in enumerate(tasks, 1):
+            self._submit(function, task, last - 1, done)
+            if last - first > TASKS_AHEAD * self.processes:
+                yield _awaited(first, finished, done)
+                first += 1
+        for number in range(first, last):
+            yield _awaited(number, finished, done)
 
     def map_unordered(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
@@ -91,32 +87,20 @@ class Workers:
             yield from map(function, tasks)
             return
         done: Done = SimpleQueue()
-        for _ in self._submit(function, tasks, done):
-            yield _result(done.get())
+        for number, task in enumerate(tasks):
+            self._submit(function, task, number, done)
+        for _ in tasks:
+            yield _result(done.get()[1])
 
     def _submit(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], done: Done
-    ) -> list["Future[Result]"]:
-        """Let the workers compute the tasks; each future is put into `done` when it is.
-
-        Nothing else may look at a future before that: a signal at this moment could leave it
-        locked, and the pool could never end.
-        """
-        if self._pool is None:  # before the mask, since the first locks of a process lift it
+        self, function: Callable[[Task], object], task: Task, number: int, done: Done
+    ) -> None:
+        """Have a task computed; `done` gets its number and its future, which is finished then."""
+        if self._pool is None:
             self._pool = _new_pool(self.processes)
-        # Workers inherit the mask: while they start, only the parent handles a Ctrl-C that reaches
-        # the whole process group, and the parent isn't interrupted halfway through starting one.
-        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            with _one_thread_each():
-                futures = [self._pool.submit(function, task) for task in tasks]
-            for future in futures:
-                future.add_done_callback(done.put)
-            return futures
-        except BrokenProcessPool as error:
-            raise _killed() from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+            arguments = (self._pool, self._calls)
+            threading.Thread(target=_submit_calls, args=arguments, daemon=True).start()
+        self._calls.put((function, task, lambda future: done.put((number, future))))
 
 
 IN_THIS_PROCESS = Workers(1)
@@ -136,17 +120,40 @@ def _new_pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
 
 
-def _result(future: "Future[Result]") -> Result:
+def _submit_calls(pool: ProcessPoolExecutor, calls: SimpleQueue[Call | None]) -> None:
+    """Submit calls to a pool until None comes.
+
+    In a thread of its own, since a signal is handled in the main one: there it could interrupt a
+    submission that has locked a part of the pool, which then could never end.
+    """
+    # Workers inherit the mask: while they start, only the parent handles a Ctrl-C that reaches the
+    # whole process group.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    while call := calls.get():
+        function, task, tell = call
+        try:
+            with _one_thread_each():
+                future = pool.submit(function, task)
+        except RuntimeError as error:  # a worker was killed, or the pool is ending
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(tell)
+
+
+def _awaited(number: int, finished: dict[int, Future[Any]], done: Done) -> Any:
+    """Return the result of a task, keeping those that finish before it."""
+    while number not in finished:
+        finished.update([done.get()])
+    return _result(finished.pop(number))
+
+
+def _result(future: Future[Any]) -> Any:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise _killed() from error
-
-
-def _killed() -> ResourceError:
-    return ResourceError(
-        "a worker process was killed, perhaps for lack of memory; run the same command again"
-    )
+        raise ResourceError(
+            "a worker process was killed, perhaps for lack of memory; run the same command again"
+        ) from error
 
 
 def _start_worker() -> None:

@@ -1,11 +1,14 @@
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from deeplens_tf import process_pool
 from deeplens_tf.errors import ResourceError
-from deeplens_tf.process_pool import THREAD_LIMITS, map_unordered
+from deeplens_tf.process_pool import THREAD_LIMITS, Workers, map_unordered
 
 
 def square(number):
@@ -71,3 +74,20 @@ def test_closing_early_ends_the_workers():
     pids = {next(results) for _ in range(20)}
     results.close()
     assert not any(is_running(pid) for pid in pids)
+
+
+def test_no_signal_can_interrupt_a_submission(monkeypatch):
+    # Signals are handled in the main thread.
+    threads = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *call):
+            threads.append(threading.current_thread())
+            return super().submit(*call)
+
+    monkeypatch.setattr(process_pool, "_new_pool", Pool)
+    with Workers(2) as workers:
+        assert list(workers.map(abs, [-3, 2, -1])) == [3, 2, 1]
+        assert sorted(workers.map_unordered(abs, [-3, 2, -1])) == [1, 2, 3]
+    assert len(threads) == 6
+    assert threading.main_thread() not in threads

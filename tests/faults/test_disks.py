@@ -141,7 +141,7 @@ def test_images_that_vanish_while_a_run_reads_them(
     assert nursery.run("prepare", blobs_folder, "--out", prepared, *argv)[0] == 0
     kept = shutil.copytree(prepared, tmp_path / "kept")
     options = [*options, "--set", f"data.path={prepared}"]
-    more = ["--set", "checkpoint.every_steps=2"]
+    more = ["--set", "checkpoint.every_steps=2", "--set", "data.in_memory=false"]
     run = command("finetune", options, tmp_path / "run", *more)
     ended = nursery.run(*run, before=VANISH.format(prepared=str(prepared), act=act))
     assert reason in refused(ended, code=3)

@@ -6,17 +6,7 @@ import tensorflow as tf
 
 from deeplens_tf.data.example_records import example_record
 from deeplens_tf.data.record_files import GROUP_BYTES, PIECE_BYTES, masked_crcs, write_records
-
-
-def masked_crc(data):
-    """CRC-32C bit by bit, masked as in TFRecord files."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) % 2**32
+from tests.hostile.prepared import masked_checksum
 
 
 def records(*sizes):
@@ -26,7 +16,7 @@ def records(*sizes):
 @pytest.mark.parametrize("size", [4, 5, 8, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES + 1, 1500])
 def test_checksums_are_those_of_the_definition(size):
     some = records(size, size + 1, size + 90)
-    assert masked_crcs(some) == [masked_crc(record) for record in some]
+    assert masked_crcs(some) == [masked_checksum(record) for record in some]
 
 
 def test_no_records_have_no_checksums():

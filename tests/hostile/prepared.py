@@ -78,7 +78,7 @@ def flip_a_bit(folder):
 
 
 def masked_checksum(data):
-    """The checksum of TFRecords: a rotated CRC-32C, plus a constant."""
+    """The checksum of TFRecords, bit by bit: a rotated CRC-32C, plus a constant."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from deeplens_tf.cli import StageParser, run_stage, stage_parser
 from deeplens_tf.cores import available_cores
 from deeplens_tf.errors import RequestError
-from deeplens_tf.simulation.priors import CLASSES, PRESETS
+from deeplens_tf.simulation.priors import CLASSES, PRESETS, SHARED_FIELDS
 from deeplens_tf.simulation.request import SIMULATED_SPLITS, SimulationRequest
 from deeplens_tf.terminal import print_lines
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from deeplens_tf.simulation.generation import SimulationOutcome
 
 DESCRIPTION = """Simulate images of strong lenses like those of the DeepLense data sets, one folder
-per class. An interrupted run resumes where it stopped; a larger --count adds images."""
+per class. An interrupted run resumes where it stopped; a larger --count adds images. With
+--views-per-lens, objects.csv says which images show one lens."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,7 +39,14 @@ def main(argv: Sequence[str]) -> None:
         split=arguments.split,
         classes=tuple(name.strip() for name in arguments.classes.split(",")),
         shard=parse_shard(arguments.shard),
+        views_per_lens=arguments.views_per_lens,
+        shared=arguments.shared,
     )
+    if request.shared == "substructure":
+        print_lines(
+            f"halo and shear are the same in all lenses of {request.preset}: "
+            "--shared substructure gives the images of --shared lens"
+        )
     # Imported here, so that `--help` and an invalid option end without waiting for the renderer.
     from deeplens_tf.simulation.generation import run_request
 
@@ -49,7 +57,7 @@ def build_parser() -> StageParser:
     """Return the parser of the command line, which defines the defaults of the options."""
     parser = stage_parser("simulate", DESCRIPTION)
     parser.add_argument("--preset", default="model_ii", help=f"instrument: {', '.join(PRESETS)}")
-    parser.add_argument("--count", type=int, required=True, help="images per class")
+    parser.add_argument("--count", type=int, required=True, help="lenses per class")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the images"
     )
@@ -67,6 +75,19 @@ def build_parser() -> StageParser:
     )
     parser.add_argument(
         "--classes", default=",".join(CLASSES), help="classes to simulate, separated by commas"
+    )
+    parser.add_argument(
+        "--views-per-lens",
+        type=int,
+        default=1,
+        metavar="K",
+        help="images of each lens, which differ in source position, exposure time and noise",
+    )
+    parser.add_argument(
+        "--shared",
+        default="lens",
+        help=f"what the images of a lens have in common: {' or '.join(SHARED_FIELDS)}; the "
+        "presets fix halo and shear, so both give the same images",
     )
     parser.add_argument(
         "--shard",

@@ -14,7 +14,8 @@ from deeplens_tf.simulate import main
 
 def argv(folder, **options):
     given = {"preset": "model_ii", "count": 2, "seed": 1, "jobs": 1, "out": folder} | options
-    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    named = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items())
+    return [word for option in named for word in option]
 
 
 def start(folder, **options):
@@ -82,6 +83,25 @@ def test_options_reach_the_request(tmp_path):
     assert sorted(image_bytes(folder)) == ["cdm_sim_00000001.npy", "no_sub_sim_00000001.npy"]
 
 
+def test_several_images_of_each_lens_reach_the_folder(tmp_path, capsys):
+    main(argv(tmp_path / "sim", classes="cdm", count=1, views_per_lens=2))
+    assert capsys.readouterr().out == f"wrote 2 images of cdm: {tmp_path / 'sim'}\n"
+    assert sorted(image_bytes(tmp_path)) == ["cdm_sim_00000000_00.npy", "cdm_sim_00000000_01.npy"]
+    assert (tmp_path / "sim" / "objects.csv").is_file()
+
+
+def test_an_option_without_effect_on_the_images_is_named(tmp_path, capsys):
+    options = {"classes": "no_sub", "count": 1, "views_per_lens": 2}
+    main(argv(tmp_path / "lens", **options))
+    main(argv(tmp_path / "substructure", **options, shared="substructure"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == (
+        "halo and shear are the same in all lenses of model_ii: --shared substructure gives the "
+        "images of --shared lens"
+    )
+    assert image_bytes(tmp_path / "lens") == image_bytes(tmp_path / "substructure")
+
+
 def test_images_made_by_other_versions_are_reported(tmp_path, capsys):
     main(argv(tmp_path, count=1, classes="no_sub"))
     path = tmp_path / "simulation.json"
@@ -102,6 +122,10 @@ def test_images_made_by_other_versions_are_reported(tmp_path, capsys):
         ({"classes": ""}, "unknown class ''"),
         ({"jobs": 0}, "jobs must be at least 1"),
         ({"split": "validation"}, "unknown split"),
+        ({"views_per_lens": 0}, "views_per_lens must be from 1 to 100"),
+        ({"views_per_lens": "two"}, "--views-per-lens"),
+        ({"views_per_lens": 2, "shared": "source"}, "known: lens, substructure"),
+        ({"shared": "substructure"}, "shared substructure has no effect on one image"),
         ({"wrong": 1}, "--wrong"),
     ],
 )
@@ -157,8 +181,9 @@ def test_a_stop_ends_all_processes_without_a_traceback(tmp_path, stop, exit_code
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_worker_and_resumes(tmp_path):
-    options = {"count": 200, "classes": "axion"}
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_killed_run_leaves_no_worker_and_resumes(tmp_path, views):
+    options = {"count": 200 // views, "classes": "axion", "views_per_lens": views}
     run = start(tmp_path / "killed", **options | {"jobs": 2})
     wait_for_images(tmp_path / "killed", 5)
     run.kill()
@@ -166,12 +191,16 @@ def test_a_killed_run_leaves_no_worker_and_resumes(tmp_path):
     assert wait_for_end_of_session(run.pid)
     left = image_bytes(tmp_path / "killed")
     assert all(len(data) == 128 + 8 * 64**2 for data in left.values())
+    objects = [path.read_text() for path in (tmp_path / "killed").glob("objects.csv")]
     for folder in ("killed", "whole"):
         main(argv(tmp_path / folder, **options))
     assert 5 <= len(left) < 200
     assert image_bytes(tmp_path / "killed") == image_bytes(tmp_path / "whole")
-    csv = [(tmp_path / name / "axion" / "masses.csv").read_text() for name in ("killed", "whole")]
-    assert csv[0] == csv[1]
+    for table in ["axion/masses.csv"] + (["objects.csv"] if views > 1 else []):
+        csv = [(tmp_path / name / table).read_text() for name in ("killed", "whole")]
+        assert csv[0] == csv[1]
+    # The killed run had already named the object of every image.
+    assert objects == ([csv[0]] if views > 1 else [])
     assert not list(tmp_path.rglob("*.partial"))
 
 

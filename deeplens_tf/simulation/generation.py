@@ -2,8 +2,12 @@
 
 <folder>/simulation.json
 <folder>/images.yaml
+<folder>/objects.csv
 <folder>/<class>/<class>_sim_<index>.npy
+<folder>/<class>/<class>_sim_<index>_<view>.npy
 <folder>/axion/masses.csv
+
+`objects.csv` and the views in file names are those of several images per lens.
 """
 
 import io
@@ -21,7 +25,7 @@ from tqdm import tqdm
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import sweep_partials, write_whole
 from deeplens_tf.process_pool import map_unordered
-from deeplens_tf.simulation.axion_masses import write_masses
+from deeplens_tf.simulation.image_tables import write_masses, write_objects
 from deeplens_tf.simulation.priors import CLASSES
 from deeplens_tf.simulation.properties_file import write_properties
 from deeplens_tf.simulation.render import image_shape, render_image
@@ -31,7 +35,7 @@ from deeplens_tf.simulation.request_file import claim_folder
 # Small enough to stop in less than a second, large enough to hide the cost of starting a task.
 IMAGES_PER_TASK = 32
 
-ImageKey = tuple[str, int]  # class and index
+ImageKey = tuple[str, int, int]  # class, index and view
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class SimulationOutcome:
     """What a run did.
 
     Attributes:
-        request: what was simulated; `request.lens(class_name, index)` returns the parameters of
-            an image.
+        request: what was simulated; `request.lens(class_name, index, view)` returns the
+            parameters of an image.
         written: number of images that this run made.
         kept: number of images that already existed.
         other_versions: package -> version that made the kept images, for each package that is
@@ -69,15 +73,17 @@ def simulate(
     noise: bool = False,
     shard: tuple[int, int] = (1, 1),
     jobs: int = 1,
+    views_per_lens: int = 1,
+    shared: str = "lens",
 ) -> SimulationOutcome:
     """Simulate images of strong lenses into a folder, one subfolder per class.
 
     An interrupted run resumes where it stopped, and a larger count adds images: complete images
-    are kept.
+    are kept. With several images per lens, `objects.csv` in the folder says which show one lens.
 
     Args:
         out: folder of the training split; the test split is written to `<out>_test`.
-        count: images per class.
+        count: lenses per class.
         preset: instrument, one of `PRESETS`.
         seed: another seed gives other lenses.
         split: "train" or "test"; no image is in both.
@@ -85,6 +91,10 @@ def simulate(
         noise: add the instrument's noise; Model I always has noise.
         shard: (i, n), counted from 1: make only the i-th of n parts.
         jobs: number of processes; the images are the same for any number.
+        views_per_lens: images of each lens, from 1 to 100, which differ in source position,
+            exposure time and noise (arXiv:2308.09751). The first is the image that 1 gives.
+        shared: what the images of a lens have in common: "lens" (halo, shear and substructure)
+            or "substructure". The presets fix halo and shear, so both give the same images.
 
     Raises:
         RequestError: an argument is invalid, or the folder contains another simulation.
@@ -92,12 +102,15 @@ def simulate(
     """
     if not str(out):
         raise RequestError("out must name a folder. Received: out=''")
-    request = SimulationRequest(preset, count, Path(out), seed, noise, split, tuple(classes), shard)
+    request = SimulationRequest(
+        *(preset, count, Path(out), seed, noise, split, tuple(classes), shard),
+        *(views_per_lens, shared),
+    )
     return run_request(request, jobs)
 
 
 def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
-    """Make the images of a request that don't exist yet, and the table of axion masses.
+    """Make the images of a request that don't exist yet, and their tables.
 
     Args:
         request: what to simulate and where.
@@ -114,8 +127,11 @@ def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
     write_properties(request)
     for name in request.classes:
         _make_folder(request.folder / name)
+    if request.views_per_lens > 1:
+        # Before the images: without a row, an image would pass for one of an object of its own.
+        write_objects(request)
     missing = missing_images(request)
-    kept = len(request.indices) * len(request.classes) - len(missing)
+    kept = len(request.indices) * len(request.classes) * len(request.views) - len(missing)
     _render_all(request, missing, kept, jobs)
     if "axion" in request.classes:
         write_masses(request)
@@ -125,20 +141,20 @@ def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
 
 
 def missing_images(request: SimulationRequest) -> list[ImageKey]:
-    """Return (class, index) of the request's images that are absent or incomplete on disk."""
+    """Return the keys of the request's images that are absent or incomplete on disk."""
     complete_size = len(_npy_bytes(np.zeros(image_shape(request.preset))))
     sizes = {name: _file_sizes(request.folder / name) for name in request.classes}
     return [
-        (name, index)
-        for name, index in request.images()
-        if sizes[name].get(request.image_path(name, index).name) != complete_size
+        (name, index, view)
+        for name, index, view in request.images()
+        if sizes[name].get(request.image_path(name, index, view).name) != complete_size
     ]
 
 
-def write_image(request: SimulationRequest, class_name: str, index: int) -> None:
+def write_image(request: SimulationRequest, class_name: str, index: int, view: int) -> None:
     """Render one image and write it as a plain float64 `.npy` file, completely or not at all."""
-    content = _npy_bytes(render_image(request.lens(class_name, index), request.noise))
-    write_whole(request.image_path(class_name, index), lambda file: file.write(content))
+    content = _npy_bytes(render_image(request.lens(class_name, index, view), request.noise))
+    write_whole(request.image_path(class_name, index, view), lambda file: file.write(content))
 
 
 def _render_all(request: SimulationRequest, missing: list[ImageKey], kept: int, jobs: int) -> None:
@@ -157,8 +173,8 @@ def _render_all(request: SimulationRequest, missing: list[ImageKey], kept: int, 
 
 
 def _write_batch(request: SimulationRequest, images: list[ImageKey]) -> int:
-    for class_name, index in images:
-        write_image(request, class_name, index)
+    for class_name, index, view in images:
+        write_image(request, class_name, index, view)
     return len(images)
 
 

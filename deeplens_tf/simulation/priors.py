@@ -16,6 +16,11 @@ from deeplens_tf.simulation.distances import comoving_distance
 
 PRESETS = ("model_i", "model_ii", "model_iii")
 CLASSES = ("axion", "cdm", "no_sub")
+_SUBSTRUCTURE = ("substructure", "axion_mass_ev", "vortex_angle_rad")
+_HALO = ("halo_mass_solar", "halo_e1", "halo_e2")
+_SHEAR = ("shear_gamma1", "shear_gamma2")
+# The parameters that the images of one lens can share: a choice of `shared` -> fields of `Lens`.
+SHARED_FIELDS = {"lens": (*_SUBSTRUCTURE, *_HALO, *_SHEAR), "substructure": _SUBSTRUCTURE}
 
 LENS_REDSHIFT = 0.5
 SOURCE_REDSHIFT = 1.0
@@ -116,6 +121,17 @@ def draw_lens(preset: str, class_name: str, rng: np.random.Generator) -> Lens:
 def without_substructure(lens: Lens) -> Lens:
     """Return the smooth lens: the same halo, shear, source and noise seed, no substructure."""
     return replace(lens, substructure=())
+
+
+def with_shared(lens: Lens, first: Lens, shared: str) -> Lens:
+    """Return a lens with the parameters that it shares with another image of the same object.
+
+    Args:
+        lens: an independent draw, from which the other parameters are taken.
+        first: the lens whose parameters are shared, of the same preset and class.
+        shared: a key of `SHARED_FIELDS`.
+    """
+    return replace(lens, **{name: getattr(first, name) for name in SHARED_FIELDS[shared]})
 
 
 def vortex(axion_mass_ev: float, angle_rad: float) -> tuple[PointMass, ...]:

@@ -11,8 +11,10 @@ from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.simulation.request import SimulationRequest
 
 RECORD_NAME = "simulation.json"
-# Requests that differ in one of these have no image in common.
-FIXED_KEYS = ("preset", "split", "seed", "noise")
+# Requests that differ in one of these need folders of their own.
+FIXED_KEYS = ("preset", "split", "seed", "noise", "views_per_lens", "shared")
+# What a record of an earlier version, which lacks these keys, stands for.
+EARLIER_REQUESTS = {"views_per_lens": 1, "shared": "lens"}
 # A later request may extend these: existing images stay valid.
 GROWING_KEYS = ("count", "classes")
 USE_ANOTHER = "use another folder (out)"
@@ -53,6 +55,8 @@ def describe(request: SimulationRequest) -> dict[str, Any]:
         "split": request.split,
         "seed": request.seed,
         "noise": request.noise,
+        "views_per_lens": request.views_per_lens,
+        "shared": request.shared,
         "classes": list(request.classes),
         "count": request.count,
         "versions": {
@@ -66,7 +70,7 @@ def describe(request: SimulationRequest) -> dict[str, Any]:
 def _read(request: SimulationRequest) -> dict[str, Any] | None:
     path = request.folder / RECORD_NAME
     try:
-        found = read_json(path)
+        found = EARLIER_REQUESTS | read_json(path)
     except FileNotFoundError:
         return None
     except UnusableFile as error:

@@ -192,7 +192,10 @@ def test_any_report_is_compared_or_refused(data, tmp_path, monkeypatch):
         assert all(letter.isprintable() for letter in text.replace("\n", ""))
 
 
-@given(values=st.dictionaries(st.sampled_from(["preset", "count", "classes", "versions"]), JSON))
+RECORDED = ("preset", "count", "classes", "versions", "views_per_lens", "shared")
+
+
+@given(values=st.dictionaries(st.sampled_from(RECORDED), JSON))
 @QUICK
 def test_any_record_of_a_simulation_is_taken_or_refused(values, tmp_path):
     request = SimulationRequest("model_ii", 1, tmp_path, 0, classes=("cdm",))

@@ -42,7 +42,7 @@ def masses(path):
 def test_files_are_plain_arrays_of_the_rendered_lenses(make, preset):
     request = make(preset=preset, count=2)
     run_request(request)
-    for class_name, index in request.images():
+    for class_name, index, _ in request.images():
         image = np.load(request.image_path(class_name, index), allow_pickle=False)
         assert image.dtype == np.float64
         assert image.shape == image_shape(preset)
@@ -213,12 +213,13 @@ def test_jobs_must_be_at_least_one(make):
 
 def test_the_library_function_runs_a_request_with_its_arguments(make, tmp_path):
     options = {"seed": 3, "split": "test", "noise": True, "shard": (2, 2)}
+    options |= {"views_per_lens": 2, "shared": "substructure"}
     outcome = simulate(str(tmp_path / "sim"), 2, preset="model_iii", classes=["cdm"], **options)
     request = make(preset="model_iii", count=2, classes=("cdm",), **options)
     assert outcome.request == request
-    assert (outcome.folder, outcome.written) == (tmp_path / "sim_test", 1)
-    image = np.load(request.image_path("cdm", 1))
-    assert np.array_equal(render_image(outcome.request.lens("cdm", 1), noise=True), image)
+    assert (outcome.folder, outcome.written) == (tmp_path / "sim_test", 2)
+    image = np.load(request.image_path("cdm", 1, 1))
+    assert np.array_equal(render_image(outcome.request.lens("cdm", 1, 1), noise=True), image)
 
 
 def test_defaults_of_the_library_function_are_those_of_the_command_line(tmp_path, monkeypatch):
@@ -226,7 +227,7 @@ def test_defaults_of_the_library_function_are_those_of_the_command_line(tmp_path
     arguments = build_parser().parse_args(["--count", "1", "--out", str(tmp_path)])
     request, jobs = simulate(tmp_path, 1)
     assert jobs == 1
-    for name in ("preset", "seed", "split", "noise"):
+    for name in ("preset", "seed", "split", "noise", "views_per_lens", "shared"):
         assert getattr(arguments, name) == getattr(request, name)
     assert ",".join(request.classes) == arguments.classes
     assert "{}/{}".format(*request.shard) == arguments.shard

@@ -1,11 +1,12 @@
 import itertools
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deeplens_tf.errors import RequestError
-from deeplens_tf.simulation.priors import CLASSES, PRESETS
+from deeplens_tf.simulation.priors import CLASSES, PRESETS, draw_lens
 from deeplens_tf.simulation.request import SIMULATED_SPLITS, SimulationRequest
 
 
@@ -13,8 +14,8 @@ def request(**changes):
     return SimulationRequest(**({"preset": "model_ii", "count": 10, "out": Path("sim")} | changes))
 
 
-def source(request_, class_name="cdm", index=0):
-    lens = request_.lens(class_name, index)
+def source(request_, class_name="cdm", index=0, view=0):
+    lens = request_.lens(class_name, index, view)
     return lens.source_x_arcsec, lens.source_y_arcsec
 
 
@@ -28,21 +29,29 @@ def test_test_split_of_the_working_directory(tmp_path, monkeypatch):
     assert request(out=Path(), split="test").folder == tmp_path.with_name(tmp_path.name + "_test")
 
 
-def test_no_two_lenses_are_alike():
+def test_no_two_images_have_one_source():
     sources = [
-        source(request(preset=preset, split=split, seed=seed), class_name, index)
+        source(request(preset=preset, split=split, seed=seed), class_name, index, view)
         for preset in PRESETS
         for split in SIMULATED_SPLITS
         for seed in (0, 1, 2**63 - 1)
         for class_name in CLASSES
         for index in (0, 1, 2, 2**20)
+        for view in (0, 1, 2, 99)
     ]
-    assert len(set(sources)) == len(sources) == 3 * 2 * 3 * 3 * 4
+    assert len(set(sources)) == len(sources) == 3 * 2 * 3 * 3 * 4 * 4
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"count": 1}, {"out": Path("elsewhere")}, {"classes": ("cdm",)}, {"shard": (2, 3)}],
+    [
+        {"count": 1},
+        {"out": Path("elsewhere")},
+        {"classes": ("cdm",)},
+        {"shard": (2, 3)},
+        {"views_per_lens": 2},
+        {"views_per_lens": 2, "shared": "substructure"},
+    ],
 )
 def test_a_lens_does_not_depend_on_the_other_options(changes):
     assert request(**changes).lens("cdm", 7) == request().lens("cdm", 7)
@@ -59,6 +68,50 @@ def test_lenses_of_earlier_versions_are_unchanged():
     assert lens.axion_mass_ev == pytest.approx(1.5340972344564177e-24, rel=1e-12)
 
 
+PER_IMAGE = {"source_x_arcsec", "source_y_arcsec", "exposure_time_s", "noise_seed"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_images_of_a_lens_share_all_but_source_exposure_and_noise(preset, class_name):
+    request_ = request(preset=preset, views_per_lens=3)
+    first, *others = [request_.lens(class_name, 5, view) for view in request_.views]
+    drawn_anew = PER_IMAGE - (set() if preset == "model_i" else {"exposure_time_s"})
+    for other in others:
+        values = {f.name: (getattr(first, f.name), getattr(other, f.name)) for f in fields(first)}
+        assert {name for name, (one, two) in values.items() if one != two} == drawn_anew
+    assert len({lens.noise_seed for lens in (first, *others)}) == 3
+
+
+def test_what_is_drawn_anew_is_a_draw_from_the_priors():
+    later = request(seed=3, views_per_lens=3).lens("axion", 5, 2)
+    seeds = np.random.SeedSequence(3, spawn_key=(1, 0, 0, 5, 2))
+    drawn = draw_lens("model_ii", "axion", np.random.default_rng(seeds))
+    assert [getattr(later, name) for name in PER_IMAGE] == [
+        getattr(drawn, name) for name in PER_IMAGE
+    ]
+    assert drawn.substructure != later.substructure
+
+
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_sharing_the_substructure_alone_changes_nothing_while_halo_and_shear_are_fixed(class_name):
+    whole, part = (request(views_per_lens=2, shared=s) for s in ("lens", "substructure"))
+    for index in range(20):
+        assert part.lens(class_name, index, 1) == whole.lens(class_name, index, 1)
+
+
+@pytest.mark.parametrize(("shared", "is_shared"), [("lens", True), ("substructure", False)])
+def test_a_halo_that_varies_is_shared_with_the_lens_only(shared, is_shared, monkeypatch):
+    def of_any_halo(preset, class_name, rng):
+        return replace(draw_lens(preset, class_name, rng), halo_e1=rng.random(), shear_gamma2=0.1)
+
+    monkeypatch.setattr("deeplens_tf.simulation.request.draw_lens", of_any_halo)
+    first, second = (request(views_per_lens=2, shared=shared).lens("cdm", 0, v) for v in (0, 1))
+    assert first.substructure == second.substructure
+    assert (first.halo_e1 == second.halo_e1) is is_shared
+    assert first.shear_gamma2 == second.shear_gamma2 == 0.1
+
+
 def test_shards_partition_the_images():
     parts = [list(request(shard=(i, 3)).images()) for i in (1, 2, 3)]
     assert sorted(itertools.chain(*parts)) == sorted(request().images())
@@ -68,6 +121,14 @@ def test_file_names_sort_by_index():
     paths = [request(count=10**8).image_path("cdm", index) for index in (0, 9, 10, 99_999_999)]
     assert paths == sorted(paths)
     assert paths[1] == Path("sim/cdm/cdm_sim_00000009.npy")
+
+
+def test_file_names_sort_by_lens_and_then_by_view():
+    request_ = request(count=11, classes=("cdm",), views_per_lens=11)
+    paths = [request_.image_path(*image) for image in request_.images()]
+    assert paths == sorted(paths)
+    assert len(set(paths)) == 121
+    assert paths[12] == Path("sim/cdm/cdm_sim_00000001_01.npy")
 
 
 def test_a_request_for_model_i_is_noisy():
@@ -92,6 +153,13 @@ def test_classes_are_sorted_and_unique():
         ({"seed": 2**63}, "seed must be from 0"),
         ({"shard": (0, 3)}, "Received: 0/3"),
         ({"shard": (4, 3)}, "Received: 4/3"),
+        ({"views_per_lens": 0}, "views_per_lens must be from 1 to 100. Received: 0"),
+        ({"views_per_lens": 101}, "Received: 101"),
+        (
+            {"views_per_lens": 2, "shared": "halo"},
+            "unknown shared part 'halo'; known: lens, substructure",
+        ),
+        ({"shared": "substructure"}, "views_per_lens must be at least 2. Received: 1"),
         ({"out": Path("data/sim_test")}, "use out data/sim and split test"),
     ],
 )

@@ -37,6 +37,8 @@ def test_record_contains_the_options_and_the_versions(request_, tmp_path):
         "split": "train",
         "seed": 4,
         "noise": False,
+        "views_per_lens": 1,
+        "shared": "lens",
         "classes": ["axion", "cdm"],
         "count": 10,
     }
@@ -50,6 +52,7 @@ def test_record_contains_the_options_and_the_versions(request_, tmp_path):
         ({"preset": "model_iii"}, "preset"),
         ({"seed": 5}, "seed"),
         ({"noise": True}, "noise"),
+        ({"views_per_lens": 2}, "views_per_lens"),
         ({"count": 9}, "count"),
         ({"classes": ("axion",)}, "classes"),
         ({"classes": ("cdm", "no_sub")}, "classes"),
@@ -63,6 +66,25 @@ def test_contradictions_are_named(request_, tmp_path, changes, key):
     ):
         claim_folder(replace(request_, **changes))
     assert record(tmp_path) == before
+
+
+def test_what_the_images_of_a_lens_share_is_part_of_the_record(request_):
+    claim_folder(replace(request_, views_per_lens=2))
+    with pytest.raises(RequestError, match=r"in shared \(recorded 'lens', .* 'substructure'\)"):
+        claim_folder(replace(request_, views_per_lens=2, shared="substructure"))
+
+
+def test_a_record_of_an_earlier_version_stands_for_one_image_of_each_lens(request_, tmp_path):
+    claim_folder(request_)
+    earlier = record(tmp_path)
+    del earlier["views_per_lens"], earlier["shared"]
+    (tmp_path / "simulation.json").write_text(json.dumps(earlier))
+    assert claim_folder(request_) == {}
+    with pytest.raises(RequestError, match=r"in views_per_lens \(recorded 1, requested 2\)"):
+        claim_folder(replace(request_, views_per_lens=2))
+    assert record(tmp_path) == earlier
+    claim_folder(replace(request_, count=11))
+    assert record(tmp_path)["count"] == 11
 
 
 def test_all_keys_that_differ_are_named(request_):

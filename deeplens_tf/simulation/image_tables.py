@@ -1,0 +1,88 @@
+"""Tables of simulated images: the axion masses, and the lens that each image shows.
+
+Their rows follow from the request alone, so a table is correct for images of any run. Shards leave
+several tables in one folder, but no image is listed in two of them.
+"""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from deeplens_tf.files.atomic_writing import write_whole
+from deeplens_tf.simulation.request import SimulationRequest
+
+
+def write_masses(request: SimulationRequest) -> Path:
+    """Write the masses of the request's axion images, in eV, next to the images.
+
+    Returns:
+        The path of the table, `masses.csv` or `masses-<i>-of-<n>.csv`; see `_write_table`.
+    """
+    masses = ((index, request.lens("axion", index).axion_mass_ev) for index in request.indices)
+    rows = (
+        (request.image_path("axion", index, view).name, repr(mass_ev))
+        for index, mass_ev in masses
+        for view in request.views
+    )
+    return _write_table(request.folder / "axion", "masses", ("file", "mass_ev"), rows, request)
+
+
+def write_objects(request: SimulationRequest) -> Path:
+    """Write which lens each of the request's images shows, next to the class folders.
+
+    Returns:
+        The path of the table, `objects.csv` or `objects-<i>-of-<n>.csv`; see `_write_table`.
+    """
+    rows = (
+        (f"{name}/{request.image_path(name, index, view).name}", _object_name(request, name, index))
+        for name in request.classes
+        for index in request.indices
+        for view in request.views
+    )
+    return _write_table(request.folder, "objects", ("file", "object"), rows, request)
+
+
+def _object_name(request: SimulationRequest, class_name: str, index: int) -> str:
+    # With the split, because lenses of the test split are others, and must not pass for the same.
+    return f"{request.split}_{class_name}_{index:08d}"
+
+
+def _write_table(
+    folder: Path,
+    name: str,
+    columns: tuple[str, str],
+    rows: Iterable[tuple[str, str]],
+    request: SimulationRequest,
+) -> Path:
+    """Write a table of images, whose first column is the file.
+
+    A run that isn't sharded writes `<name>.csv` and removes the tables of shards, which contain
+    nothing else. A shard writes `<name>-<i>-of-<n>.csv` with its own images, except those listed
+    in a table of an earlier run that wasn't sharded or had another number of shards. Shards that
+    run at the same time never change each other's tables.
+    """
+    i, n = request.shard
+    path = folder / (f"{name}.csv" if n == 1 else f"{name}-{i}-of-{n}.csv")
+    earlier_tables = _tables_of_other_runs(path, name, n)
+    listed = {file for table in earlier_tables if n > 1 for file in _listed_files(table)}
+    lines = (f"{file},{value}\n" for file, value in rows if file not in listed)
+    content = (",".join(columns) + "\n" + "".join(lines)).encode()
+    write_whole(path, lambda file: file.write(content))
+    if n == 1:
+        for table in earlier_tables:
+            table.unlink(missing_ok=True)
+    return path
+
+
+def _tables_of_other_runs(own: Path, name: str, n: int) -> list[Path]:
+    tables = own.parent / f"{name}.csv", *own.parent.glob(f"{name}-*-of-*.csv")
+    return [
+        table
+        for table in tables
+        if table != own and table.exists() and not table.stem.endswith(f"-of-{n}")
+    ]
+
+
+def _listed_files(table: Path) -> list[str]:
+    with table.open(newline="") as file:
+        return [row["file"] for row in csv.DictReader(file)]

@@ -2,6 +2,7 @@
 #   DATA=path      train or evaluate on these images instead of those that `make data` simulates
 #   RUN=path       the run folder to write; for `evaluate` and `predict`, the run folder to read
 #   ARGS="..."     further options of the command, for example ARGS="--set train.epochs=5"
+#   VIEWS=1        simulate one image of each training lens instead of two
 #   WINDOW=        train on the full simulated images instead of their central pixels
 #   WORKERS=2      number of processes that run the tests
 #   VENV_DIR=path  where make creates its environment and keeps it up to date (default: .venv)
@@ -17,7 +18,10 @@ PARITY_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9 python3 $
   $$python -c '$(SUITS_PARITY)' 2>/dev/null && echo $$python && break; done)
 SIMULATED := data/model_ii
 PARITY := build/parity
+# Lenses per class, and images of each training lens. Each test image shows a lens of its own, so
+# that their scores are independent.
 COUNT ?= 3000
+VIEWS ?= 2
 TEST_COUNT ?= 1000
 WORKERS ?= 2
 
@@ -82,7 +86,7 @@ $(VENV_DIR)/.installed: requirements.txt constraints.txt setup.cfg pyproject.tom
 
 data: $(INSTALLED)  ## simulate training and test images in data/model_ii
 	$(RUN_PYTHON) -m deeplens_tf.simulate --preset model_ii --count $(COUNT) \
-	  --out $(SIMULATED) --seed 0
+	  --views-per-lens $(VIEWS) --out $(SIMULATED) --seed 0
 	$(RUN_PYTHON) -m deeplens_tf.simulate --preset model_ii --count $(TEST_COUNT) \
 	  --out $(SIMULATED) --seed 1 --split test
 

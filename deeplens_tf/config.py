@@ -163,6 +163,13 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class ContrastiveConfig:
+    """The projection head of contrastive learning, see `models.contrastive`."""
+
+    projector: Literal["plain", "batch_norm"]
+
+
+@dataclass(frozen=True)
 class ByolConfig:
     """BYOL's heads and the momentum of its target network."""
 
@@ -209,6 +216,7 @@ class PretrainConfig:
     probe_learning_rate: Positive
     probe_on: Literal["view_1", "image"]
     probe_every_epochs: Count | None
+    contrastive: ContrastiveConfig
     byol: ByolConfig
     twin: TwinConfig
     simsiam: SimsiamConfig

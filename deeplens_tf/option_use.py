@@ -142,6 +142,7 @@ USES: dict[str, Use] = {
     "pretrain.probe_learning_rate": PRETRAINING,
     "pretrain.probe_on": PRETRAINING,
     "pretrain.probe_every_epochs": PRETRAINING,
+    "pretrain.contrastive.projector": _of_method("contrastive"),
     "pretrain.byol.hidden_width": _of_method("byol"),
     "pretrain.byol.beta": _of_method("byol"),
     "pretrain.byol.schedule": _of_method("byol"),

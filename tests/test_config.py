@@ -67,6 +67,24 @@ def test_a_shipped_configuration_sets_the_keys_that_it_lists(name):
     assert_within(listed, loaded)
 
 
+@pytest.mark.parametrize(
+    ("name", "projector"),
+    [
+        ("defaults", "plain"),
+        ("contrastive", "batch_norm"),
+        ("original_contrastive_noise", "plain"),
+        ("original_contrastive_rotation", "plain"),
+    ],
+)
+def test_the_projection_head_is_the_originals_unless_another_is_named(name, projector, write_yaml):
+    assert load_config(name).pretrain.contrastive.projector == projector
+    # A run of an earlier version goes on with the head that it has, whatever started it.
+    stored = to_plain(load_config(name))
+    del stored["pretrain"]["contrastive"]
+    loaded = load_config(write_yaml(yaml.safe_dump(stored)))
+    assert loaded.pretrain.contrastive.projector == "plain"
+
+
 def test_defaults_yaml_is_complete():
     defaults = yaml.safe_load((CONFIGS / "defaults.yaml").read_text())
 

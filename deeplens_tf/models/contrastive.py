@@ -1,6 +1,6 @@
 """Contrastive learning: find each view's partner among the other images of the batch."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import KerasTensor, ops
@@ -11,12 +11,16 @@ from deeplens_tf.losses import (
     partner_columns,
     require_positive_temperature,
 )
-from deeplens_tf.models.heads import projection_head
+from deeplens_tf.models.heads import batch_norm_mlp, projection_head
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
 from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.models.registered_method import register_method
 
 Projections = tuple[KerasTensor, KerasTensor]
+
+# As in SimCLR's code. A validation normalises by the moving statistics: with Keras's 0.99 they lag
+# behind the weights, and after a short first epoch they are still close to their initial values.
+NORM_MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
@@ -84,12 +88,24 @@ def contrastive(
     total_steps: int,
     projection_width: int,
     temperature: float,
+    projector: Literal["plain", "batch_norm"],
     keep_tokens: float,
 ) -> ContrastiveModel:
-    """Build the method as a configuration names it, with the original's projection head."""
-    projector = projection_head(projection_width)
+    """Build the method as a configuration names it.
+
+    The projector is the original's `projection_head`, or one with a BatchNorm after its hidden
+    layer, as in SimCLR (Chen et al. 2020, arXiv:2002.05709), whose code normalises the output too.
+    Images of lenses are so alike that the plain one may map all of them to one direction and stay
+    there, at a loss of log(batch size); the BatchNorm keeps them apart.
+    """
+    widths = (projection_width, projection_width)
+    head = (
+        projection_head(projection_width)
+        if projector == "plain"
+        else batch_norm_mlp(widths, "projector", momentum=NORM_MOMENTUM)
+    )
     options = {"keep_tokens": keep_tokens, "name": "contrastive"}
-    return ContrastiveModel(encoder, projector, temperature, probe, **options)
+    return ContrastiveModel(encoder, head, temperature, probe, **options)
 
 
 register_method("contrastive", contrastive, ContrastiveModel)

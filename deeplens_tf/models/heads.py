@@ -28,7 +28,9 @@ def projection_head(width: int) -> keras.Sequential:
 
 
 @with_own_defaults
-def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) -> keras.Sequential:
+def batch_norm_mlp(
+    widths: Sequence[int], name: str, norm_output: bool = False, momentum: float = 0.99
+) -> keras.Sequential:
     """Return an MLP with a BatchNorm and relu after each layer but the last.
 
     (batch, features) -> (batch, widths[-1]); the last layer is float32 under any precision policy.
@@ -39,6 +41,7 @@ def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) 
         widths: of the layers; the last one is the output's.
         name: of the network.
         norm_output: add a BatchNorm, without relu, after the last layer.
+        momentum: part of their moving statistics that the BatchNorms keep in a step.
 
     Raises:
         ValueError: no width.
@@ -49,14 +52,15 @@ def batch_norm_mlp(widths: Sequence[int], name: str, norm_output: bool = False) 
     for i, width in enumerate(widths[:-1]):
         layers += [
             keras.layers.Dense(width, use_bias=False, name=f"dense_{i}"),
-            keras.layers.BatchNormalization(name=f"norm_{i}"),
+            keras.layers.BatchNormalization(momentum=momentum, name=f"norm_{i}"),
             keras.layers.Activation("relu", name=f"relu_{i}"),
         ]
     layers.append(
         keras.layers.Dense(widths[-1], use_bias=not norm_output, dtype="float32", name="out")
     )
     if norm_output:
-        layers.append(keras.layers.BatchNormalization(dtype="float32", name="norm_out"))
+        norm = keras.layers.BatchNormalization(momentum=momentum, dtype="float32", name="norm_out")
+        layers.append(norm)
     return keras.Sequential(layers, name=name)
 
 

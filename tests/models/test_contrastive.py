@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from deeplens_tf.models import ContrastiveModel
 from deeplens_tf.models.heads import linear_probe, projection_head
+from deeplens_tf.training.methods import build_method
+from tests.models.pretexts import settings
 from tests.models.tiny import (
     assert_same_values,
     changed_paths,
@@ -87,6 +89,41 @@ def test_the_projector_is_two_dense_layers_in_numpy():
     np.testing.assert_allclose(
         projections(model, batch)[0], lifted @ kernel + bias, rtol=1e-4, atol=1e-6
     )
+
+
+def normalised_model():
+    words = "pretrain.contrastive.projector=batch_norm", "pretrain.temperature=0.4"
+    keras.utils.set_random_seed(0)
+    return randomise(build_method(settings("contrastive", *words), tiny_vit(), 0, 1))
+
+
+def test_the_normalised_projector_is_simclrs_in_numpy():
+    model, batch = normalised_model(), make_batch()
+    dense, norm, _, out = model.projector.layers
+    gamma, beta, mean, variance = (np.asarray(weight, float) for weight in norm.weights)
+    kernel, last, bias = (np.asarray(each, float) for each in (dense.kernel, *out.weights))
+    assert dense.bias is None
+    outputs = model(batch, training=True)["projections"]
+    for view, projection in zip(("view_1", "view_2"), outputs, strict=True):
+        hidden = np.asarray(model.encoder(batch[view]), float) @ kernel
+        unit = (hidden - hidden.mean(axis=0)) / np.sqrt(hidden.var(axis=0) + norm.epsilon)
+        expected = np.maximum(gamma * unit + beta, 0) @ last + bias
+        np.testing.assert_allclose(projection, expected, rtol=1e-3, atol=1e-4)
+        # A step moves the statistics twice, by a tenth of what is left to go for each view.
+        mean, variance = (
+            0.9 * old + 0.1 * new
+            for old, new in ((mean, hidden.mean(axis=0)), (variance, hidden.var(axis=0)))
+        )
+    np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
+
+
+def test_a_validation_soon_scores_the_normalised_projections_of_the_training():
+    """Twenty steps leave a hundredth of the initial statistics, 0.9 ** 40; of 0.99 two thirds."""
+    model, batch = normalised_model(), make_batch()
+    trained = [model(batch, training=True)["projections"] for _ in range(20)][-1]
+    expected = naive_loss(*(np.asarray(view, float) for view in trained), 0.4).mean()
+    assert scores(model, batch)["pretext_loss"] == pytest.approx(expected, rel=0.1)
 
 
 def test_contrastive_accuracy_counts_both_directions():

@@ -22,8 +22,9 @@ LEFT_OVER = 1  # images in the last batch of a fine-tuning's validation: fewer t
 RATE = 0.01
 CLIP_NORM = 0.05  # well below the norms of the gradients here
 HEADS = ("clipped classification", "regression")
-CASES = (*METHODS, *HEADS)
-VALIDATED = ("contrastive", *HEADS)
+NORMALISED = "normalised contrastive"  # with a BatchNorm in the projector
+CASES = (*METHODS, NORMALISED, *HEADS)
+VALIDATED = ("contrastive", NORMALISED, *HEADS)
 PRECISIONS = ("bfloat16", "float16")
 MIXED = "clipped contrastive"  # by small steps, or the rounding of one makes all of the next
 
@@ -51,13 +52,14 @@ def train(case, distribution=ALONE, eager=False):
 
 
 def kind_of(case):
-    return case.removeprefix("clipped ")
+    return case.removeprefix("clipped ").removeprefix("normalised ")
 
 
 def compiled_model(case):
     keras.utils.set_random_seed(0)
-    clip_norm, case = CLIP_NORM if kind_of(case) != case else None, kind_of(case)
-    model = pretext_model(case) if case in METHODS else downstream_model(case)
+    clip_norm = CLIP_NORM if case.startswith("clipped") else None
+    model = pretext_model(case) if kind_of(case) in METHODS else downstream_model(kind_of(case))
+    case = kind_of(case)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
@@ -76,8 +78,11 @@ def pretext_model(case):
     # Wide enough that no hidden layer is all zeros for an image: that has no true gradient.
     widths = ("projection_width", "byol.hidden_width", "simsiam.predictor_width")
     words = [f"pretrain.{name}=32" for name in widths]
-    encoder = tiny_original(**PLAIN) if case == "contrastive" else tiny_vit(depth=1)
-    return build_method(settings(case, *words), encoder, CLASSES, total_steps=10)
+    if case == NORMALISED:
+        words.append("pretrain.contrastive.projector=batch_norm")
+    is_original = kind_of(case) == "contrastive" and case != NORMALISED
+    encoder = tiny_original(**PLAIN) if is_original else tiny_vit(depth=1)
+    return build_method(settings(kind_of(case), *words), encoder, CLASSES, total_steps=10)
 
 
 def downstream_model(case):

@@ -120,6 +120,20 @@ def test_masked_views_are_named_and_resume_exactly(configured, tmp_path, monkeyp
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures", "eager_steps")
+def test_the_statistics_of_a_normalised_projector_resume_exactly(configured, tmp_path, monkeypatch):
+    config = configured("contrastive", "checkpoint.every_steps=1")
+    assert config.pretrain.contrastive.projector == "batch_norm"
+    whole = pretrain(config, "it", str(tmp_path / "whole"))
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        break_off_in_step(patch, 5)  # in the second epoch
+        pretrain(config, "it", str(tmp_path / "run"))
+    run = pretrain(config, "it", str(tmp_path / "run"))
+    assert run.history.read_bytes() == whole.history.read_bytes()
+    assert pd.read_csv(run.history)["val_pretext_loss"].notna().all()
+
+
 def break_off(patch, epochs):
     """Let trainings break off at the end of so many epochs, before that is saved."""
     write = ProbeMonitor.on_epoch_end

@@ -1,5 +1,6 @@
 """Contrastive learning: find each view's partner among the other images of the batch."""
 
+import math
 from typing import Any, Literal
 
 import keras
@@ -67,6 +68,10 @@ class ContrastiveModel(JointEmbeddingModel):
         self._count_found_partners((view_1, view_2), candidates, first_row)
         losses = contrastive_loss(view_1, view_2, self.temperature, candidates, first_row)
         return ops.mean(losses)
+
+    def plateau_loss(self, images: int) -> float:
+        """Return log(images): each image is as similar to its partner as to any other."""
+        return math.log(images)
 
     def _count_found_partners(
         self, own: Projections, candidates: Projections, first_row: KerasTensor | int

@@ -119,6 +119,17 @@ class SelfSupervisedModel(keras.Model):
         """
         raise TypeError(f"{type(self).__name__} must define pretext_loss")
 
+    def plateau_loss(self, images: int) -> float | None:
+        """Return the loss of a method that tells no image of a batch from another, or None.
+
+        A training may begin on such a plateau and stay there; a method whose loss has no such
+        value, as by default, returns None.
+
+        Args:
+            images: number of images in a batch of all replicas.
+        """
+        return None
+
     def compute_loss(
         self,
         x: Any = None,

@@ -1,7 +1,8 @@
-"""Keras callbacks of a run: TensorBoard, the best model so far, a warning of collapse."""
+"""Keras callbacks of a run: TensorBoard, the best model so far, warnings of what goes wrong."""
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -14,6 +15,8 @@ from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.divergence import require_finite
 from deeplens_tf.training.model_arrays import arrays_of
 
+# A loss is on its plateau within this fraction of it.
+PLATEAU_WIDTH = 0.01
 # Checkpoints store these two.
 COLLAPSING, NOT_FINITE = "collapsing", "no finite numbers"
 MESSAGES = {
@@ -115,6 +118,46 @@ class CollapseWarning(keras.callbacks.Callback):
     def restore(self, state: dict[str, str]) -> None:
         """Restore the state."""
         self.fault = state["fault"]
+
+
+class PlateauWarning(keras.callbacks.Callback):
+    """Warns when the loss has not left its plateau after two epochs, and when it is back on it.
+
+    Args:
+        plateau: the loss of projections that tell no pairs apart, see `plateau_loss` of the model.
+        images: number of images in a batch, on which it depends.
+        remedies: what helps, for the message.
+        is_chief: whether this process prints it.
+    """
+
+    def __init__(
+        self, plateau: float, images: int, remedies: Sequence[str], is_chief: bool = True
+    ) -> None:
+        super().__init__()
+        self.plateau, self.images = plateau, images
+        self.remedies, self.is_chief = remedies, is_chief
+        self.has_warned = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Warn of an epoch on the plateau, unless it is the first or follows another."""
+        loss = float((logs or {})["pretext_loss"])
+        stays = epoch > 0 and loss >= (1 - PLATEAU_WIDTH) * self.plateau
+        if stays and not self.has_warned and self.is_chief:
+            print_lines(
+                f"warning: epoch {epoch + 1}: the loss is {loss:.3f}, and that of projections "
+                f"which tell no pairs of a batch of {self.images} apart is {self.plateau:.3f}; "
+                f"what may help: {', '.join(self.remedies)}",
+                stream=sys.stderr,
+            )
+        self.has_warned = stays
+
+    def state(self) -> dict[str, bool]:
+        """Return the state that a checkpoint stores."""
+        return {"has_warned": self.has_warned}
+
+    def restore(self, state: dict[str, bool]) -> None:
+        """Restore the state."""
+        self.has_warned = state["has_warned"]
 
 
 def _fault_of(feature_std: float) -> str:

@@ -98,8 +98,11 @@ class Checkpointer(keras.callbacks.Callback):
         return checkpoint
 
     def _restore(self, checkpoint: Checkpoint) -> None:
+        states = checkpoint.state["recorders"]
         for recorder in self.recorders:
-            recorder.restore(checkpoint.state["recorders"][type(recorder).__name__])
+            # The version that began the run may not have had this one.
+            if type(recorder).__name__ in states:
+                recorder.restore(states[type(recorder).__name__])
         for product in self.products:
             if (checkpoint.folder / product.name).exists():
                 _copy(checkpoint.folder / product.name, product)

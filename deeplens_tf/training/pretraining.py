@@ -36,7 +36,7 @@ from deeplens_tf.training.batch_size import (
     smallest_batch,
     with_batch_size,
 )
-from deeplens_tf.training.callbacks import CollapseWarning
+from deeplens_tf.training.callbacks import CollapseWarning, PlateauWarning
 from deeplens_tf.training.compilation import with_compilation
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.methods import build_method, method_settings
@@ -108,11 +108,23 @@ def _pretrain(
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
     require_loadable(plan.model.encoder)
-    fit(plan, config, run, [CollapseWarning(), *_probes(plan, config, run)])
+    warnings = [CollapseWarning(), *_plateau_warning(plan, config)]
+    fit(plan, config, run, [*warnings, *_probes(plan, config, run)])
     save_model(plan.model.encoder, run.encoder)
     if isinstance(plan.model, InpaintingModel):
         _draw_inpainting(plan.model, plan.validation or plan.batches(BEGINNING), run)
     finish(run, config, run.encoder)
+
+
+def _plateau_warning(plan: TrainingPlan, config: Config) -> list[PlateauWarning]:
+    """Return the callback that watches the loss, for a method that has a plateau."""
+    plateau = plan.model.plateau_loss(config.batch_size)
+    if plateau is None:
+        return []
+    remedies = [f"a pretrain.temperature above {config.pretrain.temperature:g}"]
+    if config.pretrain.contrastive.projector == "plain":
+        remedies.insert(0, "pretrain.contrastive.projector=batch_norm")
+    return [PlateauWarning(plateau, config.batch_size, remedies, plan.distribution.is_chief)]
 
 
 def _probes(plan: TrainingPlan, config: Config, run: Run) -> list[ProbeMonitor]:

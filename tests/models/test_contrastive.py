@@ -8,7 +8,7 @@ import tensorflow as tf
 from deeplens_tf.models import ContrastiveModel
 from deeplens_tf.models.heads import linear_probe, projection_head
 from deeplens_tf.training.methods import build_method
-from tests.models.pretexts import settings
+from tests.models.pretexts import make_method, settings
 from tests.models.tiny import (
     assert_same_values,
     changed_paths,
@@ -77,6 +77,14 @@ def test_the_loss_is_the_naive_one_of_the_projections(temperature):
     result = scores(model, batch)
     assert result["loss"] == pytest.approx(expected, rel=1e-4)
     assert result["pretext_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [4, 16])
+def test_the_plateau_is_the_loss_of_projections_that_are_all_alike(count):
+    alike = np.ones((count, 6))
+    expected = naive_loss(alike, alike, 0.1).mean()
+    assert make_model().plateau_loss(count) == pytest.approx(expected)
+    assert make_method("byol").plateau_loss(count) is None
 
 
 def test_the_projector_is_two_dense_layers_in_numpy():

@@ -6,7 +6,7 @@ import pytest
 
 from deeplens_tf.saving.keras_files import save_model
 from deeplens_tf.terminal import bar_verbosity, progress_verbosity
-from deeplens_tf.training.callbacks import CollapseWarning, SaveBest
+from deeplens_tf.training.callbacks import CollapseWarning, PlateauWarning, SaveBest
 
 
 class Notebook:
@@ -100,3 +100,49 @@ def test_a_resumed_run_does_not_warn_again(capsys):
     assert len(warnings_of(first, [0.001], capsys)) == 1
     second.restore(first.state())
     assert warnings_of(second, [0.001], capsys) == []
+
+
+def plateau_lines(callback, losses, capsys, begin=0):
+    for epoch, loss in enumerate(losses, begin):
+        callback.on_epoch_end(epoch, {"loss": loss + 1, "pretext_loss": loss})
+    return capsys.readouterr().err.splitlines()
+
+
+def plateau_of_128(**options):
+    return PlateauWarning(4.852, 128, ["this", "that"], **options)
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs"),
+    [
+        ([4.9, 4.85, 4.85, 4.85], [2]),  # once for a plateau
+        ([4.85, 4.81], [2]),  # within one percent
+        ([4.85, 4.80, 4.7], []),  # beyond it
+        ([4.85], []),  # the first epoch begins there
+        ([4.2, 5.5, 4.2, 4.85], [2, 4]),  # above it, and back on it
+        ([4.85, float("nan")], []),  # which is another line's
+    ],
+)
+def test_a_loss_that_stays_on_its_plateau_is_named_once(losses, epochs, capsys):
+    lines = plateau_lines(plateau_of_128(), losses, capsys)
+    assert [line.split(":")[1] for line in lines] == [f" epoch {epoch}" for epoch in epochs]
+
+
+def test_the_line_says_what_the_loss_means_and_what_helps(capsys):
+    assert plateau_lines(plateau_of_128(), [4.9, 4.8467], capsys) == [
+        "warning: epoch 2: the loss is 4.847, and that of projections which tell no pairs of a "
+        "batch of 128 apart is 4.852; what may help: this, that"
+    ]
+
+
+def test_a_resumed_run_does_not_name_its_plateau_again(capsys):
+    first, second = plateau_of_128(), plateau_of_128()
+    assert len(plateau_lines(first, [4.85, 4.85], capsys)) == 1
+    second.restore(first.state())
+    assert plateau_lines(second, [4.85], capsys, begin=2) == []
+    begun_before_there_was_one = plateau_of_128()
+    assert len(plateau_lines(begun_before_there_was_one, [4.85, 4.85], capsys, begin=2)) == 1
+
+
+def test_only_the_chief_names_a_plateau(capsys):
+    assert plateau_lines(plateau_of_128(is_chief=False), [4.85, 4.85], capsys) == []

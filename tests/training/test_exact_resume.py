@@ -278,6 +278,12 @@ def test_a_resumed_run_counts_its_epochs_as_the_whole_run_does(
     assert shown == {1: ["Epoch 1/2", "Epoch 2/2"], 3: ["Epoch 2/2"], 4: ["Epoch 2/2"]}[step]
 
 
+def test_a_callback_that_the_run_began_without_begins_anew(config, data, tmp_path, uninterrupted):
+    with pytest.raises(Stopped):
+        train(tmp_path / "run", config, data, Interrupt(terminate, step=4))
+    assert_same(train(tmp_path / "run", config, data, Spoiler(terminate)), uninterrupted)
+
+
 def test_a_damaged_newest_checkpoint_costs_only_time(config, data, tmp_path, uninterrupted, capsys):
     with pytest.raises(Crash):
         train(tmp_path / "run", config, data, Interrupt(crash, step=5), every_steps=2)

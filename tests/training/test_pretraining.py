@@ -134,6 +134,19 @@ def test_the_statistics_of_a_normalised_projector_resume_exactly(configured, tmp
     assert pd.read_csv(run.history)["val_pretext_loss"].notna().all()
 
 
+@pytest.mark.usefixtures("no_pictures", "eager_steps")
+def test_a_contrastive_run_on_its_plateau_says_so(configured, tmp_path, monkeypatch, capsys):
+    words = ("pretrain.contrastive.projector=plain", "optimizer.learning_rate=1e-9")
+    words += ("pretrain.temperature=100",)  # no image is told apart
+    pretrain(configured("contrastive", *words), "it", str(tmp_path / "run"))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "the loss is" in line]
+    assert line.startswith("warning: epoch 2: the loss is 2.7")
+    assert "of a batch of 16 apart is 2.773; " in line
+    assert line.endswith(
+        "what may help: pretrain.contrastive.projector=batch_norm, a pretrain.temperature above 100"
+    )
+
+
 def break_off(patch, epochs):
     """Let trainings break off at the end of so many epochs, before that is saved."""
     write = ProbeMonitor.on_epoch_end

@@ -210,6 +210,7 @@ class PretrainConfig:
     """
 
     method: Annotated[str, methods]
+    encoder: str | None
     temperature: Positive
     projection_width: Count
     keep_tokens: Annotated[float, Bounds(above=0, high=1)]

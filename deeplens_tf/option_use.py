@@ -136,6 +136,7 @@ USES: dict[str, Use] = {
     "encoder.plain_top": TRAINING,
     "encoder.options": TRAINING,
     "pretrain.method": PRETRAINING,
+    "pretrain.encoder": PRETRAINING,
     "pretrain.temperature": _shared_by("temperature", WITH_TEMPERATURE),
     "pretrain.projection_width": _shared_by("projection_width", WITH_PROJECTION),
     "pretrain.keep_tokens": _shared_by("keep_tokens", WITH_PROJECTION),

@@ -6,7 +6,7 @@ from typing import Any
 from deeplens_tf.config import Config
 from deeplens_tf.dataclass_parsing import to_plain
 
-PATH_KEYS = ("data.path", "data.cache", "finetune.encoder")
+PATH_KEYS = ("data.path", "data.cache", "pretrain.encoder", "finetune.encoder")
 KEYS_WITHOUT_EFFECT = (
     *("data.strict", "data.in_memory"),
     *("pretrain.probe_every_epochs", "checkpoint."),
@@ -23,11 +23,11 @@ def result_settings(config: Config, stage: str) -> dict[str, Any]:
         config: of the run.
         stage: "pretrain" or "finetune".
     """
-    left_out = ("seed", *PATH_KEYS, *KEYS_WITHOUT_EFFECT, OTHER_STAGE[stage])
+    left_out = (*KEYS_WITHOUT_EFFECT, OTHER_STAGE[stage])
     settings = {
         key: value
         for key, value in flattened(to_plain(config)).items()
-        if not key.startswith(left_out)
+        if key not in ("seed", *PATH_KEYS) and not key.startswith(left_out)
     }
     # null means all epochs: the same schedule whether their number is given or not.
     all_epochs = config.schedule_epochs == config.train.epochs

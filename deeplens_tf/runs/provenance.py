@@ -45,8 +45,9 @@ def features_origin(run: Run) -> dict[str, Any]:
     Returns:
         `method` and `pretexts` (the stored name of the augmentations) of the pretraining, None and
         an empty list if there was none; `epochs`, `seed` and `settings` (see `result_settings`) of
-        the run. For a fine-tuning also `supervised`, true because labels affected the features, and
-        `before`, the origin of the encoder that it started from.
+        the run; `supervised`, true if labels affected the features, as in a fine-tuning; and
+        `before`, the origin of the encoder that the run started from, unless it had random weights
+        in a pretraining.
     """
     facts, config = run.facts(), run.load_config()
     stage = facts.get("stage")
@@ -54,12 +55,20 @@ def features_origin(run: Run) -> dict[str, Any]:
         return {"method": UNKNOWN}
     settings = result_settings(config, stage) | {"data": facts.get("dataset_fingerprint")}
     training = {"epochs": config.train.epochs, "seed": config.seed, "settings": settings}
-    if stage == "pretrain":
-        return {"method": config.pretrain.method, "pretexts": list(config.augment.views)} | training
     before = facts.get("encoder")
+    if stage == "pretrain":
+        method = {"method": config.pretrain.method, "pretexts": list(config.augment.views)}
+        return method | training | _warm_start(before)
     before = before if isinstance(before, dict) else {"method": UNKNOWN}
     pretraining = {"method": before.get("method"), "pretexts": before.get("pretexts", [])}
     return pretraining | training | {"supervised": True, "before": before}
+
+
+def _warm_start(before: Any) -> dict[str, Any]:
+    """Return what a pretraining's origin has of the encoder that it started from, if any."""
+    if not isinstance(before, dict):
+        return {}
+    return {"before": before} | ({"supervised": True} if before.get("supervised") is True else {})
 
 
 def describe_environment() -> dict[str, Any]:

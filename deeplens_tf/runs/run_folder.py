@@ -38,6 +38,11 @@ class Run:
         return self.folder / ENCODER
 
     @property
+    def initial_encoder(self) -> Path:
+        """The encoder that a pretraining started from, if not from random weights: a copy."""
+        return self.folder / "initial_encoder.keras"
+
+    @property
     def model(self) -> Path:
         """The product of fine-tuning."""
         return self.folder / MODEL

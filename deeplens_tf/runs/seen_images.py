@@ -35,7 +35,7 @@ def images_of(index: pd.DataFrame, use: str) -> pd.DataFrame:
 
 
 def images_of_encoder(run: Run | None, path: str) -> pd.DataFrame:
-    """Return the rows that a fine-tuning takes over from the run of its encoder.
+    """Return the rows that a training takes over from the run of the encoder it starts from.
 
     Args:
         run: in which the encoder is, or None.

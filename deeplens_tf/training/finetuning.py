@@ -9,7 +9,6 @@ import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.config import FROM_SCRATCH, Config, FinetuneConfig
-from deeplens_tf.configuration_keys import configuration_keys
 from deeplens_tf.data.batches import (
     Position,
     build_augment,
@@ -20,12 +19,11 @@ from deeplens_tf.data.batches import (
 )
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.image_data import WHOLE
-from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import encoder_file
-from deeplens_tf.models import DownstreamModel, build_encoder
+from deeplens_tf.models import DownstreamModel
 from deeplens_tf.runs.provenance import encoder_origin
 from deeplens_tf.runs.resuming import OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run, run_of
@@ -36,7 +34,7 @@ from deeplens_tf.runs.seen_images import (
     images_of_encoder,
     record_images,
 )
-from deeplens_tf.saving.keras_files import load_encoder, load_fine_tuned, require_loadable
+from deeplens_tf.saving.keras_files import load_fine_tuned, require_loadable
 from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.batch_size import FINETUNING, require_possible, with_batch_size
 from deeplens_tf.training.callbacks import SaveBest
@@ -46,6 +44,7 @@ from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, star
 from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.outcome import outcome, what_helps
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
+from deeplens_tf.training.starting_encoder import new_encoder, trained_encoder
 from deeplens_tf.training.tasks import Task, build_task
 from deeplens_tf.training.training_range import training_range
 
@@ -204,18 +203,8 @@ def _compile(
 
 
 def _encoder(config: Config, data: PreparedData) -> keras.Model:
-    with configuration_keys():
-        expected = build_encoder(
-            config.encoder.name, data.image_shape, **config.encoder.arguments()
-        )
-    path = _encoder_path(config)
-    own = data.preprocessing
-    loaded = expected if path == FROM_SCRATCH else load_encoder(path)
-    trained = loaded.preprocessing or own
-    require_same_preprocessing(trained, data, path, config.data.path)
-    _require_same(expected, loaded, path)
-    loaded.preprocessing = own.completed_by(trained)
-    return loaded
+    encoder, path = new_encoder(config, data), _encoder_path(config)
+    return encoder if path == FROM_SCRATCH else trained_encoder(path, encoder, config, data)
 
 
 def _encoder_path(config: Config) -> str:
@@ -224,22 +213,3 @@ def _encoder_path(config: Config) -> str:
             f"finetune.encoder must be a run folder, a file or {FROM_SCRATCH!r}, not null"
         )
     return config.finetune.encoder
-
-
-def _require_same(expected: keras.Model, loaded: keras.Model, path: str) -> None:
-    """Refuse an encoder that differs from the one of the configuration and the data."""
-    wanted, found = _architecture(expected), _architecture(loaded)
-    differing = [key for key in sorted(wanted | found) if wanted.get(key) != found.get(key)]
-    if differing:
-        listed = ", ".join(f"{k} {found.get(k)} instead of {wanted.get(k)}" for k in differing)
-        raise RequestError(f"{path}: its architecture differs from the configuration's: {listed}")
-
-
-def _architecture(encoder: keras.Model) -> dict[str, object]:
-    config = {
-        key: value
-        for key, value in encoder.get_config().items()
-        if key not in ("dtype", "trainable", "name", "preprocessing")
-    }
-    config["image_shape"] = tuple(config["image_shape"])
-    return config | {"encoder": type(encoder).__name__}

@@ -1,13 +1,14 @@
 """Pretraining: from images without labels to `encoder.keras`."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.config import Config
-from deeplens_tf.configuration_keys import configuration_keys
+from deeplens_tf.config import Config, PretrainConfig
 from deeplens_tf.data.batches import (
     BEGINNING,
     Position,
@@ -21,13 +22,14 @@ from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_dat
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.figures.image_grids import inpainting_grid
 from deeplens_tf.figures.picture_files import save_figure
-from deeplens_tf.models import InpaintingModel, JointEmbeddingModel, build_encoder
+from deeplens_tf.models import InpaintingModel, JointEmbeddingModel
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.probes.validation_probes import build_validation_probes
+from deeplens_tf.runs.provenance import encoder_origin
 from deeplens_tf.runs.resuming import OpenedRun, finish
-from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.runs.seen_images import PRETRAINED, images_of, record_images
+from deeplens_tf.runs.run_folder import Run, run_of
+from deeplens_tf.runs.seen_images import PRETRAINED, images_of, images_of_encoder, record_images
 from deeplens_tf.saving.keras_files import require_loadable, save_model
 from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.batch_size import (
@@ -43,6 +45,11 @@ from deeplens_tf.training.methods import build_method, method_settings
 from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
+from deeplens_tf.training.starting_encoder import (
+    initial_file,
+    keep_initial_encoder,
+    pretraining_encoder,
+)
 from deeplens_tf.training.tasks import possible_heads
 
 MAX_INPAINTED = 6
@@ -89,17 +96,24 @@ def _pretrain(
     require_possible(config, distribution, smallest)
     require_usable(config)
     method_settings(config.pretrain)
+    initial = initial_file(config, run_dir)
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
     count = data.count("train")
     config = with_batch_size(config, PRETRAINING, count, "training images", distribution, smallest)
     steps = count // config.batch_size
     with distribution.scope():
-        model = _model(config, data, steps, distribution)
+        model = _model(config, data, steps, distribution, initial)
         config = with_compilation(config, model.encoder, steps * config.batch_size, distribution)
         _compile(model, config, steps, distribution)
     facts = {**dataset_facts(data), "possible_heads": possible_heads(data)}
+    images = images_of(data.index("train"), PRETRAINED)
+    if initial is not None:
+        facts["encoder"] = encoder_origin(str(initial))
+        images = pd.concat([images, images_of_encoder(run_of(initial), str(initial))])
     with claimed_run("pretrain", name, config, run_dir, facts, distribution) as (run, finished):
-        record_images(run, images_of(data.index("train"), PRETRAINED))
+        record_images(run, images)
+        if initial is not None:
+            keep_initial_encoder(initial, run)
         if not finished:
             plan = _plan(model, config, data, steps, distribution)
             _train(replace(plan, profile=profile), config, run)
@@ -121,10 +135,20 @@ def _plateau_warning(plan: TrainingPlan, config: Config) -> list[PlateauWarning]
     plateau = plan.model.plateau_loss(config.batch_size)
     if plateau is None:
         return []
-    remedies = [f"a pretrain.temperature above {config.pretrain.temperature:g}"]
-    if config.pretrain.contrastive.projector == "plain":
-        remedies.insert(0, "pretrain.contrastive.projector=batch_norm")
+    remedies = _plateau_remedies(config.pretrain)
     return [PlateauWarning(plateau, config.batch_size, remedies, plan.distribution.is_chief)]
+
+
+def _plateau_remedies(config: PretrainConfig) -> list[str]:
+    """Return what may help a run that stays on its plateau, without what it has already."""
+    remedies = [f"a pretrain.temperature above {config.temperature:g}"]
+    if config.method != "contrastive":  # a plugin's
+        remedies = ["other pretrain.options"]
+    elif config.contrastive.projector == "plain":
+        remedies.insert(0, "pretrain.contrastive.projector=batch_norm")
+    if config.encoder is None:
+        remedies.append("a trained encoder to start from (pretrain.encoder)")
+    return remedies
 
 
 def _probes(plan: TrainingPlan, config: Config, run: Run) -> list[ProbeMonitor]:
@@ -170,11 +194,13 @@ def _plan(
 
 
 def _model(
-    config: Config, data: PreparedData, steps: int, distribution: Distribution
+    config: Config,
+    data: PreparedData,
+    steps: int,
+    distribution: Distribution,
+    initial: Path | None = None,
 ) -> SelfSupervisedModel:
-    with configuration_keys():
-        encoder = build_encoder(config.encoder.name, data.image_shape, **config.encoder.arguments())
-    encoder.preprocessing = data.preprocessing
+    encoder = pretraining_encoder(config, data, initial)
     classes = len(data.classes) if "classification" in possible_heads(data) else 0
     if not classes and distribution.is_chief:
         print_lines("online probe: none; it needs training images of two or more classes")

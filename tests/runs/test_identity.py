@@ -45,5 +45,6 @@ def test_everything_else_does(override, key, value):
 
 def test_pretraining_is_distinguished_by_its_own_keys():
     assert settings("finetune.fraction=0.5", stage="pretrain") == settings(stage="pretrain")
+    assert settings("pretrain.encoder=runs/x", stage="pretrain") == settings(stage="pretrain")
     changed = settings("pretrain.temperature=0.5", stage="pretrain")
     assert changed["pretrain.temperature"] == 0.5

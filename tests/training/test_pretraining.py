@@ -143,7 +143,8 @@ def test_a_contrastive_run_on_its_plateau_says_so(configured, tmp_path, monkeypa
     assert line.startswith("warning: epoch 2: the loss is 2.7")
     assert "of a batch of 16 apart is 2.773; " in line
     assert line.endswith(
-        "what may help: pretrain.contrastive.projector=batch_norm, a pretrain.temperature above 100"
+        "what may help: pretrain.contrastive.projector=batch_norm, a pretrain.temperature above "
+        "100, a trained encoder to start from (pretrain.encoder)"
     )
 
 

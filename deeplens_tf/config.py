@@ -234,6 +234,9 @@ class FinetuneConfig:
     standardise: bool
     encoder: str | None
     freeze: bool
+    head_epochs: Annotated[int, Bounds(low=0, high=2**31 - 1)]
+    encoder_rate: Positive
+    layer_decay: Annotated[float, Bounds(above=0, high=1)]
     class_weight: Literal["none", "balanced", "auto"]
     fraction: Annotated[float, Bounds(above=0, high=1)]
 

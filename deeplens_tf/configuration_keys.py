@@ -19,6 +19,7 @@ KEYS = {
     "temperature": "pretrain.temperature",
     "keep_tokens": "pretrain.keep_tokens",
     "momentum": "pretrain.byol.beta",
+    "layer_decay": "finetune.layer_decay",
     "mask_ratio": "pretrain.inpainting.mask_ratio",
     # No key sets these two of an encoder, so they are the decoder's.
     "width": "pretrain.inpainting.decoder_width",

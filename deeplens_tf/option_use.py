@@ -76,6 +76,10 @@ def _of_head(name: str) -> Use:
     )
 
 
+def _of_a_trained_encoder() -> Use:
+    return _where(FINETUNING, "finetune.freeze is false", lambda config: not config.finetune.freeze)
+
+
 def _bands_are_used(config: Config, stage: str) -> bool:
     """Return whether a file is read in another way, or a grey image repeated after preparing."""
     return stage != PREPARE or (config.data.bands or 0) > MAX_UNNAMED_BANDS
@@ -159,6 +163,9 @@ USES: dict[str, Use] = {
     "finetune.standardise": _of_head("regression"),
     "finetune.encoder": FINETUNING,
     "finetune.freeze": FINETUNING,
+    "finetune.head_epochs": _of_a_trained_encoder(),
+    "finetune.encoder_rate": _of_a_trained_encoder(),
+    "finetune.layer_decay": _of_a_trained_encoder(),
     "finetune.class_weight": _of_head("classification"),
     "finetune.fraction": Use(
         (PRETRAIN, FINETUNE, PROBE), "pretrain.probe_every_epochs is set", _fraction_is_used

@@ -26,6 +26,7 @@ from deeplens_tf.models.registered_method import register_method
 from deeplens_tf.models.resnet import ResNet50
 from deeplens_tf.models.self_supervised import SelfSupervisedModel
 from deeplens_tf.models.simsiam import SimSiamModel
+from deeplens_tf.models.variable_rates import rate_factors
 from deeplens_tf.models.vit import VARIANTS, VisionTransformer
 from deeplens_tf.models.warm_up import WarmUpSchedule
 from deeplens_tf.models.weight_decay import SelectiveAdamW, SelectiveSGD
@@ -60,6 +61,7 @@ __all__ = [
     "feature_std",
     "linear_probe",
     "projection_head",
+    "rate_factors",
     "register_encoder",
     "register_method",
 ]

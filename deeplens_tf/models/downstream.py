@@ -70,6 +70,20 @@ class DownstreamModel(ImageModel):
 
     _right_call = "predict_images() takes raw images"
 
+    def train_head_only(self, head_only: bool) -> None:
+        """Freeze the encoder for a part of the training, or train everything again.
+
+        A frozen encoder works as at inference. A file of the model does not keep it, unlike
+        `freeze`. To train the head first, then everything (Kumar et al. 2022, arXiv:2202.10054),
+        build the optimiser of all variables before, and give `SelectiveAdamW` its `first_steps`.
+
+        Args:
+            head_only: whether the encoder is frozen.
+        """
+        self.encoder.trainable = not head_only
+        if self.train_function is not None:  # traced with the variables of before
+            self.make_train_function(force=True)
+
     @property
     def preprocessing(self) -> Preprocessing | None:
         """How raw images become those of the encoder, which keeps it; None if unknown."""
@@ -109,7 +123,7 @@ class DownstreamModel(ImageModel):
     def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the head's output for a batch of images."""
         # A frozen encoder works as at inference: no dropout, fixed statistics.
-        features = self.encoder(images, training=training and not self.freeze)
+        features = self.encoder(images, training=training and self.encoder.trainable)
         outputs = self.head(features)
         if training or self.class_weights is None:
             return outputs

@@ -75,6 +75,14 @@ class ImageEncoder(ImageModel):
             preprocessing = Preprocessing.from_dict(preprocessing)
         self.preprocessing: Preprocessing | None = preprocessing
 
+    @property
+    def stages(self) -> list[list[keras.layers.Layer]]:
+        """Layers by depth, those nearest to the image first; empty if their order is unknown.
+
+        Layers on top of the last stage, such as a last normalisation, are in none.
+        """
+        return []
+
     def features(
         self,
         images: RawImages,

@@ -56,6 +56,11 @@ class OriginalViT(ImageEncoder):
         return self.transformer.patch_count
 
     @property
+    def stages(self) -> list[list[keras.layers.Layer]]:
+        """Those of the transformer."""
+        return self.transformer.stages
+
+    @property
     def options(self) -> dict[str, Any]:
         """Options of the transformer."""
         return self.transformer.options

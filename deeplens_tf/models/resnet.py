@@ -61,6 +61,13 @@ class ResNet50(ImageEncoder):
             )
             self.top = _plain_top(top_width) if plain_top else _original_top(top_width)
 
+    @property
+    def stages(self) -> list[list[keras.layers.Layer]]:
+        """The first convolution, then the four groups of blocks between which the image shrinks."""
+        names = [f"conv{number}_" for number in range(1, 6)]
+        layers = self.backbone.layers
+        return [[layer for layer in layers if layer.name.startswith(name)] for name in names]
+
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Create the variables of the top; the backbone has its own already."""
         with own_defaults():

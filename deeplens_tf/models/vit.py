@@ -214,6 +214,11 @@ class VisionTransformer(ImageEncoder):
         return self.pool(self.transform(self.embedding(images), training))
 
     @property
+    def stages(self) -> list[list[keras.layers.Layer]]:
+        """The embedding of the patches, then each block."""
+        return [[self.embedding], *([block] for block in self.blocks)]
+
+    @property
     def patch_count(self) -> int:
         """Number of patches of an image."""
         patch = self.options["patch_size"]

@@ -60,6 +60,26 @@ class SaveBest(keras.callbacks.Callback):
         self.best = state["best"]
 
 
+class HeadFirst(keras.callbacks.Callback):
+    """Trains the head only in the first epochs, then everything.
+
+    Which it is follows from the number of the epoch, so a resumed run needs no state of it.
+
+    Args:
+        epochs: number of epochs in which the encoder is frozen.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Freeze the encoder, or train it from this epoch on."""
+        head_only = epoch < self.epochs
+        if self.model.encoder.trainable == head_only:
+            self.model.train_head_only(head_only)
+
+
 class StopAfterEpoch(keras.callbacks.Callback):
     """Ends `fit` after one epoch, which the progress counts among those of the whole run."""
 

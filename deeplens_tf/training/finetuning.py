@@ -1,5 +1,6 @@
 """Fine-tuning: from an encoder and labels to `model.keras`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.config import FROM_SCRATCH, Config, FinetuneConfig
+from deeplens_tf.configuration_keys import configuration_keys
 from deeplens_tf.data.batches import (
     Position,
     build_augment,
@@ -23,7 +25,7 @@ from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_dat
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import encoder_file
-from deeplens_tf.models import DownstreamModel
+from deeplens_tf.models import DownstreamModel, rate_factors
 from deeplens_tf.runs.provenance import encoder_origin
 from deeplens_tf.runs.resuming import OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run, run_of
@@ -37,7 +39,7 @@ from deeplens_tf.runs.seen_images import (
 from deeplens_tf.saving.keras_files import load_fine_tuned, require_loadable
 from deeplens_tf.terminal import print_lines
 from deeplens_tf.training.batch_size import FINETUNING, require_possible, with_batch_size
-from deeplens_tf.training.callbacks import SaveBest
+from deeplens_tf.training.callbacks import HeadFirst, SaveBest
 from deeplens_tf.training.class_weights import class_weights, require_classification
 from deeplens_tf.training.compilation import with_compilation
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
@@ -89,6 +91,7 @@ def _finetune(
 ) -> Run:
     require_possible(config, distribution)
     require_classification(config.finetune)
+    _require_trained_encoder(config)
     require_usable(config)
     require_one_list(build_augment(config.augment))
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
@@ -117,6 +120,26 @@ def _finetune(
     return run
 
 
+def _require_trained_encoder(config: Config) -> None:
+    """Refuse settings of the encoder's training where it is not trained.
+
+    Raises:
+        RequestError: they stand beside `finetune.freeze`, or all epochs train the head only.
+    """
+    settings, neutral = config.finetune, {"head_epochs": 0, "encoder_rate": 1, "layer_decay": 1}
+    unused = [key for key, value in neutral.items() if getattr(settings, key) != value]
+    if settings.freeze and unused:
+        raise RequestError(
+            f"finetune.{unused[0]} must be {neutral[unused[0]]} with finetune.freeze, which trains "
+            f"no encoder, not {getattr(settings, unused[0])}"
+        )
+    if settings.head_epochs >= config.train.epochs:
+        raise RequestError(
+            f"finetune.head_epochs must be below train.epochs, {config.train.epochs}, not "
+            f"{settings.head_epochs}: to train the head only, set finetune.freeze=true"
+        )
+
+
 def _seen_images(config: Config, data: PreparedData, task: Task, keep: np.ndarray) -> pd.DataFrame:
     """Return the images that the model depends on, those of its encoder's run among them."""
     validation = data.index("validation") if data.count("validation") else data.index("train")[:0]
@@ -133,7 +156,8 @@ def _seen_images(config: Config, data: PreparedData, task: Task, keep: np.ndarra
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
     saver = SaveBest(run.model, "loss" if plan.validation is None else "val_loss")
     require_loadable(plan.model)
-    fit(plan, config, run, [saver], [run.model])
+    phases = [HeadFirst(config.finetune.head_epochs)] if config.finetune.head_epochs else []
+    fit(plan, config, run, [saver], [run.model], phases)
     if plan.distribution.is_chief:
         _report_outcome(plan.data, config.finetune, run)
     finish(run, config, run.model)
@@ -194,12 +218,29 @@ def _compile(
     model: DownstreamModel, config: Config, task: Task, count: int, distribution: Distribution
 ) -> None:
     steps = count // config.batch_size
+    rates = _variable_rates(model, config.finetune, steps)
     model.compile(
-        optimizer=build_optimizer(config.optimizer, steps, config.schedule_epochs),
+        optimizer=build_optimizer(config.optimizer, steps, config.schedule_epochs, **rates),
         loss=task.loss,
         metrics=task.metrics,
         jit_compile=config.train.jit_compile and distribution.can_compile,
     )
+
+
+def _variable_rates(
+    model: DownstreamModel, config: FinetuneConfig, steps: int
+) -> dict[str, Sequence[float]]:
+    """Return options of the optimiser where the variables are not all trained alike."""
+    rates: dict[str, Sequence[float]] = {}
+    if (config.encoder_rate, config.layer_decay) != (1, 1):
+        with configuration_keys():
+            factors = rate_factors(model, config.encoder_rate, config.layer_decay)
+        rates["rate_factors"] = factors
+    if late := config.head_epochs * steps:
+        of_head = {id(variable) for variable in model.head.variables}
+        variables = model.trainable_variables
+        rates["first_steps"] = [0 if id(each) in of_head else late for each in variables]
+    return rates
 
 
 def _encoder(config: Config, data: PreparedData) -> keras.Model:

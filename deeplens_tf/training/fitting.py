@@ -83,6 +83,7 @@ def fit(
     run: Run,
     recorders: Sequence[keras.callbacks.Callback] = (),
     products: Sequence[Path] = (),
+    phases: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train from the beginning or from the newest checkpoint of the run, and draw the curves.
 
@@ -92,6 +93,7 @@ def fit(
         run: whose lock this process holds.
         recorders: callbacks with a state, see `checkpointer.Recorder`.
         products: files that the callbacks write.
+        phases: callbacks without a state, which follow the number of the epoch.
 
     Raises:
         Stopped: a signal was received; everything is saved.
@@ -118,7 +120,7 @@ def fit(
             products,
             plan.distribution,
         )
-        others = [history, StopWhenDiverged(), *recorders]
+        others = [*phases, history, StopWhenDiverged(), *recorders]
         _train(plan, config.train.epochs, run, checkpointer, others)
     if plan.distribution.is_chief:
         _save_curves(run)

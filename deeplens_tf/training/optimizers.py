@@ -1,5 +1,8 @@
 """From the configuration to a Keras optimiser with its schedule."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from deeplens_tf.config import OptimizerConfig
@@ -9,7 +12,11 @@ from deeplens_tf.models.weight_decay import SelectiveAdamW, SelectiveSGD
 
 
 def build_optimizer(
-    config: OptimizerConfig, steps_per_epoch: int, epochs: int
+    config: OptimizerConfig,
+    steps_per_epoch: int,
+    epochs: int,
+    rate_factors: Sequence[float] | None = None,
+    first_steps: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Build the optimiser; the schedule covers all steps of all epochs.
 
@@ -17,19 +24,24 @@ def build_optimizer(
         config: of the optimiser; every key of it has an effect.
         steps_per_epoch: optimiser steps per epoch.
         epochs: length of the schedule.
+        rate_factors: of each variable, see `SelectiveAdamW`; None for equal rates.
+        first_steps: of each variable, likewise; None if all are trained from the beginning.
 
     Raises:
         RequestError: see `require_used`.
     """
     require_used(config, epochs)
     rate = learning_rate(config, steps_per_epoch, epochs)
-    if config.name == "adamw":
-        return SelectiveAdamW(rate, config.weight_decay, global_clipnorm=config.clip_norm)
+    options: dict[str, Any] = {"global_clipnorm": config.clip_norm}
     if config.name == "sgd":
         # Without decay, not by 0 times the kernels, which takes time.
         decay = config.weight_decay or None
-        return SelectiveSGD(rate, decay, config.momentum, global_clipnorm=config.clip_norm)
-    return keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
+        return SelectiveSGD(rate, decay, config.momentum, rate_factors=rate_factors, **options)
+    own: dict[str, Any] = {"rate_factors": rate_factors, "first_steps": first_steps}
+    if config.name == "adamw" or any(own.values()):
+        # Without decay, as adam requires, it is Adam.
+        return SelectiveAdamW(rate, config.weight_decay, **own, **options)
+    return keras.optimizers.Adam(rate, **options)
 
 
 def require_used(config: OptimizerConfig, epochs: int) -> None:

@@ -33,6 +33,7 @@ def test_seeds_paths_and_the_other_stage_do_not(override):
         ("encoder.patch_size=4", "encoder.patch_size", 4),
         ("optimizer.learning_rate=0.1", "optimizer.learning_rate", 0.1),
         ("finetune.fraction=0.5", "finetune.fraction", 0.5),
+        ("finetune.encoder_rate=0.5", "finetune.encoder_rate", 0.5),
         ("augment.flip.vertical=false", "augment.flip.vertical", False),
         ("data.image_size=32", "data.image_size", 32),
     ],

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from deeplens_tf.distribution.strategy import ALONE
 from deeplens_tf.losses import mae_dex, squared_error_dex
-from deeplens_tf.models import DownstreamModel
+from deeplens_tf.models import DownstreamModel, SelectiveSGD, rate_factors
 from deeplens_tf.models.heads import MassHead, classification_head
+from deeplens_tf.training.callbacks import HeadFirst
 from deeplens_tf.training.methods import build_method
 from tests.models.pretexts import CLASSES, METHODS, make_batch, settings
 from tests.models.tiny import tiny_images, tiny_original, tiny_vit
@@ -23,18 +24,23 @@ RATE = 0.01
 CLIP_NORM = 0.05  # well below the norms of the gradients here
 HEADS = ("clipped classification", "regression")
 NORMALISED = "normalised contrastive"  # with a BatchNorm in the projector
-CASES = (*METHODS, NORMALISED, *HEADS)
+HEAD_FIRST = "head first classification"  # an epoch each: the head, then all at rates of their own
+CASES = (*METHODS, NORMALISED, *HEADS, HEAD_FIRST)
 VALIDATED = ("contrastive", NORMALISED, *HEADS)
 PRECISIONS = ("bfloat16", "float16")
 MIXED = "clipped contrastive"  # by small steps, or the rounding of one makes all of the next
 
 
 def train(case, distribution=ALONE, eager=False):
-    """Train for an epoch of five steps; return the model and what `fit` says of the epoch."""
+    """Train for an epoch of five steps; return the model and what `fit` says of the epoch.
+
+    Of `HEAD_FIRST` two epochs.
+    """
+    epochs = 2 if case == HEAD_FIRST else 1
     with distribution.scope():
         model = compiled_model(case)
     model.run_eagerly = eager
-    stream = batches(rows_for(case, BATCH * STEPS, 1), distribution)
+    stream = batches(rows_for(case, BATCH * STEPS * epochs, 1), distribution)
     validation = None
     if case in VALIDATED:
         left_over = LEFT_OVER if case in HEADS else 0
@@ -45,6 +51,8 @@ def train(case, distribution=ALONE, eager=False):
         validation_data=distribution.spread(validation),
         validation_steps=distribution.steps(validation),
         steps_per_epoch=STEPS,
+        epochs=epochs,
+        callbacks=[HeadFirst(1)] if case == HEAD_FIRST else [],
         shuffle=False,
         verbose=0,
     )
@@ -52,18 +60,20 @@ def train(case, distribution=ALONE, eager=False):
 
 
 def kind_of(case):
-    return case.removeprefix("clipped ").removeprefix("normalised ")
+    return case.removeprefix("clipped ").removeprefix("normalised ").removeprefix("head first ")
 
 
 def compiled_model(case):
     keras.utils.set_random_seed(0)
     clip_norm = CLIP_NORM if case.startswith("clipped") else None
     model = pretext_model(case) if kind_of(case) in METHODS else downstream_model(kind_of(case))
-    case = kind_of(case)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     optimizer = keras.optimizers.SGD(RATE, global_clipnorm=clip_norm)
+    if case == HEAD_FIRST:
+        optimizer = SelectiveSGD(RATE, 0.5, rate_factors=rate_factors(model, 0.7, 0.5))
+    case = kind_of(case)
     if case in METHODS:
         model.compile(optimizer)
     elif case == "regression":

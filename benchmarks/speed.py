@@ -92,8 +92,9 @@ def _views(threads: int) -> None:
 def _views_of_shards() -> None:
     """Measure from prepared shards to batches of views, read from the shards and from memory."""
     from deeplens_tf.augment import Augment
-    from deeplens_tf.data.batches import pretraining_batches, view_margin
+    from deeplens_tf.data.batches import pretraining_batches
     from deeplens_tf.data.prepared_data import open_folder
+    from deeplens_tf.data.view_making import view_margin
 
     with tempfile.TemporaryDirectory() as folder:
         images = _write_images(Path(folder) / "images")

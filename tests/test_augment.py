@@ -24,7 +24,7 @@ from deeplens_tf.augment import (
     without_margin,
 )
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import build_augment
+from deeplens_tf.data.view_making import build_augment
 from deeplens_tf.dataclass_parsing import Bounds
 from deeplens_tf.errors import RequestError
 

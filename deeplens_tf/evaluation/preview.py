@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import build_augment, pretraining_batches
+from deeplens_tf.data.batches import pretraining_batches
 from deeplens_tf.data.prepared_data import PreparedData, open_data
+from deeplens_tf.data.view_making import build_augment
 from deeplens_tf.figures.image_grids import views_grid
 from deeplens_tf.figures.picture_files import save_figure
 

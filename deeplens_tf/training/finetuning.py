@@ -11,17 +11,16 @@ import tensorflow as tf
 
 from deeplens_tf.config import FROM_SCRATCH, Config, FinetuneConfig
 from deeplens_tf.configuration_keys import configuration_keys
-from deeplens_tf.data.batches import (
-    Position,
+from deeplens_tf.data.batches import Position, labelled_batches
+from deeplens_tf.data.folder_settings import with_folder_settings
+from deeplens_tf.data.image_data import WHOLE
+from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
+from deeplens_tf.data.view_making import (
     build_augment,
-    labelled_batches,
     report_missing_margin,
     require_one_list,
     view_margin,
 )
-from deeplens_tf.data.folder_settings import with_folder_settings
-from deeplens_tf.data.image_data import WHOLE
-from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import encoder_file

@@ -8,17 +8,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.config import Config, PretrainConfig
-from deeplens_tf.data.batches import (
-    BEGINNING,
-    Position,
-    build_augment,
-    pretraining_batches,
-    report_missing_margin,
-    view_margin,
-)
+from deeplens_tf.config import Config
+from deeplens_tf.data.batches import BEGINNING, Position, pretraining_batches
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
+from deeplens_tf.data.view_making import build_augment, report_missing_margin, view_margin
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.figures.image_grids import inpainting_grid
 from deeplens_tf.figures.picture_files import save_figure

@@ -10,7 +10,6 @@ import tensorflow as tf
 from deeplens_tf.config import load_config
 from deeplens_tf.data import prepared_data, shards
 from deeplens_tf.data.batches import (
-    build_augment,
     image_batches,
     labelled_batches,
     pretraining_batches,
@@ -18,6 +17,7 @@ from deeplens_tf.data.batches import (
 )
 from deeplens_tf.data.label_selection import label_subset
 from deeplens_tf.data.prepared_data import dataset_facts, open_data
+from deeplens_tf.data.view_making import build_augment
 from deeplens_tf.errors import DataError, RequestError
 from tests.conftest import CLASSES
 

@@ -15,10 +15,10 @@ from deeplens_tf.data.batches import (
     labelled_batches,
     pretraining_batches,
     view_batches,
-    view_margin,
 )
 from deeplens_tf.data.image_data import Share
 from deeplens_tf.data.prepared_data import open_data
+from deeplens_tf.data.view_making import view_margin
 from deeplens_tf.errors import DataError
 
 STAY_INSIDE, ROTATION = Augment(["flip", "rot90"]), Augment(["flip", "rotation"])

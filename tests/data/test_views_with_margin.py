@@ -14,15 +14,14 @@ import deeplens_tf as dl
 from deeplens_tf.augment import Augment, Flip, Rotation, Sometimes
 from deeplens_tf.config import load_config
 from deeplens_tf.data.batches import (
-    build_augment,
     image_batches,
     labelled_batches,
     pretraining_batches,
     view_batches,
-    view_margin,
 )
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.prepared_data import dataset_facts, open_data
+from deeplens_tf.data.view_making import build_augment, view_margin
 from deeplens_tf.errors import DataError
 from deeplens_tf.evaluation import preview
 from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale

@@ -10,8 +10,9 @@ import pytest
 
 from deeplens_tf import load_encoder
 from deeplens_tf.config import load_config
-from deeplens_tf.data.batches import build_augment, pretraining_batches
+from deeplens_tf.data.batches import pretraining_batches
 from deeplens_tf.data.prepared_data import open_data
+from deeplens_tf.data.view_making import build_augment
 from deeplens_tf.distribution.strategy import ALONE
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation import probe_report, scored_images

@@ -1,0 +1,124 @@
+"""From images to their views: the configured augmentations, and the margin that they need.
+
+Views are made from the image with its margin, if the data have one, and cut to the image's size at
+the end: what a rotation moves into view is then the sky around the image, not a reflection.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+
+import tensorflow as tf
+
+from deeplens_tf.augment import (
+    Augment,
+    Augmentation,
+    Brightness,
+    Crop,
+    Flip,
+    GaussianNoise,
+    QuarterTurn,
+    Rotation,
+    Sometimes,
+    patch_orders,
+)
+from deeplens_tf.config import AugmentConfig
+from deeplens_tf.data.image_data import Example, ImageData
+from deeplens_tf.errors import RequestError
+from deeplens_tf.registry import augmentations
+from deeplens_tf.terminal import print_lines
+
+# Augmentations that move nothing into an image from outside of it.
+STAY_INSIDE = (Flip, QuarterTurn, Brightness, GaussianNoise)
+
+
+def build_augment(config: AugmentConfig) -> Augment:
+    """Return the configured augmentations.
+
+    Raises:
+        RequestError: an option or a probability of an augmentation that is in no view, or a wrong
+            option.
+    """
+    made = {name: _augmentation(config, name) for name in (*config.views, *(config.view_2 or ()))}
+    for key, section in (("options", config.options), ("probability", config.probability)):
+        for name in section.keys() - made.keys():
+            raise RequestError(
+                f"augment.{key}.{name}: no view has {name!r}, only {', '.join(made)}"
+            )
+    second = None if config.view_2 is None else [made[name] for name in config.view_2]
+    return Augment([made[name] for name in config.views], second)
+
+
+def _augmentation(config: AugmentConfig, name: str) -> Augmentation:
+    entry, section = augmentations.entry(name), getattr(config, name, None)
+    settings, given = vars(section) if is_dataclass(section) else {}, config.options.get(name, {})
+    for key in settings.keys() & given.keys():
+        raise RequestError(f"augment.options.{name}.{key}: set augment.{name}.{key} instead")
+    options = entry.checked(given, f"augment.options.{name}.", settings)
+    try:
+        augmentation = entry.build(**settings, **options)
+    except ValueError as error:
+        raise RequestError(f"augment.views: {name} cannot be made: {error}") from error
+    probability = config.probability.get(name, 1.0)
+    return augmentation if probability == 1 else Sometimes(augmentation, probability)
+
+
+def require_one_list(augment: Augment) -> None:
+    """Refuse augmentations of a second view where only one view is made.
+
+    Raises:
+        RequestError: there are some.
+    """
+    if augment.of_view_2 is not augment.augmentations:
+        raise RequestError(
+            "augment.view_2 must be null (view_2=None in Python) where one view is made of an "
+            "image: in inpainting and in fine-tuning"
+        )
+
+
+def report_missing_margin(data: ImageData, augment: Augment) -> None:
+    """Print one line if a rotation or a crop would show the surroundings that the data lack."""
+    if data.lacks_margin and any(isinstance(each, Rotation | Crop) for each in _all(augment)):
+        print_lines(
+            f"{data.name}: prepared by an earlier version, so views are made without a margin and "
+            "show reflections in the corners; prepare the images again for views of the sky there"
+        )
+
+
+def view_margin(data: ImageData, augment: Augment) -> int:
+    """Return the margin with which views are made: none where no view shows what is outside."""
+    # Not `isinstance`: a subclass may look outside.
+    return 0 if all(type(each) in STAY_INSIDE for each in _all(augment)) else data.margin
+
+
+def views_of(
+    data: ImageData, augment: Augment, patches: int, masked_views: bool
+) -> Callable[[Example, tf.Tensor], Example]:
+    """Return the function that adds views to a batch of examples in an epoch."""
+    margin = view_margin(data, augment)
+    one_view = patches > 0 and not masked_views
+    if one_view:
+        require_one_list(augment)
+
+    def views(batch: Example, epoch: tf.Tensor) -> Example:
+        source, index = batch["image_with_margin" if margin else "image"], batch["index"]
+        result = {"image": batch["image"]} | ({"label": batch["label"]} if data.classes else {})
+        if one_view:
+            order = patch_orders(index, data.seed, epoch, patches)
+            view_1 = augment.view(source, index, data.seed, epoch, margin=margin)
+            return result | {"view_1": view_1, "patch_order": order}
+        view_1, view_2 = augment.two_views(source, index, data.seed, epoch, margin)
+        result = {**result, "view_1": view_1, "view_2": view_2}
+        for number in (1, 2) if masked_views else ():
+            order = patch_orders(index, data.seed, epoch, patches, number)
+            result[f"patch_order_{number}"] = order
+        return result
+
+    return views
+
+
+def _all(augment: Augment) -> Iterator[Augmentation]:
+    """Return the augmentations of both views, those with a probability without it."""
+    for augmentation in (*augment.augmentations, *augment.of_view_2):
+        while isinstance(augmentation, Sometimes):
+            augmentation = augmentation.augmentation
+        yield augmentation

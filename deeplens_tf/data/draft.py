@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 from deeplens_tf.data.folders import SourceFolder
 from deeplens_tf.data.image_reader import ImageReader, Learnt, ReadAgain
-from deeplens_tf.data.manifest import Manifest, Split
+from deeplens_tf.data.manifest import WITH_OBJECTS, WITHOUT_OBJECTS, Manifest, Split
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
+from deeplens_tf.data.relations import object_tables
 from deeplens_tf.data.shards import SplitWriter, write_splits
 from deeplens_tf.data.source_files import RECORDS_FILE, SourceState, save_records
 from deeplens_tf.data.source_folders import Folders, shown_name, with_common_classes
@@ -80,11 +81,13 @@ def write_draft(
         left_out=dict(rejected.kinds),
         duplicates=dict(rejected.duplicates),
         groups=reader.group_counts,
+        objects=reader.object_counts,
         passed_over=_passed_over(folders),
         bands_left_out=tuple(sorted(reader.learnt.left_out_bands or ())),
         pixel_scale_arcsec=reader.pixel_scale_arcsec,
         source_side=reader.source_side,
         band_names=reader.band_names,
+        format_version=WITH_OBJECTS if _have_objects(folders) else WITHOUT_OBJECTS,
     )
     manifest.save(draft)
     return manifest, reader.notes()
@@ -109,7 +112,8 @@ def _write_splits(
         with tqdm(total=total, unit="image", disable=None if options.progress else True) as bar:
             try:
                 examples = reader.read_splits(known, bar.update)
-                return reader, write_splits(draft, known["train"].classes, examples)
+                classes, with_objects = known["train"].classes, _have_objects(folders)
+                return reader, write_splits(draft, classes, examples, with_objects)
             except ReadAgain:
                 continue
 
@@ -130,6 +134,10 @@ def _reject_unread(folders: Folders, rejected: RejectedFiles) -> Folders:
     return known
 
 
+def _have_objects(folders: Folders) -> bool:
+    return any(object_tables(folder.root) for folder in folders.values())
+
+
 def _check_classes(train: SourceFolder, splits: dict[str, Split], rejected: RejectedFiles) -> None:
     if "train" not in splits:
         raise DataError(f"{train.root}: no usable image in it; {rejected}")
@@ -145,7 +153,8 @@ def _empty_test_split(draft: Path, folders: Folders, rejected: RejectedFiles) ->
     """
     if not rejected.has_left_out_tests:
         raise DataError(f"{folders['test'].root}: no usable image in it; {rejected}")
-    return SplitWriter(draft, "test", folders["train"].classes).finish()
+    classes, with_objects = folders["train"].classes, _have_objects(folders)
+    return SplitWriter(draft, "test", classes, with_objects).finish()
 
 
 def _passed_over(folders: Folders) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -75,6 +75,7 @@ class ImageReader:
         self._workers = workers
         self.bands, self._wanted_bands = 0, bands
         self.group_counts: dict[str, int] = {}
+        self.object_counts: dict[str, int] = {}
         self._file_bands = 0
         self._first_name = ""  # the file that set the number of bands
         self._with_mass: set[Path] = set()  # class folders
@@ -101,15 +102,17 @@ class ImageReader:
         """
         placement = Placement(folders, self.settings, self.rejected, self.learnt.contradictions)
         self.group_counts = placement.group_counts
+        self.object_counts = placement.object_counts
         for split, folder in folders.items():
             masses = read_masses(folder.root, [file.name for file in folder.files])
             self._tables |= {folder.root / name: table for name, table in masses.items()}
-            files = shuffled(folder.files, self.settings.seed)
+            objects = placement.objects(split)
+            files = shuffled(folder.files, self.settings.seed, objects)
             for file, found in zip(files, self._source_images(files), strict=True):
                 name = shown_name(split, folder, file.name)
                 example = self._example(split, file, name, found)
                 if example and (chosen := placement.place(split, file, name, example)):
-                    yield chosen, example
+                    yield chosen, replace(example, object=objects.get(file.name, ""))
                 advance()
         if self._complete[False] > self._complete[True]:
             raise DataError(

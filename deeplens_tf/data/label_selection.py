@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from deeplens_tf.data.objects import first_of_object
+
 
 def has_mass(index: pd.DataFrame) -> np.ndarray:
     """Return True for each row with a known mass."""
@@ -27,12 +29,14 @@ def chosen_rows(index: pd.DataFrame, usable: np.ndarray, fraction: float, seed: 
 
 
 def label_subset(index: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
-    """Choose the same fraction of each class, at least one image of each.
+    """Choose the same fraction of the objects of each class, at least one of each.
 
-    For the same seed, the choice of a smaller fraction is part of that of a larger one.
+    A chosen object brings all of its images; an image of no known object is one of its own. For the
+    same seed, the choice of a smaller fraction is part of that of a larger one.
 
     Args:
-        index: table of the split, see `ImageData.index`.
+        index: table of the split, see `ImageData.index`; without a column object, no object is
+            known.
         fraction: of each class, in (0, 1].
         seed: of the run.
 
@@ -41,7 +45,11 @@ def label_subset(index: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     """
     keep = np.zeros(len(index), bool)
     generator = np.random.default_rng([seed, 0x6C6162656C])
+    objects = index["object"].to_numpy() if "object" in index else np.full(len(index), "")
     for label in sorted(index["label"].unique()):
-        rows = generator.permutation(np.flatnonzero(index["label"] == label))
-        keep[rows[: max(1, round(fraction * len(rows)))]] = True
+        rows = np.flatnonzero(index["label"] == label)
+        first = first_of_object(objects[rows])
+        chosen = generator.permutation(np.unique(first))
+        chosen = chosen[: max(1, round(fraction * len(chosen)))]
+        keep[rows[np.isin(first, chosen)]] = True
     return keep

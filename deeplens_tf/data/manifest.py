@@ -14,13 +14,15 @@ from deeplens_tf.preprocessing.preprocessing import MAX_SOURCE_SIDE
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "deeplens_tf prepared images"
-MANIFEST_VERSION = 3
+MANIFEST_VERSION = 4  # the newest
+WITH_OBJECTS = 4  # the first version whose tables name the images' objects
+WITHOUT_OBJECTS = 3  # what is written where no image has one
 WITH_LEFT_OUT = 3  # the first version that counts left_out and passed_over
 WITHOUT_MARGIN = 1  # the version of folders whose images never have a margin
 PREPARE_AGAIN = "prepare the images again"
 SPLITS = ("train", "validation", "test")
 # Why a file is left out that could be read.
-LEFT_OUT = ("duplicate", "contradiction", "no signal", "group", "class")
+LEFT_OUT = ("duplicate", "contradiction", "no signal", "group", "object", "class")
 
 _MAX_BYTES = 8 << 20  # enough for 50,000 shards, so for millions of images
 _SHARD_NAME = re.compile(r"[a-z]+-\d{5,}\.tfrecord")
@@ -67,6 +69,7 @@ class Manifest:
         duplicates: the duplicates among them, by the split that they are left out of.
         groups: number of "groups" in `groups.csv`, and of "images" in them, and of
             "unknown" rows, which name no image; empty without it.
+        objects: number of "objects" in `objects.csv`, and of "images" and "unknown" rows likewise.
         passed_over: number of files that are not images, by their suffix.
         bands_left_out: positions, from 0, of the bands that are constant in every source image;
             `image_shape` does not count them.
@@ -85,13 +88,14 @@ class Manifest:
     left_out: dict[str, int] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
     bands_left_out: tuple[int, ...] = ()
     pixel_scale_arcsec: float | None = None
     source_side: int | None = None
     band_names: tuple[str, ...] | None = None
     value_range: tuple[float, float] = (0.0, 1.0)
-    format_version: int = MANIFEST_VERSION
+    format_version: int = WITHOUT_OBJECTS
 
     @property
     def margin(self) -> int:
@@ -106,7 +110,10 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write the manifest into a folder."""
-        text = json.dumps({"format": MANIFEST_FORMAT, **asdict(self)}, indent=2, ensure_ascii=True)
+        values = {"format": MANIFEST_FORMAT, **asdict(self)}
+        if self.format_version < WITH_OBJECTS:
+            del values["objects"]
+        text = json.dumps(values, indent=2, ensure_ascii=True)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -192,12 +199,18 @@ def _later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         "left_out": left_out,
         "duplicates": _counts(values["duplicates"], "duplicates"),
         "groups": _counts(values["groups"], "groups"),
+        "objects": _objects(values),
         "passed_over": _counts(values["passed_over"], "passed_over"),
         "bands_left_out": tuple(numbers),
         "pixel_scale_arcsec": _scale(values["pixel_scale_arcsec"]),
         "source_side": _source_side(values["source_side"]),
         "band_names": _band_names(values["band_names"], values["image_shape"][2]),
     }
+
+
+def _objects(values: Mapping[str, Any]) -> dict[str, int]:
+    has_objects = values["format_version"] >= WITH_OBJECTS
+    return _counts(values["objects"], "objects") if has_objects else {}
 
 
 def _properties(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from deeplens_tf.data.manifest import MANIFEST_VERSION, Manifest, is_prepared
+from deeplens_tf.data.index_tables import read_index
+from deeplens_tf.data.manifest import WITH_LEFT_OUT, Manifest, is_prepared
 from deeplens_tf.data.preparation_settings import PreparationSettings
-from deeplens_tf.data.shards import read_index, verify_shards
+from deeplens_tf.data.shards import (
+    verify_shards,
+)
 from deeplens_tf.errors import DataError, RequestError
 
 
@@ -15,7 +18,7 @@ def is_current(out: Path, settings: PreparationSettings, fingerprint: str) -> bo
         return False
     try:
         manifest = Manifest.load(out)
-        if manifest.format_version < MANIFEST_VERSION:  # without the digests of its images
+        if manifest.format_version < WITH_LEFT_OUT:  # without the digests of its images
             return False
         if manifest.fingerprint != fingerprint or manifest.settings != asdict(settings):
             return False
@@ -57,7 +60,7 @@ def _difference(out: Path, settings: PreparationSettings) -> str:
         manifest = Manifest.load(out)
     except DataError:
         return "damaged"
-    if manifest.format_version < MANIFEST_VERSION:
+    if manifest.format_version < WITH_LEFT_OUT:
         return "by an earlier version"
     found = manifest.settings
     wanted = asdict(settings)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from deeplens_tf.data.mass_tables import is_mass_table
+from deeplens_tf.data.relations import is_object_table
 
 ROOT_FILES = ("simulation.json", "images.yaml", "groups.csv")  # read, or written by `simulate`
 LABELS_FILE = "labels.csv"  # not read, unlike what one may expect
@@ -21,8 +22,7 @@ def count_kinds(names: Iterable[str], at_root: bool) -> Counter[str]:
         names: of the files in a data folder or in a class folder that are no images.
         at_root: whether it is the data folder itself.
     """
-    own = ROOT_FILES if at_root else ()
-    unread = (name for name in names if name not in own and not is_mass_table(name))
+    unread = (name for name in names if not (is_mass_table(name) or (at_root and _is_own(name))))
     return Counter(_kind(name) for name in unread if not name.upper().startswith(_NOTES))
 
 
@@ -35,6 +35,10 @@ def passed_over_text(counts: Mapping[str, int]) -> str:
             f"{LABELS_FILE} is not read: put the images of each class in a folder of its own"
         )
     return "; ".join(parts)
+
+
+def _is_own(name: str) -> bool:
+    return name in ROOT_FILES or is_object_table(name)
 
 
 def _kind(name: str) -> str:

@@ -1,10 +1,13 @@
 """The split of each usable image, and which images are in none because of other images."""
 
+from collections.abc import Collection, Mapping
+from itertools import chain
+
 from deeplens_tf.data.copies import WHERE, Contradictions, Copies, Copy
 from deeplens_tf.data.folders import SourceFile
-from deeplens_tf.data.groups import read_groups
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import RejectedFiles
+from deeplens_tf.data.relations import Relation, connected, read_groups, read_objects
 from deeplens_tf.data.shards import Example
 from deeplens_tf.data.source_folders import Folders
 from deeplens_tf.data.splitting import SplitAssigner
@@ -20,7 +23,7 @@ class Placement:
         contradictions: found by earlier readings of the same files; this one adds to it.
 
     Raises:
-        DataError: a `groups.csv` cannot be used.
+        DataError: a `groups.csv` or a table of objects cannot be used.
     """
 
     def __init__(
@@ -31,12 +34,21 @@ class Placement:
         contradictions: Contradictions,
     ) -> None:
         self._rejected = rejected
-        self._groups = {split: read_groups(folder) for split, folder in folders.items()}
+        self._groups: dict[str, Relation] = {}
+        self._objects: dict[str, Relation] = {}
+        self._labels: dict[str, dict[str, tuple[str, ...]]] = {}
+        for split, folder in folders.items():
+            names = [file.name for file in folder.files]
+            self._groups[split] = groups = read_groups(folder.root, names)
+            self._objects[split] = objects = read_objects(folder.root, names)
+            self._labels[split] = _labels(groups, objects)
+        # Objects and groups that share images are on one side of the split together.
+        self._joint = connected(chain.from_iterable(map(dict.values, self._labels.values())))
         self._copies = Copies(contradictions)
         self._assigner = SplitAssigner(
             folders["train"].files,
             settings.validation_fraction,
-            self._groups["train"].of_image,
+            {name: self._joint[labels[0]] for name, labels in self._labels["train"].items()},
         )
 
     @property
@@ -47,11 +59,16 @@ class Placement:
     @property
     def group_counts(self) -> dict[str, int]:
         """Number of "groups", of "images" in them and of "unknown" rows; empty without tables."""
-        tables = self._groups.values()
-        of_images = [group for table in tables for group in table.of_image.values()]
-        unknown = sum(table.unknown for table in tables)
-        counts = {"groups": len(set(of_images)), "images": len(of_images)} if of_images else {}
-        return counts | ({"unknown": unknown} if unknown else {})
+        return _counts(self._groups.values(), "groups")
+
+    @property
+    def object_counts(self) -> dict[str, int]:
+        """Number of "objects", of "images" of them and of "unknown" rows; empty without tables."""
+        return _counts(self._objects.values(), "objects")
+
+    def objects(self, folder: str) -> Mapping[str, str]:
+        """Return the objects of the images in "train" or "test", by the images' names."""
+        return self._objects[folder].of_image
 
     def place(self, folder: str, file: SourceFile, name: str, example: Example) -> str | None:
         """Return the split of an example, or None if it is left out.
@@ -76,8 +93,26 @@ class Placement:
     ) -> tuple[str, str] | None:
         if reason := self._copies.contradiction(content, copy):
             return "contradiction", reason
-        group = self._groups["test"].of_image.get(file.name) if split == "test" else None
-        if group is not None and group in self._assigner.split_of_group:
-            return "group", f"group {group} is {WHERE[self._assigner.split_of_group[group]]}"
+        if split == "test" and (labels := self._labels["test"].get(file.name)):
+            where = self._assigner.split_of_group.get(self._joint[labels[0]])
+            if where is not None:
+                kind, _, _ = labels[0].partition(" ")
+                return kind, f"{labels[0]} is {WHERE[where]}"
         reason = self._copies.duplicate(content, split)
         return ("duplicate", reason) if reason else None
+
+
+def _labels(groups: Relation, objects: Relation) -> dict[str, tuple[str, ...]]:
+    """Return what each image belongs to, such as ("group 7", "object A"), by the image's name."""
+    of_image: dict[str, tuple[str, ...]] = {}
+    for kind, relation in (("group", groups), ("object", objects)):
+        for name, found in relation.of_image.items():
+            of_image[name] = (*of_image.get(name, ()), f"{kind} {found}")
+    return of_image
+
+
+def _counts(tables: Collection[Relation], what: str) -> dict[str, int]:
+    of_images = [found for table in tables for found in table.of_image.values()]
+    unknown = sum(table.unknown for table in tables)
+    counts = {what: len(set(of_images)), "images": len(of_images)} if of_images else {}
+    return counts | ({"unknown": unknown} if unknown else {})

@@ -15,10 +15,11 @@ from deeplens_tf.augment import without_margin
 from deeplens_tf.config import Config
 from deeplens_tf.data.held_split import HeldSplit, read_split
 from deeplens_tf.data.image_data import CHUNK, WHOLE, Example, ImageData, Share
+from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared
 from deeplens_tf.data.rejects import REJECTED_FILE, left_out_counts
-from deeplens_tf.data.shards import image_bytes_of, parse_example, parse_index, read_index
+from deeplens_tf.data.shards import image_bytes_of, parse_example, parse_index
 from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing

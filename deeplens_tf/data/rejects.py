@@ -16,6 +16,7 @@ WORDS = {  # for the kinds in `LEFT_OUT`, apart from duplicates
     "contradiction": "in two classes or with two masses",
     "no signal": "without signal",
     "group": "of a group in training or validation",
+    "object": "of an object in training or validation",
     "class": "of a class that training lacks",
 }
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import Manifest, Shard, Split
 from deeplens_tf.data.shards import (
     MAX_METADATA_BYTES,
     RECORD_FRAME_BYTES,
     image_bytes_of,
     parse_example,
-    read_index,
 )
 from deeplens_tf.errors import DataError
 

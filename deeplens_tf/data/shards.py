@@ -18,20 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deeplens_tf.data.example_records import example_record
-from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split, is_sha256
+from deeplens_tf.data.index_tables import INDEX_COLUMNS, index_name
+from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split
 from deeplens_tf.data.record_files import write_records
 from deeplens_tf.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
     import tensorflow as tf
 
 MAX_SHARD_BYTES = 64 << 20
 MAX_SHARD_EXAMPLES = 2048
 MAX_METADATA_BYTES = 64 << 10  # of a record without its image: keys, file name, label, mass
 RECORD_FRAME_BYTES = 16  # what TFRecord adds: a length, and checksums of it and of the record
-MAX_ROW_BYTES = 4500  # of the index: a path has at most 4096
-INDEX_COLUMNS = ["index", "file", "label", "mass_ev", "content"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Example:
     """An image ready to be written: (S, S, C) float32; label -1 and mass NaN if unknown.
 
     The image has the margin of its folder's manifest. `content` and `typed_content` are digests of
-    the source image, see `content`, which do not depend on any setting.
+    the source image, see `content`, which do not depend on any setting. `object` is "" if unknown.
     """
 
     image: np.ndarray
@@ -48,30 +46,39 @@ class Example:
     file: str
     content: str = ""
     typed_content: bytes = b""
+    object: str = ""
 
 
 class SplitWriter:
     """Writes one split's shards and index, one example at a time.
 
+    The examples of an object, which follow each other, are never cut over two shards.
+
     Args:
         folder: the folder to write to.
         name: name of the split, with which the file names begin.
         classes: in label order.
+        with_objects: whether the index has a column with the examples' objects.
     """
 
-    def __init__(self, folder: Path, name: str, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, name: str, classes: tuple[str, ...], with_objects: bool = False
+    ) -> None:
         self.folder, self.name, self.classes = folder, name, classes
+        self._with_objects = with_objects
         self.shards: list[Shard] = []
         self.labels: Counter[int] = Counter()
         self.masses = 0
         self._digests: list[bytes] = []
         self._records: list[bytes] = []
         self._bytes = 0
+        self._object = ""
+        self._of_object: list[bytes] = []  # records that may not be complete
         self._index = (folder / index_name(name)).open(
             "w", encoding="utf-8", errors="surrogateescape", newline=""
         )
         self._rows = csv.writer(self._index, lineterminator="\n")
-        self._rows.writerow(INDEX_COLUMNS)
+        self._rows.writerow(INDEX_COLUMNS[: None if with_objects else -1])
 
     @property
     def count(self) -> int:
@@ -79,22 +86,27 @@ class SplitWriter:
         return self.labels.total()
 
     def add(self, example: Example) -> None:
-        """Append an example to the split."""
+        """Append an example to the split.
+
+        Raises:
+            DataError: an object has more examples than fit into a shard.
+        """
         known = not math.isnan(example.mass_ev)
         mass = repr(float(example.mass_ev)) if known else ""
         row = [self.count, example.file, example.label, mass, example.content]
-        self._rows.writerow(row)
-        record = serialize(example, self.count)
-        if self._bytes + len(record) > MAX_SHARD_BYTES or len(self._records) == MAX_SHARD_EXAMPLES:
-            self._flush()
-        self._records.append(record)
-        self._bytes += len(record)
+        self._rows.writerow(row + [example.object] * self._with_objects)
+        if not example.object or example.object != self._object:
+            self._finish_object()
+        self._object = example.object
+        self._of_object.append(serialize(example, self.count))
+        self._require_room()
         self.labels[example.label] += 1
         self.masses += known
         self._digests.append(example_digest(example))
 
     def finish(self) -> Split:
         """Write the remaining examples and return the split's entry in the manifest."""
+        self._finish_object()
         if self._records:
             self._flush()
         self.close()
@@ -106,6 +118,24 @@ class SplitWriter:
         """Close the index; sufficient if the split is discarded."""
         self._index.close()
 
+    def _require_room(self) -> None:
+        size, count = sum(map(len, self._of_object)), len(self._of_object)
+        if count > MAX_SHARD_EXAMPLES or (count > 1 and size > MAX_SHARD_BYTES):
+            raise DataError(
+                f"object {self._object!r} has more images than a shard holds, "
+                f"{MAX_SHARD_EXAMPLES} or {MAX_SHARD_BYTES >> 20} MB: leave some out of "
+                "objects.csv, or set a smaller data.image_size"
+            )
+
+    def _finish_object(self) -> None:
+        """Add the records of one object to the shard, or to a new one if they do not fit."""
+        size, count = sum(map(len, self._of_object)), len(self._of_object)
+        if self._bytes + size > MAX_SHARD_BYTES or len(self._records) + count > MAX_SHARD_EXAMPLES:
+            self._flush()
+        self._records += self._of_object
+        self._bytes += size
+        self._of_object = []
+
     def _flush(self) -> None:
         path = self.folder / f"{self.name}-{len(self.shards):05d}.tfrecord"
         sha256 = write_records(path, self._records)
@@ -114,14 +144,18 @@ class SplitWriter:
 
 
 def write_splits(
-    folder: Path, classes: tuple[str, ...], examples: Iterable[tuple[str, Example]]
+    folder: Path,
+    classes: tuple[str, ...],
+    examples: Iterable[tuple[str, Example]],
+    with_objects: bool = False,
 ) -> dict[str, Split]:
     """Write examples to the shards and indices of their splits, in the order given.
 
     Args:
         folder: the folder to write to.
         classes: in label order; empty for unlabelled data.
-        examples: pairs of the name of a split and an example.
+        examples: pairs of the name of a split and an example; those of an object follow each other.
+        with_objects: whether the indices have a column with the examples' objects.
 
     Returns:
         The splits that have examples, by name.
@@ -130,7 +164,7 @@ def write_splits(
     with ExitStack() as stack:
         for name, example in examples:
             if name not in writers:
-                writers[name] = SplitWriter(folder, name, classes)
+                writers[name] = SplitWriter(folder, name, classes, with_objects)
                 stack.callback(writers[name].close)
             writers[name].add(example)
         return {name: writers[name].finish() for name in SPLITS if name in writers}
@@ -189,71 +223,6 @@ def parse_index(serialized: "tf.Tensor") -> "tf.Tensor":
     import tensorflow as tf
 
     return tf.io.parse_example(serialized, {"index": tf.io.FixedLenFeature([], tf.int64)})["index"]
-
-
-def index_name(split: str) -> str:
-    """Return the file name of a split's index, the table of its images."""
-    return f"{split}-index.csv"
-
-
-def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
-    """Read the table of a split's images: index, file, label, mass_ev (NaN unknown), content.
-
-    `content` is the digest of each source image, "" in a folder of an earlier version.
-
-    Args:
-        folder: a prepared folder.
-        split: name of the split.
-        count: number of images in the split; at most one more row is read.
-
-    Raises:
-        DataError: the table is missing, damaged or of another length.
-    """
-    path = folder / index_name(split)
-    if path.exists() and not path.is_file():  # opening a pipe would wait forever
-        raise DataError(f"{path}: cannot be read: not a regular file")
-    try:
-        if path.stat().st_size > MAX_ROW_BYTES * (count + 1):
-            raise DataError(f"{path}: too large for the table of {count} images")
-        _check_rows(path)
-        index = _parse_index(path, count + 1)
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    if len(index) != count or index["index"].tolist() != list(range(count)):
-        raise DataError(f"{path}: not the table of {count} images; {PREPARE_AGAIN}")
-    if not all(map(is_sha256, index["content"][index["content"] != ""])):
-        raise DataError(f"{path}: a content is not SHA-256; {PREPARE_AGAIN}")
-    return index
-
-
-def _check_rows(path: Path) -> None:
-    """Refuse very long lines, such as the gap of a sparse file: pandas would read one name."""
-    limit = 2 * MAX_ROW_BYTES  # quotation marks are doubled
-    with path.open("rb") as stream:
-        while line := stream.readline(limit):
-            if len(line) == limit:
-                raise DataError(f"{path}: a line of {limit} bytes or more; {PREPARE_AGAIN}")
-
-
-def _parse_index(path: Path, rows: int) -> "pd.DataFrame":
-    import pandas as pd
-
-    with path.open("rb") as stream:
-        has_content = stream.readline(2 * MAX_ROW_BYTES).rstrip().endswith(b",content")
-    index = pd.read_csv(
-        path,
-        dtype={"index": "int64", "file": "str", "label": "int64", "content": "str"},
-        usecols=INDEX_COLUMNS[: None if has_content else -1],
-        # Python's conversion is exact in every version of pandas.
-        converters={"mass_ev": lambda text: float(text) if text else math.nan},
-        encoding_errors="surrogateescape",
-        nrows=rows,
-    )
-    # A table of an earlier version has no content.
-    content = index["content"].fillna("") if has_content else ""
-    return index.assign(content=content)[INDEX_COLUMNS]
 
 
 def verify_shards(folder: Path, manifest: Manifest) -> None:

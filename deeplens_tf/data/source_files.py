@@ -20,10 +20,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from deeplens_tf.data.groups import GROUPS_FILE
 from deeplens_tf.data.image_files import MAX_IMAGE_FILE_BYTES
+from deeplens_tf.data.index_tables import MAX_ROW_BYTES
 from deeplens_tf.data.mass_tables import mass_files
-from deeplens_tf.data.shards import MAX_ROW_BYTES
+from deeplens_tf.data.relations import GROUPS_FILE, object_tables
 from deeplens_tf.data.source_folders import Folders, SourceFolder
 from deeplens_tf.files.atomic_writing import draft_file
 from deeplens_tf.process_pool import IN_THIS_PROCESS, Workers
@@ -81,7 +81,7 @@ def source_state(
     progress: bool = False,
     workers: Workers = IN_THIS_PROCESS,
 ) -> SourceState:
-    """Digest images, tables of masses and of groups, and `images.yaml` of source folders.
+    """Digest images, tables of masses, groups and objects, and `images.yaml` of source folders.
 
     Args:
         folders: as they were scanned.
@@ -140,6 +140,7 @@ def _files(split: str, folder: SourceFolder) -> Iterator[tuple[str, Path]]:
     for name in (".", *folder.classes):
         names += [f"{name}/{table.name}" for table in mass_files(folder.root / name)]
     names += [name for name in FOLDER_TABLES if os.path.lexists(folder.root / name)]
+    names += [table.name for table in object_tables(folder.root)]
     paths |= {name: folder.root / name for name in names}
     yield from ((f"{split}/{name}", path) for name, path in sorted(paths.items()))
 

@@ -92,11 +92,25 @@ def validation_count(size: int, fraction: float) -> int:
     return min(size - 1, max(1, round(size * fraction)))
 
 
-def shuffled(files: Iterable[SourceFile], seed: int) -> list[SourceFile]:
-    """Return files in an order that depends only on each file's name and the seed."""
+def shuffled(
+    files: Iterable[SourceFile], seed: int, objects: Mapping[str, str] | None = None
+) -> list[SourceFile]:
+    """Return files in an order that depends only on each file's name, its object and the seed.
 
-    def rank(file: SourceFile) -> bytes:
+    The files of an object follow each other.
+
+    Args:
+        files: in any order.
+        seed: of the preparation.
+        objects: the object of a file, by its name; other files are objects of their own.
+    """
+    objects = objects or {}
+
+    def rank(file: SourceFile) -> tuple[bytes, bytes]:
         name = file.name.encode("utf-8", "surrogateescape")
-        return hashlib.sha256(b"%d:%s" % (seed, name)).digest()
+        of_file = hashlib.sha256(b"%d:%s" % (seed, name)).digest()
+        if file.name not in objects:
+            return of_file, of_file
+        return hashlib.sha256(b"%d;%s" % (seed, objects[file.name].encode())).digest(), of_file
 
     return sorted(files, key=rank)

@@ -32,17 +32,22 @@ def notes(manifest: Manifest) -> list[str]:
         for band in manifest.bands_left_out
     ]
     if manifest.groups:
-        lines.append(_groups_text(manifest.groups))
+        lines.append(_relation_text(manifest.groups, "group"))
+    if manifest.objects:
+        lines.append(_relation_text(manifest.objects, "object"))
     if "validation" not in manifest.splits and manifest.settings.get("validation_fraction"):
-        lines.append("no validation images: they need two images of a class, in different groups")
+        apart = " and of different objects" if manifest.objects else ""
+        lines.append(
+            f"no validation images: they need two images of a class, in different groups{apart}"
+        )
     if manifest.passed_over:
         lines.append(passed_over_text(manifest.passed_over))
     return lines
 
 
-def _groups_text(counts: Mapping[str, int]) -> str:
-    groups, images, unknown = (counts.get(key, 0) for key in ("groups", "images", "unknown"))
-    text = f"groups.csv: {groups} group{'s' * (groups != 1)} of {images} images, each in one split"
+def _relation_text(counts: Mapping[str, int], what: str) -> str:
+    total, images, unknown = (counts.get(key, 0) for key in (f"{what}s", "images", "unknown"))
+    text = f"{what}s.csv: {total} {what}{'s' * (total != 1)} of {images} images, each in one split"
     return f"{text}; rows that name no image: {unknown}" if unknown else text
 
 

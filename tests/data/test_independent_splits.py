@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from deeplens_tf.data.content import content_digest
+from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.data.preparing import ensure_prepared, prepare_folder
-from deeplens_tf.data.shards import read_index
 from deeplens_tf.data.summary import summarise
 from deeplens_tf.errors import DataError
 from tests.data.image_folders import SETTINGS, make_folder, random_image, write_pair

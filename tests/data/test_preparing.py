@@ -9,9 +9,13 @@ import tensorflow as tf
 
 from deeplens_tf.data import image_reader, preparing
 from deeplens_tf.data.folders import scan_folder
+from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared, prepare_folder
-from deeplens_tf.data.shards import parse_example, read_index, verify_shards
+from deeplens_tf.data.shards import (
+    parse_example,
+    verify_shards,
+)
 from deeplens_tf.data.source_files import RECORDS_FILE, read_records
 from deeplens_tf.data.splitting import SplitAssigner, shuffled, validation_count
 from deeplens_tf.errors import DataError, RequestError

@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf.data import shards
+from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.record_files import write_records
 from deeplens_tf.data.shards import (
     Example,
     parse_example,
-    read_index,
     serialize,
     verify_shards,
     write_splits,
@@ -104,7 +104,7 @@ def test_the_index_lists_the_examples_of_a_split(tmp_path):
     written = examples(9)
     write_split(tmp_path, "train", written)
     index = read_index(tmp_path, "train", 9)
-    assert list(index.columns) == ["index", "file", "label", "mass_ev", "content"]
+    assert list(index.columns) == ["index", "file", "label", "mass_ev", "content", "object"]
     assert index["index"].tolist() == list(range(9))
     assert index["file"].tolist() == [example.file for example in written]
     assert index["label"].tolist() == [example.label for example in written]
@@ -123,8 +123,8 @@ def test_the_index_keeps_the_digest_of_each_image(tmp_path):
 def test_an_index_of_an_earlier_version_has_no_digests(tmp_path):
     (tmp_path / "train-index.csv").write_text("index,file,label,mass_ev\n0,a.npy,1,\n")
     index = read_index(tmp_path, "train", 1)
-    assert index["content"].tolist() == [""]
-    assert list(index.columns) == ["index", "file", "label", "mass_ev", "content"]
+    assert index["content"].tolist() == index["object"].tolist() == [""]
+    assert list(index.columns) == ["index", "file", "label", "mass_ev", "content", "object"]
 
 
 @pytest.mark.parametrize("content", ["x", "0" * 63, "A" * 64, "../" * 20, "\x1b[2J"])
@@ -210,7 +210,8 @@ def set_in(values, path, value):
     [
         (["format"], "other"),
         (["format_version"], 0),
-        (["format_version"], 4),
+        (["format_version"], 4),  # which has a key objects
+        (["format_version"], 5),
         (["format_version"], True),
         (["format_version"], 2.0),
         (["format_version"], 1),  # which had no margin

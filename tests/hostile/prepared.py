@@ -193,7 +193,7 @@ PREPARED = {
     "a truncated index": (cut_index, "not the table of 6 images"),
     "an index of one line": (
         lambda f: index_of(f).write_text("index,file" + "x" * 20_000),
-        "a line of 9000 bytes or more",
+        "a line of 10000 bytes or more",
     ),
     "a digest of an image that is none": (
         lambda f: index_of(f).write_text(index_of(f).read_text()[:-65] + "x" * 64 + "\n"),

@@ -21,11 +21,15 @@ from deeplens_tf.config import load_config
 from deeplens_tf.conversion.weight_files import open_weights, read_array
 from deeplens_tf.data import pickles
 from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.mass_tables import read_masses
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.shard_checks import check_shards
-from deeplens_tf.data.shards import Example, read_index, verify_shards
+from deeplens_tf.data.shards import (
+    Example,
+    verify_shards,
+)
 from deeplens_tf.errors import DataError, RequestError, UnusableFile
 from deeplens_tf.evaluation.comparison import compare, markdown_table
 from deeplens_tf.evaluation.run_entries import read_entries

@@ -19,6 +19,7 @@ Word: TypeAlias = int | tf.Tensor
 # Purposes of a key, beside the views 1 and 2.
 MASK, ORDER = 0, 3
 MASK_OF_VIEW = {1: 4, 2: 5}
+PAIR = 6
 GOLDEN = 0x9E3779B97F4A7C15
 LANES = 16  # at most so many float32 make up a vector of the processor
 
@@ -29,7 +30,7 @@ def key_of(seed: Word, epoch: Word, purpose: Word) -> tf.Tensor:
     Args:
         seed: of the run.
         epoch: of the run.
-        purpose: the number of a view, `MASK`, `ORDER` or one of `MASK_OF_VIEW`.
+        purpose: the number of a view, `MASK`, `ORDER`, `PAIR` or one of `MASK_OF_VIEW`.
     """
     return fold_in(fold_in(fold_in(tf.constant(0, tf.uint64), seed), purpose), epoch)
 
@@ -117,6 +118,23 @@ def whole_numbers(keys: tf.Tensor, shape: Sequence[int], bound: int) -> tf.Tenso
         raise ValueError(f"bound must be from 1 to 2**31. Received: bound={bound}")
     numbers = _shifted(_shifted(_bits(keys, math.prod(shape)), 32) * bound, 32)
     return tf.reshape(tf.cast(numbers, tf.int32), (-1, *shape))
+
+
+def two_of_each(keys: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Draw two different whole numbers from 0 to below a count for each key, in random order.
+
+    Args:
+        keys: shape (batch,), uint64.
+        counts: from 1 to below 2**31, shape (batch,), int64. Of a count of 1 both numbers are 0.
+
+    Returns:
+        Shape (batch, 2), int64.
+    """
+    high = _shifted(_bits(keys, 2), 32)
+    bounds = tf.stack([counts, counts - 1], axis=1)  # the second number is one of the others
+    drawn = tf.cast(_shifted(high * tf.cast(bounds, tf.uint64), 32), tf.int64)
+    first, further = drawn[:, 0], drawn[:, 1] + 1
+    return tf.stack([first, (first + further) % counts], axis=1)
 
 
 def orders(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:

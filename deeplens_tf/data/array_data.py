@@ -16,6 +16,7 @@ from deeplens_tf.data.content import content_digest
 from deeplens_tf.data.image_axes import check_sides
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share
 from deeplens_tf.data.mass_tables import MAX_MASS_EV, MIN_MASS_EV
+from deeplens_tf.data.objects import first_of_object
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.splitting import validation_count
 from deeplens_tf.errors import UnusableFile
@@ -31,7 +32,7 @@ class ArrayData(ImageData):
 
     Attributes:
         images: shape (n, height, width, bands), float32 in [0, 1].
-        table: one row for each image: split, file, label, mass_ev, content.
+        table: one row for each image: split, file, label, mass_ev, content, object.
         class_names: in label order; empty for unlabelled data.
         seed: decides the splits and the order of the images in each epoch.
         share: part of every batch that this process provides.
@@ -75,7 +76,7 @@ class ArrayData(ImageData):
         return int((self.table["split"] == split).sum())
 
     def index(self, split: str) -> pd.DataFrame:
-        """Return the table of a split: index, file, label, mass_ev, content."""
+        """Return the table of a split: index, file, label, mass_ev, content, object."""
         rows = self.table[self.table["split"] == split].drop(columns="split")
         rows.insert(0, "index", np.arange(len(rows)))
         return rows.reset_index(drop=True)
@@ -86,6 +87,14 @@ class ArrayData(ImageData):
         count = self.count(split)
         order = tf.range(count) if epoch is None else self.order(epoch, 1, count)
         return tf.data.Dataset.from_tensors(tf.cast(order, tf.int64))
+
+    def pairs(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return indices of two images of each object, see `ImageData`."""
+        self.require_images(split)
+        objects = self.objects(split)
+        in_order = tf.range(len(objects), dtype=tf.int64)
+        pairs, _ = self._pair_blocks(objects, in_order, self.count(split), epoch)
+        return pairs.map(lambda indices, positions: indices)
 
     def look_up(self, split: str, references: tf.Tensor, with_margin: bool = False) -> Example:
         """Return the examples of indices, see `ImageData`."""
@@ -114,6 +123,7 @@ def from_arrays(
     labels: ArrayLike | None = None,
     log10_mass: ArrayLike | None = None,
     *,
+    objects: ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
     test: NDArray[np.bool_] | None = None,
     image_size: int | None = None,
@@ -134,6 +144,9 @@ def from_arrays(
             as an alpha channel, is left out; one that is constant in some images is an error.
         labels: class indices from 0, or class names, shape (n,); None for unlabelled images.
         log10_mass: log10 of the axion mass in eV, -40 to 3, NaN where unknown, shape (n,).
+        objects: names or numbers of what the images show, shape (n,), such as those of lenses with
+            several exposures each; "" for an image without one, None if all are without. The images
+            of an object stay in one split and may be positives of each other, see `view_batches`.
         class_names: names in label order; None for the sorted names in `labels`, or for "0", "1",
             ... if there are images of each.
         test: True for the images of the test split, shape (n,); None for no test split.
@@ -160,13 +173,15 @@ def from_arrays(
     )
     label_indices, names = _label_indices(labels, class_names, count)
     in_test = np.zeros(count, bool) if test is None else _column(test, count, "test").astype(bool)
+    names_of_objects = _object_names(objects, label_indices, in_test)
     table = pd.DataFrame(
         {
-            "split": _splits(label_indices, in_test, settings),
+            "split": _splits(label_indices, in_test, first_of_object(names_of_objects), settings),
             "file": [f"images[{i}]" for i in range(count)],
             "label": label_indices,
             "mass_ev": _masses_ev(log10_mass, count),
             "content": [content_digest(image) for image in array],
+            "object": names_of_objects,
         }
     )
     wide, left_out = scaled_images(array, settings)
@@ -256,6 +271,27 @@ def _masses_ev(log10_mass: ArrayLike | None, count: int) -> NDArray[np.float64]:
     return 10.0**values
 
 
+def _object_names(
+    objects: ArrayLike | None, labels: NDArray[np.int64], in_test: NDArray[np.bool_]
+) -> list[str]:
+    """Return the name of each image's object, "" for none."""
+    if objects is None:
+        return [""] * len(labels)
+    values = _column(objects, len(labels), "objects")
+    if values.dtype.kind not in "USiu":
+        raise ValueError(f"objects must be names or whole numbers. Received: {values.dtype} values")
+    names = [str(value) for value in values.tolist()]
+    first = first_of_object(names)
+    for what, of_image in (("class", labels), ("split", in_test)):
+        if (wrong := np.flatnonzero(of_image != of_image[first])).size:
+            raise ValueError(
+                f"objects must have all images of an object in one {what}. "
+                f"Received: objects with {names[wrong[0]]!r} in two, images {first[wrong[0]]} and "
+                f"{wrong[0]}"
+            )
+    return names
+
+
 def _column(values: ArrayLike, count: int, name: str) -> NDArray:
     array = np.asarray(values)
     if array.shape != (count,):
@@ -264,12 +300,20 @@ def _column(values: ArrayLike, count: int, name: str) -> NDArray:
 
 
 def _splits(
-    labels: NDArray[np.int64], in_test: NDArray[np.bool_], settings: PreparationSettings
+    labels: NDArray[np.int64],
+    in_test: NDArray[np.bool_],
+    first: NDArray[np.int64],
+    settings: PreparationSettings,
 ) -> NDArray[np.str_]:
-    """Return the name of each image's split; validation has the same fraction of each class."""
+    """Return the name of each image's split.
+
+    Validation has the same fraction of the objects of each class; `first` is the first image of
+    each image's object.
+    """
     splits = np.where(in_test, "test", "train").astype("<U10")
     generator = np.random.default_rng([settings.seed, 0x73706C6974])
     for label in np.unique(labels):
-        rows = generator.permutation(np.flatnonzero((labels == label) & ~in_test))
-        splits[rows[: validation_count(len(rows), settings.validation_fraction)]] = "validation"
+        objects = generator.permutation(np.unique(first[(labels == label) & ~in_test]))
+        count = validation_count(len(objects), settings.validation_fraction)
+        splits[np.isin(first, objects[:count])] = "validation"
     return splits

@@ -2,29 +2,37 @@
 
 The order of the examples and the views follow from (seed, epoch, index). A stream can therefore
 begin at any epoch and step and continue as an uninterrupted run would.
+
+A stream consists of images or, where the two views show one object, of two images of each object.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import tensorflow as tf
 
 from deeplens_tf.augment import Augment
-from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share
-from deeplens_tf.data.view_making import report_missing_margin, view_margin, views_of
+from deeplens_tf.data.image_data import Example, ImageData
+from deeplens_tf.data.streams import (
+    BEGINNING,
+    Make,
+    Position,
+    epoch_batches,
+    stream_of,
+    without_autograph,
+)
+from deeplens_tf.data.view_making import (
+    report_missing_margin,
+    require_two_views,
+    view_margin,
+    views_of,
+)
 from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import RequestError
 
-
-class Position(NamedTuple):
-    """Position in the stream of a run: epochs done, and steps done in the epoch after them."""
-
-    epoch: int
-    step: int
-
-
-BEGINNING = Position(0, 0)
+# What the two views of an example are made of: two images of one object, or one image.
+Positives: TypeAlias = Literal["object", "image"]
 
 
 def view_batches(
@@ -33,6 +41,7 @@ def view_batches(
     batch_size: int = 128,
     *,
     split: str = "train",
+    positives: Positives = "image",
     patches: int = 0,
     masked_views: bool = False,
     first_epoch: int = 0,
@@ -46,8 +55,12 @@ def view_batches(
     Args:
         data: from `open_folder` or `from_arrays`.
         augment: makes the views.
-        batch_size: images per batch; the remainder of an epoch is dropped.
+        batch_size: pairs of views per batch; the remainder of an epoch is dropped.
         split: "train", shuffled in each epoch; any other split comes in stored order.
+        positives: what the two views of a pair are made of: "image", one image; "object", two
+            images of one object, drawn anew in each epoch, or one image if the object has no other.
+            An epoch has one pair of each image, or of each object. `image` and `label` are those of
+            the first view.
         patches: patches per image, of which a random order replaces the second view; 0 for two
             views.
         masked_views: give two views and an order of the patches of each, as models with
@@ -61,15 +74,18 @@ def view_batches(
         both views. The number of batches is known.
 
     Raises:
-        ValueError: not an `Augment`, a split without images, a batch larger than the split, or
-            masked views without a number of patches.
+        ValueError: not an `Augment`, a split without images, a batch larger than the split, masked
+            views without a number of patches, or one view of pairs of an object.
     """
     if not isinstance(augment, Augment):
         raise ValueError(f"augment must be an Augment. Received: {augment!r}")
     data.require_images(split)
-    if not is_whole(batch_size) or not 1 <= batch_size <= data.count(split):
+    if positives not in get_args(Positives):
+        raise ValueError(f"positives must be 'image' or 'object'. Received: {positives!r}")
+    count = pair_count(data, split, positives)
+    if not is_whole(batch_size) or not 1 <= batch_size <= count:
         raise ValueError(
-            f"batch_size must be a whole number from 1 to the {data.count(split)} images of the "
+            f"batch_size must be a whole number from 1 to the {count} {positives}s of the "
             f"{split} split. Received: batch_size={batch_size!r}"
         )
     if not is_whole(patches) or patches < 0 or not is_whole(first_epoch) or first_epoch < 0:
@@ -83,12 +99,50 @@ def view_batches(
             "Received: patches=0, masked_views=True"
         )
     report_missing_margin(data, augment)
-    masks = (patches, masked_views)
+    options = (patches, masked_views, positives)
     if split != "train":
-        return pretraining_batches(data, split, augment, batch_size, None, *masks)
-    epochs = _without_autograph(_counted_epochs, data)
-    finish, with_margin = views_of(data, augment, *masks), view_margin(data, augment) > 0
-    return epochs(data, split, batch_size, first_epoch, finish, with_margin)
+        return pretraining_batches(data, split, augment, batch_size, None, *options)
+    epochs = without_autograph(_counted_epochs, data)
+    make, pairs = _making_views(data, split, augment, *options)
+    return epochs(data, split, batch_size, first_epoch, make, pairs, count // batch_size)
+
+
+def pair_count(data: ImageData, split: str, positives: Positives) -> int:
+    """Return the number of pairs of views in an epoch: that of the images, or of the objects."""
+    by_object = positives == "object" and data.count(split) > 0
+    return len(data.objects(split)) if by_object else data.count(split)
+
+
+def _making_views(
+    data: ImageData,
+    split: str,
+    augment: Augment,
+    patches: int,
+    masked_views: bool,
+    positives: Positives,
+) -> tuple[Make, bool]:
+    """Return what makes views of references, and whether these are pairs."""
+    if positives == "object":
+        require_two_views(patches, masked_views)
+    views = views_of(data, augment, patches, masked_views)
+    with_margin = view_margin(data, augment) > 0
+
+    def of_images(references: tf.Tensor, epoch: tf.Tensor) -> Example:
+        examples = data.look_up(split, references, with_margin)
+        return views(examples, examples, epoch)
+
+    def of_pairs(references: tf.Tensor, epoch: tf.Tensor) -> Example:
+        # One after the other, so that neither part of the images is copied.
+        one_list = tf.reshape(tf.transpose(references), [-1])
+        examples = {
+            key: tf.split(values, 2)
+            for key, values in data.look_up(split, one_list, with_margin).items()
+        }
+        first, second = ({key: parts[i] for key, parts in examples.items()} for i in (0, 1))
+        return views(first, second, epoch)
+
+    pairs = positives == "object" and data.objects(split).have_pairs
+    return (of_pairs if pairs else of_images), pairs
 
 
 def _counted_epochs(
@@ -96,17 +150,17 @@ def _counted_epochs(
     split: str,
     batch_size: int,
     first_epoch: int,
-    finish: Callable[[Example, tf.Tensor], Example],
-    with_margin: bool,
+    make: Make,
+    pairs: bool,
+    steps: int,
 ) -> tf.data.Dataset:
     """Return the batches of one epoch, of the next one each time they are iterated."""
-    steps = data.count(split) // batch_size
     with tf.device("CPU:0"):  # where tf.data runs
         epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 
     def of_next_epoch(_: tf.Tensor) -> tf.data.Dataset:
         current = epoch.read_value()
-        return _epoch(data, split, batch_size, current, finish, with_margin=with_margin)
+        return epoch_batches(data, split, batch_size, current, make, pairs)
 
     def counted(step: tf.Tensor, batch: Example) -> Example:
         is_last = tf.cast(step == steps - 1, tf.int64)
@@ -129,6 +183,7 @@ def pretraining_batches(
     epochs: int | None,
     patches: int = 0,
     masked_views: bool = False,
+    positives: Positives = "image",
     start: Position = BEGINNING,
 ) -> tf.data.Dataset:
     """Return batches of views as one stream; their content is that of `view_batches`.
@@ -137,20 +192,21 @@ def pretraining_batches(
         data: the opened data.
         split: "train" or "validation".
         augment: makes the views.
-        batch_size: images per batch; the remainder of an epoch is dropped.
+        batch_size: pairs of views per batch; the remainder of an epoch is dropped.
         epochs: number of shuffled epochs in the stream; None for one pass in stored order.
         patches: patches per image, of which a random order replaces the second view; 0 for two
             views.
         masked_views: give two views and an order of the patches of each.
+        positives: what the two views of a pair are made of, see `view_batches`.
         start: where the stream of epochs begins.
     """
-    finish = views_of(data, augment, patches, masked_views)
-    with_margin = view_margin(data, augment) > 0
-    return _without_autograph(_stream, data)(
-        *(data, split, batch_size, epochs, finish),
+    make, pairs = _making_views(data, split, augment, patches, masked_views, positives)
+    count = pair_count(data, split, positives)
+    return without_autograph(stream_of, data)(
+        *(data, split, batch_size, epochs, make, count),
         drop_remainder=True,
         start=start,
-        with_margin=with_margin,
+        pairs=pairs,
     )
 
 
@@ -179,7 +235,8 @@ def labelled_batches(
         start: where the stream of epochs begins.
     """
 
-    def pairs(batch: Example, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def with_target(references: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = data.look_up(split, references, margin > 0)
         image = batch["image"]
         if augment is not None:
             source = batch["image_with_margin" if margin else "image"]
@@ -188,8 +245,9 @@ def labelled_batches(
 
     margin = 0 if augment is None else view_margin(data, augment)
     shuffled = epochs is not None
-    stream = _without_autograph(_stream, data, target)
-    return stream(data, split, batch_size, epochs, pairs, keep, shuffled, start, margin > 0)
+    stream = without_autograph(stream_of, data, target)
+    count = _count(data, split, keep)
+    return stream(data, split, batch_size, epochs, with_target, count, keep, shuffled, start)
 
 
 def image_batches(
@@ -209,8 +267,12 @@ def image_batches(
     Raises:
         DataError: a split without images.
     """
-    stream = _without_autograph(_stream, data)
-    return stream(data, split, batch_size, None, lambda batch, epoch: batch["image"], keep)
+
+    def images(references: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        return data.look_up(split, references)["image"]
+
+    stream = without_autograph(stream_of, data)
+    return stream(data, split, batch_size, None, images, _count(data, split, keep), keep)
 
 
 def require_batch(batch_size: int, count: int, what: str) -> None:
@@ -226,83 +288,5 @@ def require_batch(batch_size: int, count: int, what: str) -> None:
         )
 
 
-def _without_autograph(
-    function: Callable[..., tf.data.Dataset], *parts: Any
-) -> Callable[..., tf.data.Dataset]:
-    """Return a function that creates a stream without AutoGraph, if its parts are our own.
-
-    AutoGraph converts Python's `if` and `for` on tensors, which only the code of others may
-    contain. To convert the functions of a stream takes longer than to trace them.
-    """
-    own = all(part.__module__.startswith("deeplens_tf.") for part in parts)
-    return tf.autograph.experimental.do_not_convert(function) if own else function
-
-
-def _stream(
-    data: ImageData,
-    split: str,
-    batch_size: int,
-    epochs: int | None,
-    finish: Callable[[Example, tf.Tensor], object],
-    keep: np.ndarray | None = None,
-    drop_remainder: bool = False,
-    start: Position = BEGINNING,
-    with_margin: bool = False,
-) -> tf.data.Dataset:
-    """Return the batches of one pass, or of `epochs` shuffled passes from `start` on."""
-
-    def batches(epoch: tf.Tensor, shuffle: bool) -> tf.data.Dataset:
-        done = tf.where(epoch == start.epoch, start.step, 0) if shuffle else 0
-        options = (shuffle, keep, drop_remainder, done, with_margin)
-        return _epoch(data, split, batch_size, epoch, finish, *options)
-
-    if epochs is None:
-        once = batches(tf.constant(0, tf.int64), shuffle=False)
-        full, rest = divmod(data.count(split) if keep is None else int(keep.sum()), batch_size)
-        # Keras warns about a stream of unknown length, and this checks the length too.
-        length = full if drop_remainder else full + (rest > 0)
-        stream = once.apply(tf.data.experimental.assert_cardinality(length))
-    else:
-        numbers = tf.data.Dataset.range(start.epoch, epochs)
-        stream = numbers.flat_map(lambda epoch: batches(epoch, shuffle=True))
-    return stream.prefetch(2)
-
-
-def _epoch(
-    data: ImageData,
-    split: str,
-    batch_size: int,
-    epoch: tf.Tensor,
-    finish: Callable[[Example, tf.Tensor], object],
-    shuffle: bool = True,
-    keep: np.ndarray | None = None,
-    drop_remainder: bool = True,
-    done: int | tf.Tensor = 0,
-    with_margin: bool = False,
-) -> tf.data.Dataset:
-    """Return the batches of one epoch after those that are done, which are not looked up."""
-    references = data.references(split, epoch if shuffle else None)
-    references = _chosen(data, references, keep).rebatch(batch_size, drop_remainder)
-    references = _shared(references.skip(tf.cast(done, tf.int64)), data.share, batch_size)
-    return references.map(
-        lambda batch: finish(data.look_up(split, batch, with_margin), epoch),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-
-
-def _chosen(
-    data: ImageData, references: tf.data.Dataset, keep: np.ndarray | None
-) -> tf.data.Dataset:
-    if keep is None:
-        return references
-    mask = tf.constant(keep)
-    return references.map(lambda some: tf.boolean_mask(some, tf.gather(mask, data.indices(some))))
-
-
-def _shared(references: tf.data.Dataset, share: Share, batch_size: int) -> tf.data.Dataset:
-    """Keep one share of each batch; that of a smaller last batch may be smaller, or empty."""
-    if share == WHOLE:
-        return references
-    size = batch_size // share.parts
-    rows = slice(share.number * size, (share.number + 1) * size)
-    return references.map(lambda batch: batch[rows])
+def _count(data: ImageData, split: str, keep: np.ndarray | None) -> int:
+    return data.count(split) if keep is None else int(keep.sum())

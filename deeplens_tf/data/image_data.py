@@ -7,8 +7,10 @@ from typing import NamedTuple, TypeAlias
 import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.augment.randomness import ORDER, fold_in, key_of, orders
+from deeplens_tf.augment.randomness import ORDER, PAIR, fold_in, key_of, orders
 from deeplens_tf.data.manifest import SPLITS
+from deeplens_tf.data.objects import Objects
+from deeplens_tf.data.pair_order import pair_blocks
 from deeplens_tf.errors import DataError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 
@@ -74,11 +76,16 @@ class ImageData(ABC):
 
     @abstractmethod
     def index(self, split: str) -> pd.DataFrame:
-        """Return the table of a split: index, file, label, mass_ev, content.
+        """Return the table of a split: index, file, label, mass_ev, content, object.
 
         An unknown label is -1, an unknown mass NaN. `content` is the digest of the source image,
-        see `content.content_digest`, "" in folders that earlier versions prepared.
+        see `content.content_digest`, "" in folders that earlier versions prepared. `object` is the
+        name of what the image shows, "" if unknown.
         """
+
+    def objects(self, split: str) -> Objects:
+        """Return the objects of a split; an image of no known object is one of its own."""
+        return Objects.of(self.index(split)["object"])
 
     def require_images(self, split: str) -> None:
         """Refuse a split without images.
@@ -120,6 +127,20 @@ class ImageData(ABC):
         """
 
     @abstractmethod
+    def pairs(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return references of two images of each object, in random order.
+
+        They are two different images if the object has them; which, follows from (seed, epoch,
+        object), and is that of epoch 0 in stored order.
+
+        Returns:
+            Tensors of shape (n, 2) with any n.
+
+        Raises:
+            DataError: the split contains no image.
+        """
+
+    @abstractmethod
     def look_up(self, split: str, references: tf.Tensor, with_margin: bool = False) -> Example:
         """Return the examples of references (batch,) as `examples` does, with a first axis."""
 
@@ -131,3 +152,14 @@ class ImageData(ABC):
         """Return a random order of `count` things, which follows from (seed, epoch, number)."""
         key = fold_in(key_of(self.seed, epoch, ORDER), number)
         return orders(key[tf.newaxis], count)[0]
+
+    def _pair_blocks(
+        self, objects: Objects, in_order: tf.Tensor, block_size: int, epoch: tf.Tensor | None
+    ) -> tuple[tf.data.Dataset, tf.Tensor]:
+        """Return the pairs of an epoch, or those of epoch 0 in stored order; see `pair_blocks`."""
+
+        def order(number: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+            return tf.range(count) if epoch is None else self.order(epoch, number, count)
+
+        key = key_of(self.seed, 0 if epoch is None else epoch, PAIR)
+        return pair_blocks(objects, in_order, block_size, key, order)

@@ -16,10 +16,16 @@ from deeplens_tf.config import Config
 from deeplens_tf.data.held_split import HeldSplit, read_split
 from deeplens_tf.data.image_data import CHUNK, WHOLE, Example, ImageData, Share
 from deeplens_tf.data.index_tables import read_index
-from deeplens_tf.data.manifest import Manifest
+from deeplens_tf.data.manifest import PREPARE_AGAIN, Manifest
+from deeplens_tf.data.objects import Objects
+from deeplens_tf.data.pair_order import in_shard_order
 from deeplens_tf.data.preparing import ensure_prepared
 from deeplens_tf.data.rejects import REJECTED_FILE, left_out_counts
-from deeplens_tf.data.shards import image_bytes_of, parse_example, parse_index
+from deeplens_tf.data.shards import (
+    image_bytes_of,
+    parse_example,
+    parse_index,
+)
 from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
@@ -114,8 +120,24 @@ class PreparedData(ImageData):
             )
 
     def index(self, split: str) -> pd.DataFrame:
-        """Return the table of a split: index, file, label, mass_ev, content."""
+        """Return the table of a split: index, file, label, mass_ev, content, object."""
         return read_index(self.folder, split, self.count(split))
+
+    def objects(self, split: str) -> Objects:
+        """Return the objects of a split, each with its images next to each other in one shard.
+
+        Raises:
+            DataError: they are not stored so, as every preparation stores them.
+        """
+        found = super().objects(split)
+        ends = np.cumsum(self._shard_counts(split))
+        adjacent = np.array_equal(found.members, np.arange(len(found.members)))
+        if not adjacent or not np.isin(ends[ends < len(found.members)], found.starts).all():
+            raise DataError(
+                f"{self.folder}: the images of an object of the {split} split are not next to each "
+                f"other in one shard; {PREPARE_AGAIN}"
+            )
+        return found
 
     def in_memory(
         self, wanted: bool | None, *, with_margin: bool, report: bool = True
@@ -149,12 +171,41 @@ class PreparedData(ImageData):
         self.require_images(split)
         if split in self.held:
             return self._held_order(split, epoch)
+        records = self._records(split, epoch)
+        return records.batch(CHUNK) if epoch is None else self._shuffled(records, split, epoch)
+
+    def pairs(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Return records of two images of each object, or indices, see `ImageData`."""
+        self.require_images(split)
+        objects, counts = self.objects(split), self._shard_counts(split)
+        # As many objects begin in a shard: none is cut.
+        begin = np.diff(np.searchsorted(objects.starts, np.append(0, np.cumsum(counts))))
+        in_order = in_shard_order(begin, self._shard_order(split, epoch))
+        size = CHUNK if epoch is None else self._block_size(split)
+        pairs, image_counts = self._pair_blocks(objects, in_order, size, epoch)
+        if split in self.held:
+            return pairs.map(lambda indices, positions: indices)
+        blocks = self._records(split, epoch).batch(CHUNK).rebatch(image_counts)
+
+        def looked_up(pair: tuple[tf.Tensor, tf.Tensor], block: tf.Tensor) -> tf.data.Dataset:
+            chunks = tf.data.Dataset.from_tensor_slices(pair[1]).batch(CHUNK)
+            return chunks.map(lambda some: tf.gather(block, some))  # no copy of the whole block
+
+        return tf.data.Dataset.zip((pairs, blocks)).flat_map(looked_up)
+
+    def _shard_counts(self, split: str) -> np.ndarray:
+        shards = self.manifest.splits[split].shards if split in self.manifest.splits else ()
+        return np.array([shard.count for shard in shards], np.int64)
+
+    def _shard_order(self, split: str, epoch: tf.Tensor | None) -> tf.Tensor:
+        count = len(self.manifest.splits[split].shards)
+        return tf.range(count) if epoch is None else self.order(epoch, 0, count)
+
+    def _records(self, split: str, epoch: tf.Tensor | None) -> tf.data.Dataset:
+        """Return the records in stored order, or with the shards in that of an epoch."""
         shards = self.manifest.splits[split].shards
         files = tf.constant([str(self.folder / shard.file) for shard in shards])
-        if epoch is None:
-            return tf.data.TFRecordDataset(files).batch(CHUNK)
-        files = tf.gather(files, self.order(epoch, 0, len(shards)))
-        return self._shuffled(tf.data.TFRecordDataset(files), split, epoch)
+        return tf.data.TFRecordDataset(tf.gather(files, self._shard_order(split, epoch)))
 
     def _shuffled(self, records: tf.data.Dataset, split: str, epoch: tf.Tensor) -> tf.data.Dataset:
         """Shuffle all records, or blocks of a bounded size.
@@ -175,12 +226,7 @@ class PreparedData(ImageData):
         count, size = self.count(split), self._block_size(split)
         if epoch is None:
             return tf.data.Dataset.range(count).batch(CHUNK)
-        counts = np.array([shard.count for shard in self.manifest.splits[split].shards])
-        order = self.order(epoch, 0, len(counts))
-        first = tf.gather(np.cumsum(counts) - counts, order)  # index of each shard's first image
-        counts = tf.gather(counts, order)
-        offsets = tf.repeat(first - tf.cumsum(counts, exclusive=True), counts)
-        indices = tf.range(count, dtype=tf.int64) + offsets
+        indices = in_shard_order(self._shard_counts(split), self._shard_order(split, epoch))
 
         def shuffled(number: tf.Tensor) -> tf.Tensor:
             block = indices[(number - 1) * size : number * size]
@@ -308,7 +354,10 @@ def _order_digest(data: PreparedData, split: str) -> str:
     processors, on which the parts of one run may be prepared.
     """
     order = [[shard.count for shard in data.manifest.splits[split].shards]]
-    order.append(data.index(split)["file"].tolist())
+    index = data.index(split)
+    order.append(index["file"].tolist())
+    if index["object"].any():
+        order.append(index["object"].tolist())
     return hashlib.sha256(json.dumps(order).encode()).hexdigest()
 
 

@@ -75,6 +75,19 @@ def require_one_list(augment: Augment) -> None:
         )
 
 
+def require_two_views(patches: int, masked_views: bool) -> None:
+    """Refuse pairs of images of one object where only one view is made.
+
+    Raises:
+        RequestError: patches without masked views replace the second view.
+    """
+    if patches and not masked_views:
+        raise RequestError(
+            'pretrain.positives must be image (positives="image" in Python) where one view is made '
+            "of an image, as in inpainting. Received: object"
+        )
+
+
 def report_missing_margin(data: ImageData, augment: Augment) -> None:
     """Print one line if a rotation or a crop would show the surroundings that the data lack."""
     if data.lacks_margin and any(isinstance(each, Rotation | Crop) for each in _all(augment)):
@@ -92,25 +105,31 @@ def view_margin(data: ImageData, augment: Augment) -> int:
 
 def views_of(
     data: ImageData, augment: Augment, patches: int, masked_views: bool
-) -> Callable[[Example, tf.Tensor], Example]:
-    """Return the function that adds views to a batch of examples in an epoch."""
+) -> Callable[[Example, Example, tf.Tensor], Example]:
+    """Return the function that makes views of batches of examples in an epoch.
+
+    It takes the examples of the first view, those of the second view, which may be the same, and
+    the epoch. `image` and `label` of its result are those of the first.
+    """
     margin = view_margin(data, augment)
     one_view = patches > 0 and not masked_views
     if one_view:
         require_one_list(augment)
 
-    def views(batch: Example, epoch: tf.Tensor) -> Example:
-        source, index = batch["image_with_margin" if margin else "image"], batch["index"]
-        result = {"image": batch["image"]} | ({"label": batch["label"]} if data.classes else {})
+    def view(examples: Example, epoch: tf.Tensor, number: int) -> tf.Tensor:
+        source = examples["image_with_margin" if margin else "image"]
+        return augment.view(source, examples["index"], data.seed, epoch, number, margin)
+
+    def views(first: Example, second: Example, epoch: tf.Tensor) -> Example:
+        result = {"image": first["image"]} | ({"label": first["label"]} if data.classes else {})
         if one_view:
-            order = patch_orders(index, data.seed, epoch, patches)
-            view_1 = augment.view(source, index, data.seed, epoch, margin=margin)
-            return result | {"view_1": view_1, "patch_order": order}
-        view_1, view_2 = augment.two_views(source, index, data.seed, epoch, margin)
-        result = {**result, "view_1": view_1, "view_2": view_2}
-        for number in (1, 2) if masked_views else ():
-            order = patch_orders(index, data.seed, epoch, patches, number)
-            result[f"patch_order_{number}"] = order
+            order = patch_orders(first["index"], data.seed, epoch, patches)
+            return result | {"view_1": view(first, epoch, 1), "patch_order": order}
+        for number, examples in ((1, first), (2, second)):
+            result[f"view_{number}"] = view(examples, epoch, number)
+            if masked_views:
+                order = patch_orders(examples["index"], data.seed, epoch, patches, number)
+                result[f"patch_order_{number}"] = order
         return result
 
     return views

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from deeplens_tf.config import CheckpointConfig
-from deeplens_tf.data.batches import BEGINNING, Position
+from deeplens_tf.data.streams import BEGINNING, Position
 from deeplens_tf.distribution.strategy import ALONE, Distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole

@@ -11,10 +11,13 @@ import tensorflow as tf
 
 from deeplens_tf.config import FROM_SCRATCH, Config, FinetuneConfig
 from deeplens_tf.configuration_keys import configuration_keys
-from deeplens_tf.data.batches import Position, labelled_batches
+from deeplens_tf.data.batches import (
+    labelled_batches,
+)
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.image_data import WHOLE
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
+from deeplens_tf.data.streams import Position
 from deeplens_tf.data.view_making import (
     build_augment,
     report_missing_margin,

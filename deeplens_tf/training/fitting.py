@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from deeplens_tf.config import Config
 from deeplens_tf.configuration_keys import configuration_keys
-from deeplens_tf.data.batches import BEGINNING, Position
 from deeplens_tf.data.image_data import WHOLE
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.data.shards import verify_shards
+from deeplens_tf.data.streams import BEGINNING, Position
 from deeplens_tf.data.view_making import build_augment
 from deeplens_tf.distribution.strategy import ALONE, LOST, Distribution
 from deeplens_tf.errors import ResourceError

@@ -9,9 +9,10 @@ import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import BEGINNING, Position, pretraining_batches
+from deeplens_tf.data.batches import pretraining_batches
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
+from deeplens_tf.data.streams import BEGINNING, Position
 from deeplens_tf.data.view_making import build_augment, report_missing_margin, view_margin
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.figures.image_grids import inpainting_grid
@@ -177,7 +178,7 @@ def _plan(
 
     def batches(start: Position) -> tf.data.Dataset:
         size, epochs = config.batch_size, config.train.epochs
-        return pretraining_batches(data, "train", augment, size, epochs, *masks, start)
+        return pretraining_batches(data, "train", augment, size, epochs, *masks, start=start)
 
     # Negatives come from the batch, so all batches are of one size; a small split is one batch.
     size = distribution.divisible(min(config.batch_size, data.count("validation")))

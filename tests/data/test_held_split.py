@@ -10,7 +10,6 @@ from deeplens_tf.augment import Augment
 from deeplens_tf.config import load_config
 from deeplens_tf.data import prepared_data, shards
 from deeplens_tf.data.batches import (
-    Position,
     image_batches,
     labelled_batches,
     pretraining_batches,
@@ -18,6 +17,7 @@ from deeplens_tf.data.batches import (
 )
 from deeplens_tf.data.image_data import Share
 from deeplens_tf.data.prepared_data import open_data
+from deeplens_tf.data.streams import Position
 from deeplens_tf.data.view_making import view_margin
 from deeplens_tf.errors import DataError
 

@@ -10,8 +10,12 @@ from scipy import stats
 
 import deeplens_tf as dl
 from deeplens_tf.augment import patch_orders
-from deeplens_tf.data.batches import Position, pretraining_batches, view_batches
+from deeplens_tf.data.batches import (
+    pretraining_batches,
+    view_batches,
+)
 from deeplens_tf.data.image_data import Share
+from deeplens_tf.data.streams import Position
 from tests.test_augment_randomness import naive_fold_in, words_of
 
 AUGMENT = dl.augment.Augment(["flip"], view_2=["brightness"])

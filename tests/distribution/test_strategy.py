@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplens_tf.data.batches import _shared
 from deeplens_tf.data.image_data import WHOLE, Share
+from deeplens_tf.data.streams import shared
 from deeplens_tf.distribution.cluster import slurm_cluster
 from deeplens_tf.distribution.keras_replicas import batch_norms
 from deeplens_tf.distribution.strategy import ALONE, Distribution, open_distribution
@@ -133,12 +133,12 @@ def test_every_batch_norm_is_found_inside_resnet50():
 
 def test_shares_in_order_make_the_batch():
     batches = tf.data.Dataset.range(11).batch(8)  # of references to images
-    shares = [list(_shared(batches, Share(i, 4), 8).as_numpy_iterator()) for i in range(4)]
+    shares = [list(shared(batches, Share(i, 4), 8).as_numpy_iterator()) for i in range(4)]
     for number, whole in enumerate(batches.as_numpy_iterator()):
         parts = [share[number] for share in shares]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
         assert [len(rows) for rows in parts] == ([2, 2, 2, 2], [2, 1, 0, 0])[number]
-    assert _shared(batches, WHOLE, 8) is batches
+    assert shared(batches, WHOLE, 8) is batches
 
 
 def test_a_batch_that_replicas_cannot_share_is_a_wrong_request():

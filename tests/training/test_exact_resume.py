@@ -13,9 +13,12 @@ import pytest
 import tensorflow as tf
 
 from deeplens_tf.config import CheckpointConfig, load_config
-from deeplens_tf.data.batches import BEGINNING, labelled_batches
+from deeplens_tf.data.batches import (
+    labelled_batches,
+)
 from deeplens_tf.data.image_data import Share
 from deeplens_tf.data.prepared_data import open_data
+from deeplens_tf.data.streams import BEGINNING
 from deeplens_tf.data.view_making import build_augment
 from deeplens_tf.errors import RequestError, Stopped
 from deeplens_tf.runs.run_folder import Run

@@ -3,7 +3,7 @@
 import pytest
 
 from deeplens_tf.config import CheckpointConfig
-from deeplens_tf.data.batches import Position
+from deeplens_tf.data.streams import Position
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.signals import StopRequest

@@ -211,6 +211,7 @@ class PretrainConfig:
 
     method: Annotated[str, methods]
     encoder: str | None
+    positives: Literal["object", "image"]
     temperature: Positive
     projection_width: Count
     keep_tokens: Annotated[float, Bounds(above=0, high=1)]

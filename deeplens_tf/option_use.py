@@ -141,6 +141,7 @@ USES: dict[str, Use] = {
     "encoder.options": TRAINING,
     "pretrain.method": PRETRAINING,
     "pretrain.encoder": PRETRAINING,
+    "pretrain.positives": Use((PREVIEW, PRETRAIN)),  # object is refused for one view
     "pretrain.temperature": _shared_by("temperature", WITH_TEMPERATURE),
     "pretrain.projection_width": _shared_by("projection_width", WITH_PROJECTION),
     "pretrain.keep_tokens": _shared_by("keep_tokens", WITH_PROJECTION),

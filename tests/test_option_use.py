@@ -28,7 +28,7 @@ HARMLESS = ("data.strict", "data.cache", "data.in_memory", "checkpoint.")
 # Used by each stage with the package's own configuration for it, apart from those above.
 USED = {
     "prepare": ("seed", "data."),
-    "prepare --preview": ("seed", "data.", "augment."),
+    "prepare --preview": ("seed", "data.", "augment.", "pretrain.positives"),
     "pretrain": ("seed", "data.", "augment.", "encoder.", "pretrain.", "optimizer.", "train."),
     "finetune": ("seed", "data.", "augment.", "encoder.", "finetune.", "optimizer.", "train."),
     "evaluate": ("seed", "data."),

@@ -46,6 +46,8 @@ def build_method(
 def method_settings(config: PretrainConfig) -> dict[str, Any]:
     """Return the method's settings: the shared ones that it has, its section, its options.
 
+    They do not include `positives`, which the batches follow.
+
     Raises:
         RequestError: a wrong option, or one that has a key of its own.
     """
@@ -54,6 +56,11 @@ def method_settings(config: PretrainConfig) -> dict[str, Any]:
         raise RequestError(
             f"pretrain.keep_tokens must be 1.0 for pretrain.method={entry.name}, which does not "
             f"mask two views. Received: pretrain.keep_tokens={config.keep_tokens}"
+        )
+    if config.positives == "object" and entry.name == "inpainting":
+        raise RequestError(
+            "pretrain.positives must be image for pretrain.method=inpainting, which makes one view "
+            "of an image. Received: pretrain.positives=object"
         )
     settings = {key: getattr(config, key) for key in SHARED if key in entry.options}
     section = getattr(config, entry.name, None)

@@ -9,8 +9,10 @@ import pandas as pd
 import tensorflow as tf
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.batches import pretraining_batches
+from deeplens_tf.data.batches import pair_count, pretraining_batches
 from deeplens_tf.data.folder_settings import with_folder_settings
+from deeplens_tf.data.manifest import WITH_OBJECTS
+from deeplens_tf.data.objects import objects_text
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.data.streams import BEGINNING, Position
 from deeplens_tf.data.view_making import build_augment, report_missing_margin, view_margin
@@ -93,8 +95,12 @@ def _pretrain(
     method_settings(config.pretrain)
     initial = initial_file(config, run_dir)
     data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
-    count = data.count("train")
-    config = with_batch_size(config, PRETRAINING, count, "training images", distribution, smallest)
+    positives = config.pretrain.positives
+    if distribution.is_chief and positives == "object":
+        _report_objects(data, config)
+    count = pair_count(data, "train", positives)
+    what = "training images" if count == data.count("train") else "training objects"
+    config = with_batch_size(config, PRETRAINING, count, what, distribution, smallest)
     steps = count // config.batch_size
     with distribution.scope():
         model = _model(config, data, steps, distribution, initial)
@@ -113,6 +119,14 @@ def _pretrain(
             plan = _plan(model, config, data, steps, distribution)
             _train(replace(plan, profile=profile), config, run)
     return run
+
+
+def _report_objects(data: PreparedData, config: Config) -> None:
+    """Print how many objects have how many images, from which the two views are made."""
+    if data.manifest.format_version >= WITH_OBJECTS:
+        print_lines(f"positives: {objects_text(data.objects('train'))}")
+    else:
+        print_lines(f"positives: {config.data.path} has no objects.csv: two views of each image")
 
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
@@ -168,7 +182,8 @@ def _plan(
     distribution: Distribution,
 ) -> TrainingPlan:
     augment = build_augment(config.augment)
-    masks = (model.patch_count, model.keep_tokens < 1)
+    positives = config.pretrain.positives
+    options = (model.patch_count, model.keep_tokens < 1, positives)
     if report := distribution.is_chief:
         report_missing_margin(data, augment)
         if isinstance(model, JointEmbeddingModel) and model.keep_tokens < 1:
@@ -178,13 +193,14 @@ def _plan(
 
     def batches(start: Position) -> tf.data.Dataset:
         size, epochs = config.batch_size, config.train.epochs
-        return pretraining_batches(data, "train", augment, size, epochs, *masks, start=start)
+        return pretraining_batches(data, "train", augment, size, epochs, *options, start)
 
     # Negatives come from the batch, so all batches are of one size; a small split is one batch.
-    size = distribution.divisible(min(config.batch_size, data.count("validation")))
+    count = pair_count(data, "validation", positives)
+    size = distribution.divisible(min(config.batch_size, count))
     validation = None
     if size >= 2:
-        validation = pretraining_batches(data, "validation", augment, size, None, *masks)
+        validation = pretraining_batches(data, "validation", augment, size, None, *options)
     return TrainingPlan(model, data, batches, validation, steps, distribution)
 
 

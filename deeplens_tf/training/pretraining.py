@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.config import Config
+from deeplens_tf.config import Config, PretrainConfig
 from deeplens_tf.data.batches import pair_count, pretraining_batches
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.manifest import WITH_OBJECTS

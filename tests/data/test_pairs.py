@@ -174,6 +174,7 @@ def test_an_object_of_one_image_has_the_views_of_that_image(simple):
 MASKED = {"patches": 16, "masked_views": True}
 
 
+@pytest.mark.slow
 def test_held_images_make_the_same_batches_from_any_position_on(data):
     options = {"positives": "object", **MASKED}
     whole = list(pretraining_batches(data, "train", ROTATION, BATCH, 3, **options))

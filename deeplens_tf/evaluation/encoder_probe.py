@@ -63,7 +63,7 @@ def probe(
     _check_match(encoder, data, split)
     try:
         metrics, control = (
-            probe_encoder(network, data, split, head, kind, fraction, seed)
+            probe_encoder(network, data, split, head, kind, fraction, seed).metrics
             for network in (encoder, _untrained(encoder))
         )
     except MissingTargets as error:

@@ -1,15 +1,24 @@
 """The report on a probe of a run's encoder and of its untrained control."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from deeplens_tf.config import Config
 from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import open_data
-from deeplens_tf.evaluation.report_folder import write_report
+from deeplens_tf.evaluation.report_folder import (
+    classification_predictions,
+    regression_predictions,
+    write_report,
+)
 from deeplens_tf.evaluation.scored_images import images_to_score
 from deeplens_tf.evaluation.scored_split import as_request_errors, require_image_shape
 from deeplens_tf.files.products import encoder_file
+from deeplens_tf.metrics.weighted import FloatArray
 from deeplens_tf.probes.frozen_features import Head, Kind, probe_encoder, untrained_encoder
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder
@@ -37,7 +46,7 @@ def evaluate_probe(
 
     Returns:
         The folder of the report and its metrics, with those of the untrained network under
-        `control`.
+        `control`. Its predictions.csv has the predictions of both for each scored image.
 
     Raises:
         RequestError: no encoder, one that does not match the data or whose features are not
@@ -53,16 +62,36 @@ def evaluate_probe(
     require_image_shape(encoder, data)
     with as_request_errors(file, data):
         scored = images_to_score(run, config, data, head, probe=True)
-        metrics, control = (
+        probed, control = (
             probe_encoder(
                 network, data, scored.split, head, kind, fraction, config.seed, scored.rows
             )
             for network in (encoder, untrained_encoder(config, data))
         )
     common = {"split": scored.split, "head": head, **scored.facts}
-    common |= {"labels_used": metrics["n_train"], "fraction": fraction}
-    report = common | metrics | {"control": common | control}
+    common |= {"labels_used": probed.metrics["n_train"], "fraction": fraction}
+    report = common | probed.metrics | {"control": common | control.metrics}
     # Probes with few labels and with all of them need different folders to be compared.
     few = "" if fraction == 1 else f"-{fraction:g}"
     name = f"{scored.folder_name}-probe-{head}-{kind}{few}"
-    return write_report(run.folder, report, folder_name=name), report
+    predictions = _predictions(scored.scored, head, data.classes, probed.outputs, control.outputs)
+    return write_report(run.folder, report, predictions, folder_name=name), report
+
+
+def _predictions(
+    index: pd.DataFrame,
+    head: Head,
+    classes: Sequence[str],
+    outputs: FloatArray,
+    control: FloatArray,
+) -> pd.DataFrame:
+    """Return the predictions of both probes; the columns of the control begin with its name."""
+    files = index["file"].tolist()
+    tables = [
+        classification_predictions(files, index["label"], values, classes)
+        if head == "classification"
+        else regression_predictions(files, np.log10(index["mass_ev"]), values)
+        for values in (outputs, control)
+    ]
+    of_control = tables[1].drop(columns=tables[1].columns[:2]).add_prefix("control_")
+    return tables[0].join(of_control)

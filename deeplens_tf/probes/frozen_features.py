@@ -16,7 +16,7 @@ from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models import build_encoder
 from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.probes.outputs import model_outputs
-from deeplens_tf.probes.sklearn_probes import probe_classification, probe_regression
+from deeplens_tf.probes.sklearn_probes import Probed, probe_classification, probe_regression
 
 Head = Literal["classification", "regression"]
 Kind = Literal["linear", "knn"]
@@ -69,7 +69,7 @@ def probe_encoder(
     fraction: float = 1.0,
     seed: int = 0,
     among: NDArray[np.bool_] | None = None,
-) -> dict[str, Any]:
+) -> Probed:
     """Fit a probe to features of the training split and score it on another split.
 
     Args:
@@ -84,7 +84,8 @@ def probe_encoder(
         among: True for each image of the split to score that may be scored; None for all.
 
     Returns:
-        The metrics with their intervals, `probe` and `n_train`.
+        The metrics with their intervals, `probe` and `n_train`; and the predictions for the
+        scored images.
 
     Raises:
         MissingTargets: the data have too few labels of that kind.
@@ -137,7 +138,7 @@ def fit_probe(
     class_names: Sequence[str],
     seed: int,
     resamples: int = 1000,
-) -> dict[str, Any]:
+) -> Probed:
     """Fit one of the `PROBES` to the training examples and score it on the test examples.
 
     Args:

@@ -5,6 +5,7 @@ test split does not influence a probe and the scale of a feature does not matter
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +34,13 @@ RIDGE_PENALTIES = np.logspace(-3, 4, 15)
 MAX_LOGISTIC_STEPS = 5000
 
 
+class Probed(NamedTuple):
+    """Scores of a probe on the test split, and what it predicts there."""
+
+    metrics: Metrics
+    outputs: FloatArray
+
+
 def probe_classification(
     train_features: ArrayLike,
     train_labels: ArrayLike,
@@ -42,7 +50,7 @@ def probe_classification(
     kind: str = "logistic",
     seed: int = 0,
     resamples: int = 1000,
-) -> Metrics:
+) -> Probed:
     """Fit a classifier to frozen features and score it on the test split.
 
     Args:
@@ -56,7 +64,8 @@ def probe_classification(
         resamples: of the bootstrap.
 
     Returns:
-        `classification_metrics`, with `intervals_95`, `interval_methods`, `probe` and `n_train`.
+        `classification_metrics`, with `intervals_95`, `interval_methods`, `probe` and `n_train`;
+        and the probabilities, shape (test, classes).
 
     Raises:
         ValueError: an unknown kind, shapes that do not match, features that are not finite, or
@@ -75,13 +84,14 @@ def probe_classification(
     probabilities = np.zeros((len(test), len(class_names)))
     probabilities[:, found] = probe.predict_proba(test)
     scored = (test_labels, probabilities, class_names)
-    return {
+    metrics = {
         **classification_metrics(*scored),
         "intervals_95": classification_intervals(*scored, seed, resamples),
         "interval_methods": CLASSIFIER_INTERVAL_METHODS,
         "probe": kind,
         "n_train": len(train),
     }
+    return Probed(metrics, probabilities)
 
 
 def probe_regression(
@@ -92,7 +102,7 @@ def probe_regression(
     kind: str = "ridge",
     seed: int = 0,
     resamples: int = 1000,
-) -> Metrics:
+) -> Probed:
     """Fit a regressor to frozen features and score it on the test split.
 
     Args:
@@ -106,7 +116,8 @@ def probe_regression(
         resamples: of the bootstrap.
 
     Returns:
-        `regression_metrics`, with `intervals_95`, `interval_methods`, `probe` and `n_train`.
+        `regression_metrics`, with `intervals_95`, `interval_methods`, `probe` and `n_train`; and
+        the predictions, shape (test,).
 
     Raises:
         ValueError: an unknown kind, shapes that do not match, or values that are not finite.
@@ -114,13 +125,14 @@ def probe_regression(
     train, test = _checked_features(train_features, test_features)
     targets = _checked_targets(train_log10, len(train), "train_log10").astype(np.float64)
     predicted = _pipeline(kind, _regressors(len(train))).fit(train, targets).predict(test)
-    return {
+    metrics = {
         **regression_metrics(test_log10, predicted),
         "intervals_95": regression_intervals(test_log10, predicted, seed=seed, resamples=resamples),
         "interval_methods": REGRESSOR_INTERVAL_METHODS,
         "probe": kind,
         "n_train": len(train),
     }
+    return Probed(metrics, predicted)
 
 
 def _classifiers(images: int) -> dict[str, BaseEstimator]:

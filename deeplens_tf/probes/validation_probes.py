@@ -71,8 +71,8 @@ class ValidationProbes:
 
     def _score(self, train: Examples, validation: Examples, head: Head, kind: Kind) -> float:
         classes = self.data.classes
-        metrics = fit_probe(train, validation, head, kind, classes, self.seed, resamples=1)
-        value = metrics[METRICS[head]]
+        probed = fit_probe(train, validation, head, kind, classes, self.seed, resamples=1)
+        value = probed.metrics[METRICS[head]]
         return math.nan if value is None else value
 
 

@@ -3,6 +3,8 @@
 import json
 
 import keras
+import numpy as np
+import pandas as pd
 import pytest
 
 from deeplens_tf.config import load_config
@@ -46,8 +48,11 @@ def test_encoder_and_control_are_probed_with_the_labels_of_a_fine_tuning(
     encoder = keras.saving.load_model(run.model).encoder
     keras.utils.set_random_seed(3)
     control = build_encoder("vit_nano", data.image_shape)
-    for network, found in ((encoder, metrics), (control, metrics["control"])):
-        expected = probe_classification(
+    predictions = pd.read_csv(folder / "predictions.csv")
+    assert predictions["file"].tolist() == index["test"]["file"].tolist()
+    named = {"": (encoder, metrics), "control_": (control, metrics["control"])}
+    for prefix, (network, found) in named.items():
+        expected, probabilities = probe_classification(
             features(network, data, "train")[keep],
             index["train"]["label"].to_numpy()[keep],
             features(network, data, "test"),
@@ -58,6 +63,8 @@ def test_encoder_and_control_are_probed_with_the_labels_of_a_fine_tuning(
         )
         for key in ("macro_auc", "accuracy", "expected_calibration_error", "n_train", "n_test"):
             assert found[key] == pytest.approx(expected[key], abs=1e-4)
+        columns = [f"{prefix}p_{name}" for name in data.classes]
+        np.testing.assert_allclose(predictions[columns], probabilities, atol=1e-4)
     # Otherwise the comparison would hold for any network.
     assert metrics["reliability"] != metrics["control"]["reliability"]
     few = "" if fraction == 1 else "-0.4"

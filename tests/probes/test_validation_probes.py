@@ -60,7 +60,7 @@ def test_scores_equal_those_of_probes_of_the_same_features(lenses):
     for kind in ("logistic", "knn"):
         labels = [index["label"].to_numpy() for index in (train, validation)]
         fitted = (features[0], labels[0], features[1], labels[1])
-        expected = probe_classification(*fitted, data.classes, kind)["macro_auc"]
+        expected = probe_classification(*fitted, data.classes, kind).metrics["macro_auc"]
         assert scores[f"{kind}_macro_auc"] == expected
     for kind in ("ridge", "knn"):
         known = [index["mass_ev"].notna().to_numpy() for index in (train, validation)]
@@ -68,7 +68,7 @@ def test_scores_equal_those_of_probes_of_the_same_features(lenses):
             np.log10(i["mass_ev"][k]) for i, k in zip((train, validation), known, strict=True)
         ]
         fitted = (features[0][known[0]], masses[0], features[1][known[1]], masses[1])
-        assert scores[f"{kind}_r2"] == probe_regression(*fitted, kind)["r2"]
+        assert scores[f"{kind}_r2"] == probe_regression(*fitted, kind).metrics["r2"]
 
 
 def test_features_that_are_not_finite_have_no_score(lenses):

@@ -5,10 +5,12 @@
 Both train the same network from the same weights on the same views, with the same optimiser and
 the same probe; the losses of their first steps must agree. This package keeps freed memory, as its
 trainings do. A round takes steps with each in turn.
-The table has the medians of the rounds, and the ratio to the faster PyTorch of each round.
+The table has the medians of the rounds, and the ratio to the faster PyTorch of each round. Each
+row is written when it is measured; `--rows` measures some and keeps the others of the table.
 """
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -82,16 +84,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="of each in a round")
-    parser.add_argument("--rows", type=int, nargs="+", help="numbers of the rows to print, from 0")
+    parser.add_argument("--rows", type=int, nargs="+", help="numbers of the rows, from 0")
     arguments = parser.parse_args(argv)
-    chosen = arguments.rows or range(1 if arguments.short else len(rows.ROWS))
-    lines, versions = [], ""
-    for index in chosen:
+    for index in arguments.rows or range(1 if arguments.short else len(rows.ROWS)):
         line, versions = _measure(index, arguments)
-        lines.append(line)
         print(" | ".join(map(str, line)), flush=True)
-    if not arguments.rows:
-        _write(lines, versions, arguments)
+        _write(line, versions, arguments)
 
 
 def _measure(index: int, arguments: argparse.Namespace) -> tuple[list[Any], str]:
@@ -140,26 +138,32 @@ def _line(row: rows.Row, rounds: list[list[float]], share: float) -> list[Any]:
     ]
 
 
-def _write(lines: list[list[Any]], versions: str, arguments: argparse.Namespace) -> None:
+def _write(line: list[Any], versions: str, arguments: argparse.Namespace) -> None:
+    """Put a line into this processor's table, in place of an earlier one of the same step."""
     processor, flags = _processor()
-    name = re.sub(r"[^a-z0-9]+", "-", f"{processor} {flags[-1] if flags else ''}".lower()).strip(
-        "-"
-    )
+    words = f"{processor} {flags[-1] if flags else ''}".lower()
+    name = re.sub(r"[^a-z0-9]+", "-", words).strip("-") + ("-short" if arguments.short else "")
+    path = RESULTS / f"steps-{name}.csv"
+    lines = {row[0]: row for row in _read(path)} | {line[0]: [str(cell) for cell in line]}
+    ordered = [lines[row.title] for row in rows.ROWS if row.title in lines]
+    with path.open("w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *ordered])
     head = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    table = "\n".join([*head, *("| " + " | ".join(map(str, line)) + " |" for line in lines)])
+    table = "\n".join([*head, *("| " + " | ".join(cells) + " |" for cells in ordered)])
     command = "make bench SHORT=1" if arguments.short else "make bench"
-    text = (
+    path.with_suffix(".md").write_text(
         f"# Training steps on {processor}\n\n{arguments.threads} threads of "
         f"{os.cpu_count()} processors ({platform.machine()}; {', '.join(flags)}); {versions}. "
         f"Medians of {arguments.rounds} rounds of {arguments.steps} steps, in turn:\n"
         f"`{command}`.\n\n{table}\n"
     )
-    RESULTS.mkdir(exist_ok=True)
-    suffix = "-short" if arguments.short else ""
-    (RESULTS / f"steps-{name}{suffix}.md").write_text(text)
-    rows_csv = [",".join(f'"{cell}"' for cell in line) for line in ([*COLUMNS], *lines)]
-    (RESULTS / f"steps-{name}{suffix}.csv").write_text("\n".join(rows_csv) + "\n")
-    print(text)
+
+
+def _read(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as stream:
+        return list(csv.reader(stream))[1:]
 
 
 def _processor() -> tuple[str, list[str]]:

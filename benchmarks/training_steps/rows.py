@@ -50,7 +50,8 @@ ROWS = (
     Row("contrastive", "vit_tiny", 64, 64, TINY),
     Row("byol", "vit_tiny", 64, 64, TINY),
     Row("contrastive", "vit_b32_original", 64, 128, B32, bands=3),
-    Row("byol", "vit_b32_original", 64, 128, B32, bands=3),
+    # Its BatchNorms enlarge rounding: PyTorch's own two differ by .25 % after two steps.
+    Row("byol", "vit_b32_original", 64, 128, B32, bands=3, compared_steps=2),
     # Its many BatchNorms enlarge rounding: after one step PyTorch's own two differ by percents.
     Row("contrastive", "resnet50", 64, 64, {"top_width": 256}, bands=3, compared_steps=1),
     Row("byol", "resnet50", 64, 64, {"top_width": 256}, bands=3, compared_steps=1),

@@ -68,7 +68,7 @@ endif
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
         finetune-regression evaluate predict test test-fast test-faults parity parity-python notebooks \
-        notebooks-check bench lint clean
+        notebooks-check bench results-cpu lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 26
@@ -160,6 +160,9 @@ bench: $(INSTALLED) $(BENCH)/.installed  ## measure speed, beside PyTorch (SHORT
 	$(RUN_PYTHON) -m benchmarks.training_steps --peer $(BENCH)/bin/python $(if $(SHORT),--short) $(ARGS)
 	$(if $(SHORT),,$(RUN_PYTHON) benchmarks/speed.py)
 	$(if $(SHORT),,$(RUN_PYTHON) benchmarks/checkpoint_cost.py)
+
+results-cpu: $(INSTALLED)  ## make rows of the study from nothing (ROWS="object", SEEDS=0, SKY=clean)
+	$(RUN_PYTHON) -m results $(ROWS) --seeds $(or $(SEEDS),0) --sky $(or $(SKY),clean) $(ARGS)
 
 $(BENCH)/.installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv '$(BENCH)'

@@ -1,0 +1,73 @@
+"""The commands of a row, in order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from results.budgets import chosen_settings
+from results.finetunings import FINETUNINGS, LENSES_OF_A_CLASS, finetune_step
+from results.rows import ALL, Row, Sky
+from results.steps import WORK, Step, as_words
+
+# Used nowhere else; the first one is that of the training images.
+TRAIN_SEED, TEST_SEED = 20, 7919
+LENSES = 9000  # of a pretraining, in all of its classes together
+TEST_IMAGES = 1000  # of a class
+PROBED = (
+    *(("classification", fraction) for fraction in (0.01, 0.1, 1.0)),
+    *(("regression", lenses / LENSES_OF_A_CLASS) for lenses in (200, 2000)),
+)
+
+
+def row_folder(row: Row, sky: Sky, seed: int) -> Path:
+    """Return the folder of the runs of a row with one seed."""
+    return WORK / sky.name / row.name / f"seed-{seed}"
+
+
+def data_steps(row: Row, sky: Sky) -> Iterator[Step]:
+    """Return the simulations that a row needs."""
+    for classes in dict.fromkeys((ALL, row.classes)):
+        folder = sky.folder(classes)
+        words = ("--out", str(folder), "--classes", ",".join(classes), *sky.options)
+        count = ("--count", str(LENSES // len(classes)), "--seed", str(TRAIN_SEED))
+        pairs = ("--views-per-lens", "2")
+        yield Step(WORK / sky.name / f"{folder.name}.json", "simulate", (*words, *count, *pairs))
+    words = ("--out", str(sky.folder(ALL)), *sky.options, "--split", "test")
+    count = ("--count", str(TEST_IMAGES), "--seed", str(TEST_SEED))
+    yield Step(WORK / sky.name / "test.json", "simulate", (*words, *count))
+
+
+def row_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
+    """Return the trainings and evaluations of a row with one seed."""
+    folder, encoder = row_folder(row, sky, seed), "none"
+    if row.config is not None:
+        encoder = str(folder / "pretrain")
+        yield _pretraining(row, sky, seed)
+        yield from _probes(row, sky, seed, encoder)
+    for finetuning in FINETUNINGS:
+        run = folder / finetuning.name
+        settings = chosen_settings(finetuning.name, from_random_weights=row.config is None)
+        yield finetune_step(run, finetuning, encoder, settings, sky, seed)
+        record = folder / f"{finetuning.name}-test.json"
+        yield Step(record, "evaluate", ("--run", str(run)))
+    if row.config is None:  # what the features of a supervised network contain
+        yield from _probes(row, sky, seed, str(folder / "classes-100"))
+
+
+def _pretraining(row: Row, sky: Sky, seed: int) -> Step:
+    run = row_folder(row, sky, seed) / "pretrain"
+    words = ("--config", f"results/configs/{row.config}.yaml", *_plugin(row))
+    where = ("--data", str(sky.folder(row.classes)), "--run-dir", str(run))
+    settings = as_words({**row.settings, "seed": seed})
+    return Step(run.with_suffix(".json"), "pretrain", (*words, *settings, *where))
+
+
+def _probes(row: Row, sky: Sky, seed: int, run: str) -> Iterator[Step]:
+    for head, fraction in PROBED:
+        words = ("--run", run, "--probe", "linear", "--head", head, *_plugin(row))
+        options = ("--data", str(sky.folder(ALL)), *as_words({"finetune.fraction": fraction}))
+        record = row_folder(row, sky, seed) / f"probe-{head}-{fraction:.3g}.json"
+        yield Step(record, "evaluate", (*words, *options))
+
+
+def _plugin(row: Row) -> tuple[str, ...]:
+    return ("--plugin", row.plugin) if row.plugin else ()

@@ -1,0 +1,79 @@
+"""The rows of the table: what each pretrains on, and how."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ALL = ("axion", "cdm", "no_sub")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe of the table.
+
+    Attributes:
+        name: as the command line takes it.
+        title: as the table shows it.
+        config: file in results/configs of the pretraining; None for random weights.
+        settings: of the pretraining that differ from the file.
+        classes: of the images that it pretrains on.
+        plugin: module with the method; None for the package's own.
+    """
+
+    name: str
+    title: str
+    config: str | None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ALL
+    plugin: str | None = None
+
+
+PLAIN = {"pretrain.contrastive.projector": "plain"}
+ROWS = (
+    Row("scratch", "supervised from random weights", None),
+    Row("image", "contrastive, two views of an image", "image"),
+    Row("object", "contrastive, two images of a lens", "object"),
+    Row("object_cdm", "the same, of `cdm` alone", "object", classes=("cdm",)),
+    Row("object_axion_cdm", "the same, of `axion` and `cdm`", "object", classes=("axion", "cdm")),
+    Row(
+        "supervised_contrastive",
+        "supervised contrastive, all labels",
+        "image",
+        {"pretrain.method": "supervised_contrastive", **PLAIN},
+        plugin="results.supervised_contrastive",
+    ),
+    Row("object_plain", "two images of a lens, head without BatchNorm", "object", PLAIN),
+    Row("object_cdm_plain", "the same, of `cdm` alone", "object", PLAIN, ("cdm",)),
+    Row(
+        "rotation",
+        "the original's rotation",
+        "image",
+        {**PLAIN, "augment.views": "[rotation]"},
+    ),
+    Row(
+        "noise",
+        "the original's Gaussian noise",
+        "image",
+        {**PLAIN, "augment.views": "[gaussian_noise]"},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Sky:
+    """Simulated images that are noise-free, or have the instrument's noise.
+
+    Attributes:
+        name: as the command line takes it.
+        options: of the simulation.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+
+    def folder(self, classes: tuple[str, ...]) -> Path:
+        """Return the folder of the images of some classes."""
+        return Path("data/results") / "_".join((self.name, *(classes if classes != ALL else ())))
+
+
+SKIES = (Sky("clean"), Sky("noisy", ("--noise",)))

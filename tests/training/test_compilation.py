@@ -61,8 +61,10 @@ def test_what_the_user_set_is_kept(transformer, convolutional, setting, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.usefixtures("no_pictures", "eager_steps")
 def test_more_epochs_do_not_change_the_choice(blobs_folder, tmp_path, monkeypatch):
-    quick = ("data.image_size=8", "train.batch_size=4", "encoder.patch_size=4")
+    quick = ("data.image_size=8", "encoder.patch_size=4", "encoder.options.depth=1")
+    quick += ("train.batch_size=4",)
     options = ["--data", str(blobs_folder), "--run-dir", str(tmp_path / "run")]
     options += [word for setting in quick for word in ("--set", setting)]
     options += ["--set", f"data.cache={tmp_path}"]

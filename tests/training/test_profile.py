@@ -6,7 +6,12 @@ import pytest
 from deeplens_tf import finetune, load_encoder, pretrain
 from deeplens_tf.training.callbacks import _profiled_steps
 
-QUICK = ("train.epochs=1", "train.batch_size=15", "train.jit_compile=false")
+QUICK = (
+    "train.epochs=1",
+    "train.batch_size=15",
+    "train.jit_compile=false",
+    "encoder.options.depth=1",
+)
 
 
 @pytest.mark.parametrize(

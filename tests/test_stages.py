@@ -139,7 +139,7 @@ def test_evaluation_scores_each_test_image_once(finetuned, blobs_folder, capsys,
 
 
 @pytest.mark.slow
-def test_a_frozen_encoder_is_unchanged(pretrained, tmp_path):
+def test_a_frozen_encoder_is_unchanged(pretrained, tmp_path, no_pictures):
     argv = ["--encoder", str(pretrained.encoder), "--freeze", "--fraction", "0.5"]
     with eagerly():
         finetune.main([*as_set(QUICK), *argv, "--run-dir", str(tmp_path / "frozen")])

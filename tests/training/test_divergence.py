@@ -65,7 +65,7 @@ def trained(optimizer="adam", images=None):
 
 @pytest.mark.slow
 def test_a_run_that_diverges_leaves_no_product_and_no_checkpoint(
-    blobs_words, tmp_path, eager_steps
+    blobs_words, tmp_path, eager_steps, no_pictures
 ):
     settings = ("train.epochs=2", "train.batch_size=15", "train.jit_compile=false")
     wild = ("optimizer.learning_rate=1e30", "optimizer.clip_norm=null", "optimizer.name=sgd")

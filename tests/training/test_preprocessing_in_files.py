@@ -112,7 +112,7 @@ def test_an_encoder_without_one_gets_that_of_the_data(place, tmp_path):
     save_encoder(encoder, tmp_path / "old.keras")
     words = [f"finetune.encoder={tmp_path / 'old.keras'}"]
     config = configured("finetune", place, *words)
-    with eagerly():
+    with eagerly(), without_pictures():
         run = finetune(config, "finetune", str(tmp_path / "run"))
     assert load_model(run.model).preprocessing == open_data(config).preprocessing
 

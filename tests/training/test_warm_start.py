@@ -25,6 +25,7 @@ from deeplens_tf.training.fitting import started
 from deeplens_tf.training.pretraining import pretrain
 from tests.conftest import write_blobs
 from tests.models.tiny import SIZES, randomise
+from tests.training.breaking_off import Stop, break_off_in_step
 
 QUICK = ("train.batch_size=8", "train.jit_compile=false", "data.image_size=16")
 SHAPE = (16, 16, 1)
@@ -100,21 +101,6 @@ def test_an_encoder_of_other_images_is_refused(configured):
         pretrain(configured("byol", f"pretrain.encoder={run.folder}"), "it", "run")
 
 
-class Stop(Exception):
-    """Stands in for a SIGKILL."""
-
-
-def break_off_in_step(patch, number):
-    left = [number]
-
-    def stop(self, batch, logs=None):
-        left[0] -= 1
-        if left[0] == 0:
-            raise Stop
-
-    patch.setattr(CollapseWarning, "on_train_batch_end", stop)
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager_steps", "no_pictures")
 def test_it_is_recorded_and_resumes_without_the_file_it_started_from(
@@ -128,7 +114,7 @@ def test_it_is_recorded_and_resumes_without_the_file_it_started_from(
     config = configured("contrastive", *words)
     whole = pretrain(config, "it", "whole")
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        break_off_in_step(patch, 9)
+        break_off_in_step(patch, CollapseWarning, 9)
         pretrain(config, "it", "run")
     shutil.rmtree("first")
     run = pretrain(config, "it", "run")

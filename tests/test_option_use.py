@@ -12,6 +12,7 @@ from deeplens_tf.dataclass_parsing import all_keys
 from deeplens_tf.errors import RequestError
 from deeplens_tf.option_use import (
     CONFIGURED_STAGES,
+    PROBE,
     USES,
     WITH_PROJECTION,
     WITH_TEMPERATURE,
@@ -228,6 +229,7 @@ def test_the_documented_commands_set_nothing_in_vain():
         (name,) = [value for word, value in pairs if word == "--config"] or [
             "finetune" if stage == "finetune" else "contrastive"
         ]
+        stage = PROBE if "--probe" in words else stage
         load_stage_config(stage, name, [value for word, value in pairs if word == "--set"])
 
 

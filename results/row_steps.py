@@ -36,13 +36,17 @@ def data_steps(row: Row, sky: Sky) -> Iterator[Step]:
     yield Step(WORK / sky.name / "test.json", "simulate", (*words, *count))
 
 
-def row_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
-    """Return the trainings and evaluations of a row with one seed."""
-    folder, encoder = row_folder(row, sky, seed), "none"
+def frozen_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
+    """Return the pretraining of a row with one seed, and the probes of its frozen features."""
     if row.config is not None:
-        encoder = str(folder / "pretrain")
         yield _pretraining(row, sky, seed)
-        yield from _probes(row, sky, seed, encoder)
+        yield from _probes(row, sky, seed, str(row_folder(row, sky, seed) / "pretrain"))
+
+
+def finetuned_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
+    """Return the fine-tunings of a row with one seed, and their evaluations."""
+    folder = row_folder(row, sky, seed)
+    encoder = str(folder / "pretrain") if row.config else "none"
     for finetuning in FINETUNINGS:
         run = folder / finetuning.name
         settings = chosen_settings(finetuning.name, from_random_weights=row.config is None)

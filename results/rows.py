@@ -56,6 +56,7 @@ ROWS = (
         "image",
         {**PLAIN, "augment.views": "[gaussian_noise]"},
     ),
+    Row("inpainting", "inpainting", "image", {"pretrain.method": "inpainting"}),
 )
 
 

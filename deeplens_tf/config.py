@@ -271,8 +271,13 @@ class TrainConfig:
 
     epochs: Count
     batch_size: Count | None
+    validate_every_epochs: Count
     jit_compile: bool | None
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+    def validates(self, epoch: int) -> bool:
+        """Return whether an epoch, counted from 0, ends with a validation; the last one does."""
+        return (epoch + 1) % self.validate_every_epochs == 0 or epoch + 1 == self.epochs
 
 
 @dataclass(frozen=True)

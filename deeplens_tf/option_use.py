@@ -183,6 +183,7 @@ USES: dict[str, Use] = {
     "optimizer.clip_norm": TRAINING,
     "train.epochs": TRAINING,
     "train.batch_size": TRAINING,
+    "train.validate_every_epochs": TRAINING,
     "train.jit_compile": TRAINING,
     "train.precision": TRAINING,
     "checkpoint.every_steps": EVERYWHERE,

@@ -10,7 +10,6 @@ from results.rows import ROWS, SKIES
 from results.steps import run_step
 from results.tables import write_tables
 
-
 READOUTS = {"frozen": frozen_steps, "finetuned": finetuned_steps}
 
 

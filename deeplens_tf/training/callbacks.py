@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -31,12 +31,16 @@ class SaveBest(keras.callbacks.Callback):
     Args:
         path: the `.keras` file; it is replaced completely or not at all.
         monitor: a key of the epoch's logs; smaller is better.
+        measured: number of an epoch -> whether its logs have the key.
     """
 
-    def __init__(self, path: Path, monitor: str) -> None:
+    def __init__(
+        self, path: Path, monitor: str, measured: Callable[[int], bool] = lambda epoch: True
+    ) -> None:
         super().__init__()
         self.path = path
         self.monitor = monitor
+        self.measured = measured
         self.best = float("inf")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -45,6 +49,8 @@ class SaveBest(keras.callbacks.Callback):
         Raises:
             RequestError: its weights are not finite; an earlier file is unchanged.
         """
+        if not self.measured(epoch):
+            return
         value = (logs or {})[self.monitor]
         if value < self.best:
             require_finite(f"epoch {epoch + 1}", logs, arrays_of(self.model, "model"))

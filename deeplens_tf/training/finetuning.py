@@ -155,8 +155,14 @@ def _seen_images(config: Config, data: PreparedData, task: Task, keep: np.ndarra
     return pd.concat([*own, images_of_encoder(run_of(encoder_file(Path(path))), path)])
 
 
+def _saver(plan: TrainingPlan, config: Config, run: Run) -> SaveBest:
+    if plan.validation is None:
+        return SaveBest(run.model, "loss")
+    return SaveBest(run.model, "val_loss", config.train.validates)
+
+
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
-    saver = SaveBest(run.model, "loss" if plan.validation is None else "val_loss")
+    saver = _saver(plan, config, run)
     require_loadable(plan.model)
     phases = [HeadFirst(config.finetune.head_epochs)] if config.finetune.head_epochs else []
     fit(plan, config, run, [saver], [run.model], phases)

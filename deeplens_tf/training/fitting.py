@@ -10,7 +10,7 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.config import Config
+from deeplens_tf.config import Config, TrainConfig
 from deeplens_tf.configuration_keys import configuration_keys
 from deeplens_tf.data.image_data import WHOLE
 from deeplens_tf.data.prepared_data import PreparedData
@@ -122,14 +122,14 @@ def fit(
             plan.distribution,
         )
         others = [*phases, history, StopWhenDiverged(), *recorders]
-        _train(plan, config.train.epochs, run, checkpointer, others)
+        _train(plan, config.train, run, checkpointer, others)
     if plan.distribution.is_chief:
         _save_curves(run)
 
 
 def _train(
     plan: TrainingPlan,
-    epochs: int,
+    train: TrainConfig,
     run: Run,
     checkpointer: Checkpointer,
     others: Sequence[keras.callbacks.Callback],
@@ -138,24 +138,25 @@ def _train(
     if checkpoint is not None and plan.distribution.is_chief:
         print_lines(f"resumed: {checkpoint.folder}")
     position = checkpointer.position
+    epochs = train.epochs
     steps = (epochs - position.epoch) * plan.steps_per_epoch - position.step
     profiled = steps if plan.profile and plan.distribution.is_chief else 0
     callbacks = [tensorboard(run, profiled), *others, checkpointer, ReturnMemory()]
     if position.step == plan.steps_per_epoch:
-        _close_epoch(plan, position.epoch, callbacks)
+        _close_epoch(plan, position.epoch, train, callbacks)
     elif position.step:
-        _fit_epochs(plan, position, epochs, [*callbacks, StopAfterEpoch()])
+        _fit_epochs(plan, position, train, [*callbacks, StopAfterEpoch()])
     if checkpointer.position.epoch < epochs:
-        _fit_epochs(plan, checkpointer.position, epochs, callbacks)
+        _fit_epochs(plan, checkpointer.position, train, callbacks)
 
 
 def _fit_epochs(
     plan: TrainingPlan,
     position: Position,
-    epochs: int,
+    train: TrainConfig,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Train from a position to the end of epoch `epochs`.
+    """Train from a position to the end of the last epoch.
 
     From within an epoch it needs `StopAfterEpoch`, since the epochs after it have more steps.
     """
@@ -164,9 +165,10 @@ def _fit_epochs(
         spread(plan.batches(position)),
         validation_data=spread(plan.validation),
         validation_steps=plan.distribution.steps(plan.validation),
+        validation_freq=[epoch + 1 for epoch in range(train.epochs) if train.validates(epoch)],
         steps_per_epoch=plan.steps_per_epoch - position.step,
         initial_epoch=position.epoch,
-        epochs=epochs,
+        epochs=train.epochs,
         # The stream is shuffled already; otherwise Keras warns that it cannot shuffle it.
         shuffle=False,
         verbose=progress_verbosity() if plan.distribution.is_chief else 0,
@@ -175,14 +177,17 @@ def _fit_epochs(
 
 
 def _close_epoch(
-    plan: TrainingPlan, epoch: int, callbacks: Sequence[keras.callbacks.Callback]
+    plan: TrainingPlan,
+    epoch: int,
+    train: TrainConfig,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Do what `fit` does after the last step of an epoch, for a run interrupted there."""
     hooks = keras.callbacks.CallbackList(list(callbacks), model=plan.model)
     hooks.on_train_begin()
     hooks.on_epoch_begin(epoch)  # where the checkpointer restores the metrics
     logs = dict(plan.model.get_metrics_result())
-    if plan.validation is not None:
+    if plan.validation is not None and train.validates(epoch):
         found = plan.model.evaluate(
             plan.distribution.spread(plan.validation),
             steps=plan.distribution.steps(plan.validation),

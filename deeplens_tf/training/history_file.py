@@ -15,7 +15,8 @@ class HistoryFile(keras.callbacks.Callback):
     """Writes the logs of all epochs, including those before a resumed run was interrupted.
 
     The column `learning_rate` contains the rate of the epoch's last step. It is empty in rows that
-    earlier versions, which had no such column, left in a checkpoint.
+    earlier versions, which had no such column, left in a checkpoint. The columns of the
+    validation are empty in the rows of epochs without one.
 
     Keras's `CSVLogger` appends in place: a run that is killed leaves half a row, and a resumed run
     repeats the rows after its checkpoint.
@@ -55,7 +56,8 @@ class HistoryFile(keras.callbacks.Callback):
                 self.path.unlink(missing_ok=True)
                 return
             text = io.StringIO()
-            table = csv.DictWriter(text, list(self.rows[-1]), lineterminator="\n")
+            columns = {name for row in self.rows for name in row} - {"epoch"}
+            table = csv.DictWriter(text, ["epoch", *sorted(columns)], lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)
             content = text.getvalue().encode()

@@ -50,6 +50,15 @@ def test_the_file_is_that_of_the_lowest_value_so_far(tmp_path, values, epochs_sa
     assert path.exists() == bool(epochs_saved)
 
 
+def test_epochs_that_do_not_measure_it_are_passed_over(tmp_path):
+    model = Notebook()
+    saver = SaveBest(tmp_path / "model.keras", "val_loss", measured=lambda epoch: epoch % 2 == 1)
+    saver.set_model(model)
+    for epoch, logs in enumerate([{}, {"val_loss": 1.0}, {}, {"val_loss": 2.0}]):
+        saver.on_epoch_end(epoch, logs)
+    assert (model.saved, saver.best) == (1, 1.0)
+
+
 def test_a_quantity_that_is_not_logged_is_no_silence(tmp_path):
     saver = SaveBest(tmp_path / "model.keras", "val_loss")
     saver.set_model(Notebook())

@@ -19,6 +19,16 @@ def test_every_epoch_adds_a_row_of_exact_numbers(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 
 
+def test_an_epoch_without_a_validation_has_empty_fields(tmp_path):
+    history = HistoryFile(tmp_path / "history.csv")
+    history.on_epoch_end(0, {"loss": 1.0})
+    history.on_epoch_end(1, {"loss": 0.5, "accuracy": 0.9, "val_loss": 2.0})
+    history.on_epoch_end(2, {"loss": 0.25})
+    assert (tmp_path / "history.csv").read_text() == (
+        "epoch,accuracy,loss,val_loss\n0,,1.0,\n1,0.9,0.5,2.0\n2,,0.25,\n"
+    )
+
+
 def test_going_back_takes_later_rows_away(tmp_path):
     history = HistoryFile(tmp_path / "history.csv")
     history.on_epoch_end(0, {"loss": 1.0})

@@ -1,24 +1,30 @@
 """The settings of each fine-tuning, chosen on the validation split with the first seed.
 
-    python -m results.budgets
+    python -m results.budgets [classes-1 ...]
 
 fine-tunes with each of the candidates, from random weights and from the encoder of the row
 `object`, and writes those with the best validation score to budgets.yaml. No test image is read.
+The rows then use the same runs.
 """
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from results.finetunings import FINETUNINGS, finetune_step
-from results.rows import SKIES
-from results.steps import WORK, run_step
+from results.finetunings import FINETUNINGS, Finetuning, finetune_step
+from results.rows import ROWS, SKIES
+from results.steps import run_step
 
 CHOSEN = Path(__file__).with_name("budgets.yaml")
 SKY = SKIES[0]
-STARTS = {"random weights": "none", "encoder": str(WORK / SKY.name / "object/seed-0/pretrain")}
+STARTS = {
+    "random weights": next(row for row in ROWS if row.name == "scratch"),
+    "encoder": next(row for row in ROWS if row.name == "object"),
+}
 HEADER = (
     "# Written by `python -m results.budgets`: scores on the validation split, and the choice.\n"
 )
@@ -40,8 +46,8 @@ CANDIDATES: Mapping[str, Mapping[str, tuple[Settings, ...]]] = {
         "encoder": (_rate(1e-3, 300), _rate(1e-4, 300), _head_first(1e-3, 300, 100, 0.03)),
     },
     "classes-100": {
-        "random weights": (_rate(1e-3, 20), _rate(1e-3, 40)),
-        "encoder": (_rate(1e-3, 20), _head_first(1e-3, 20, 2, 0.3)),
+        "random weights": (_rate(1e-3, 15), _rate(1e-3, 30)),
+        "encoder": (_rate(1e-3, 15), _head_first(1e-3, 15, 2, 0.1)),
     },
     "masses-200": {
         "random weights": (_rate(1e-3, 200), _rate(1e-3, 600)),
@@ -71,28 +77,27 @@ def chosen_settings(name: str, *, from_random_weights: bool) -> Settings:
     return chosen
 
 
-def choose() -> None:
-    """Fine-tune with all candidates and write the choice."""
-    table: dict[str, dict[str, Any]] = {}
-    for name, start, scores in _scores():
-        best = max(range(len(scores)), key=scores.__getitem__)
-        candidates = CANDIDATES[name][start]
-        tried = [{**each, "score": score} for each, score in zip(candidates, scores, strict=True)]
-        table.setdefault(name, {})[start] = {"chosen": dict(candidates[best]), "tried": tried}
-    CHOSEN.write_text(HEADER + yaml.safe_dump(table, sort_keys=False))
+def choose(names: Sequence[str]) -> None:
+    """Fine-tune with the candidates and write each choice when it is made.
+
+    Args:
+        names: of fine-tunings; the choices of the others stay as they are.
+    """
+    for finetuning in (each for each in FINETUNINGS if each.name in names):
+        starts = {start: _choice(finetuning, start) for start in STARTS}
+        table = yaml.safe_load(CHOSEN.read_text()) if CHOSEN.is_file() else {}
+        CHOSEN.write_text(HEADER + yaml.safe_dump({**table, finetuning.name: starts}))
 
 
-def _scores() -> Iterator[tuple[str, str, list[float]]]:
-    for finetuning in FINETUNINGS:
-        for start, encoder in STARTS.items():
-            scores = []
-            for number, settings in enumerate(CANDIDATES[finetuning.name][start]):
-                place = f"{finetuning.name}-{encoder == 'none'}-{number}"
-                run = WORK / SKY.name / "budgets" / place
-                run_step(finetune_step(run, finetuning, encoder, settings, SKY, seed=0))
-                scores.append(round(finetuning.validation_score(run), 4))
-            yield finetuning.name, start, scores
+def _choice(finetuning: Finetuning, start: str) -> dict[str, Any]:
+    tried = []
+    for settings in CANDIDATES[finetuning.name][start]:
+        step = finetune_step(STARTS[start], SKY, 0, finetuning, settings)
+        run_step(step)
+        score = round(finetuning.validation_score(step.record.with_suffix("")), 4)
+        tried.append({"settings": dict(settings), "score": score})
+    return {"chosen": max(tried, key=itemgetter("score"))["settings"], "tried": tried}
 
 
 if __name__ == "__main__":
-    choose()
+    choose(sys.argv[1:] or [finetuning.name for finetuning in FINETUNINGS])

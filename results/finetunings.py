@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from results.rows import ALL, Sky
-from results.steps import Step, as_words
+from results.rows import ALL, Row, Sky
+from results.steps import WORK, Step, as_words
 
 NETWORK = {"data.image_size": 32, "data.fit": "crop", "encoder.patch_size": 4}
 LENSES_OF_A_CLASS = 2700  # in the training split
@@ -22,11 +22,13 @@ class Finetuning:
         name: part of the names of its runs.
         head: "classification" or "regression".
         fraction: of the labelled lenses.
+        validate_every_epochs: rarer where epochs are short.
     """
 
     name: str
     head: str
     fraction: float
+    validate_every_epochs: int = 1
 
     def validation_score(self, run: Path) -> float:
         """Return the best score of a run on its validation split; higher is better."""
@@ -37,33 +39,37 @@ class Finetuning:
 
 
 FINETUNINGS = (
-    Finetuning("classes-1", "classification", 0.01),
+    Finetuning("classes-1", "classification", 0.01, 10),
     Finetuning("classes-100", "classification", 1.0),
-    Finetuning("masses-200", "regression", 200 / LENSES_OF_A_CLASS),
+    Finetuning("masses-200", "regression", 200 / LENSES_OF_A_CLASS, 5),
     Finetuning("masses-2000", "regression", 2000 / LENSES_OF_A_CLASS),
 )
 
 
+def row_folder(row: Row, sky: Sky, seed: int) -> Path:
+    """Return the folder of the runs of a row with one seed."""
+    return WORK / sky.name / row.name / f"seed-{seed}"
+
+
 def finetune_step(
-    run: Path,
-    finetuning: Finetuning,
-    encoder: str,
-    settings: Mapping[str, Any],
-    sky: Sky,
-    seed: int,
+    row: Row, sky: Sky, seed: int, finetuning: Finetuning, settings: Mapping[str, Any]
 ) -> Step:
-    """Return the command of a fine-tuning.
+    """Return the command of a fine-tuning; its run's name tells the settings.
 
     Args:
-        run: folder of the run.
-        finetuning: what is predicted.
-        encoder: a run folder, or "none" for random weights.
-        settings: rate, epochs and others.
+        row: whose encoder is fine-tuned, or which starts from random weights.
         sky: of the images.
         seed: of the run.
+        finetuning: what is predicted.
+        settings: rate, epochs and others.
     """
+    folder = row_folder(row, sky, seed)
+    chosen = (f"{key.rpartition('.')[2]}-{value}" for key, value in settings.items())
+    run = folder / "-".join((finetuning.name, *chosen))
+    encoder = str(folder / "pretrain") if row.config else "none"
     words = ("--head", finetuning.head, "--encoder", encoder, "--fraction")
-    chosen = as_words({**NETWORK, **settings, "seed": seed})
+    every = {"train.validate_every_epochs": finetuning.validate_every_epochs}
+    others = as_words({**NETWORK, **settings, **every, "seed": seed})
     where = ("--data", str(sky.folder(ALL)), "--run-dir", str(run))
-    arguments = (*words, f"{finetuning.fraction:.6g}", *chosen, *where)
-    return Step(run.with_suffix(".json"), "finetune", arguments)
+    arguments = (*words, f"{finetuning.fraction:.6g}", *others, *where)
+    return Step(folder / f"{run.name}.json", "finetune", arguments)

@@ -1,10 +1,9 @@
 """The commands of a row, in order."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from results.budgets import chosen_settings
-from results.finetunings import FINETUNINGS, LENSES_OF_A_CLASS, finetune_step
+from results.finetunings import FINETUNINGS, LENSES_OF_A_CLASS, finetune_step, row_folder
 from results.rows import ALL, Row, Sky
 from results.steps import WORK, Step, as_words
 
@@ -12,15 +11,11 @@ from results.steps import WORK, Step, as_words
 TRAIN_SEED, TEST_SEED = 20, 7919
 LENSES = 9000  # of a pretraining, in all of its classes together
 TEST_IMAGES = 1000  # of a class
+SUPERVISED = "classes-100"  # of the row from random weights: its features are probed too
 PROBED = (
     *(("classification", fraction) for fraction in (0.01, 0.1, 1.0)),
     *(("regression", lenses / LENSES_OF_A_CLASS) for lenses in (200, 2000)),
 )
-
-
-def row_folder(row: Row, sky: Sky, seed: int) -> Path:
-    """Return the folder of the runs of a row with one seed."""
-    return WORK / sky.name / row.name / f"seed-{seed}"
 
 
 def data_steps(row: Row, sky: Sky) -> Iterator[Step]:
@@ -45,16 +40,15 @@ def frozen_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
 
 def finetuned_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
     """Return the fine-tunings of a row with one seed, and their evaluations."""
-    folder = row_folder(row, sky, seed)
-    encoder = str(folder / "pretrain") if row.config else "none"
     for finetuning in FINETUNINGS:
-        run = folder / finetuning.name
         settings = chosen_settings(finetuning.name, from_random_weights=row.config is None)
-        yield finetune_step(run, finetuning, encoder, settings, sky, seed)
-        record = folder / f"{finetuning.name}-test.json"
-        yield Step(record, "evaluate", ("--run", str(run)))
-    if row.config is None:  # what the features of a supervised network contain
-        yield from _probes(row, sky, seed, str(folder / "classes-100"))
+        step = finetune_step(row, sky, seed, finetuning, settings)
+        yield step
+        run = str(step.record.with_suffix(""))
+        record = row_folder(row, sky, seed) / f"{finetuning.name}-test.json"
+        yield Step(record, "evaluate", ("--run", run))
+        if row.config is None and finetuning.name == SUPERVISED:  # what its features contain
+            yield from _probes(row, sky, seed, run)
 
 
 def _pretraining(row: Row, sky: Sky, seed: int) -> Step:

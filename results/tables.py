@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.row_steps import row_folder
+from results.finetunings import row_folder
 from results.rows import ROWS, SKIES, Sky
 from results.scores import CONTROL, Score, differences, read_predictions, scores
 from results.steps import WORK

@@ -133,7 +133,8 @@ def _making_views(
 
     def of_pairs(references: tf.Tensor, epoch: tf.Tensor) -> Example:
         # One after the other, so that neither part of the images is copied.
-        one_list = tf.reshape(tf.transpose(references), [-1])
+        # Not by a transposition: oneDNN has none of int64, and TensorFlow reports that as an error.
+        one_list = tf.concat([references[:, 0], references[:, 1]], axis=0)
         examples = {
             key: tf.split(values, 2)
             for key, values in data.look_up(split, one_list, with_margin).items()

@@ -6,11 +6,14 @@ import socket
 import time
 
 from tests.conftest import write_blobs
+from tests.data.object_folders import write_objects
 from tests.distribution.test_cluster import config as cluster_variables
 from tests.faults.nursery import Nursery
 from tests.training.stored_runs import TINY
 
 LONGEST_S = 400  # on a machine that does much else
+# What the process that prepares the images says of them.
+PREPARED = "objects.csv: 60 objects of 120 images, each in one split\n"
 # Twelve steps an epoch. SGD, for what is rounding in a sum becomes a step of Adam's.
 WORDS = (
     *("--config", "contrastive", "--data", "blobs", "--set", "data.image_size=16"),
@@ -62,11 +65,14 @@ def halted(at):
 
 
 class Machines:
-    """The folder `room`, with 48 images to train on and 12 to validate, and what runs in it."""
+    """The folder `room`, with pairs of 48 objects to train on and 12 to validate, and its runs."""
 
     def __init__(self, folder):
         self.room = folder / "room"
-        write_blobs(self.room / "blobs", 20, seed=0)
+        write_blobs(self.room / "blobs", 40, seed=0)
+        files = sorted((self.room / "blobs").glob("*/*.npy"))
+        names = (file.relative_to(self.room / "blobs").as_posix() for file in files)
+        write_objects(self.room / "blobs", {name: i // 2 for i, name in enumerate(names)})
         (folder / "nursery").mkdir()
         self._nursery = Nursery(folder / "nursery")
 

@@ -5,12 +5,10 @@ import sys
 from collections.abc import Sequence
 from itertools import chain
 
-from results.row_steps import data_steps, finetuned_steps, frozen_steps
+from results.row_steps import READOUTS, data_steps, row_steps
 from results.rows import ROWS, SKIES
 from results.steps import run_step
 from results.tables import write_tables
-
-READOUTS = {"frozen": frozen_steps, "finetuned": finetuned_steps}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -20,13 +18,13 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("rows", nargs="*", choices=[*rows, []], help="which rows; without: none")
     parser.add_argument("--sky", choices=skies, default="clean")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--readouts", choices=READOUTS, nargs="+", default=list(READOUTS))
+    parser.add_argument("--readouts", choices=READOUTS, nargs="+", default=READOUTS)
     arguments = parser.parse_args(argv)
     sky = skies[arguments.sky]
     for seed in arguments.seeds:
         for row in (rows[name] for name in arguments.rows):
-            steps = (READOUTS[readout](row, sky, seed) for readout in arguments.readouts)
-            for step in chain(data_steps(row, sky), *steps):
+            steps = row_steps(row, sky, seed, arguments.readouts)
+            for step in chain(data_steps(row, sky), steps):
                 run_step(step)
     write_tables()
 

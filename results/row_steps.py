@@ -1,9 +1,15 @@
 """The commands of a row, in order."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from results.budgets import chosen_settings
-from results.finetunings import FINETUNINGS, LENSES_OF_A_CLASS, finetune_step, row_folder
+from results.finetunings import (
+    FINETUNINGS,
+    LENSES_OF_A_CLASS,
+    Finetuning,
+    finetune_step,
+    row_folder,
+)
 from results.rows import ALL, Row, Sky
 from results.steps import WORK, Step, as_words
 
@@ -11,6 +17,8 @@ from results.steps import WORK, Step, as_words
 TRAIN_SEED, TEST_SEED = 20, 7919
 LENSES = 9000  # of a pretraining, in all of its classes together
 TEST_IMAGES = 1000  # of a class
+FROZEN = "frozen"
+READOUTS = (FROZEN, *(finetuning.name for finetuning in FINETUNINGS))
 SUPERVISED = "classes-100"  # of the row from random weights: its features are probed too
 PROBED = (
     *(("classification", fraction) for fraction in (0.01, 0.1, 1.0)),
@@ -31,24 +39,32 @@ def data_steps(row: Row, sky: Sky) -> Iterator[Step]:
     yield Step(WORK / sky.name / "test.json", "simulate", (*words, *count))
 
 
-def frozen_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
-    """Return the pretraining of a row with one seed, and the probes of its frozen features."""
+def row_steps(row: Row, sky: Sky, seed: int, readouts: Collection[str]) -> Iterator[Step]:
+    """Return the trainings and evaluations of a row with one seed.
+
+    Args:
+        row: of the table.
+        sky: of the images.
+        seed: of all trainings.
+        readouts: of `READOUTS`.
+    """
     if row.config is not None:
         yield _pretraining(row, sky, seed)
-        yield from _probes(row, sky, seed, str(row_folder(row, sky, seed) / "pretrain"))
+        if FROZEN in readouts:
+            yield from _probes(row, sky, seed, str(row_folder(row, sky, seed) / "pretrain"))
+    for finetuning in (each for each in FINETUNINGS if each.name in readouts):
+        yield from _finetuning(row, sky, seed, finetuning)
 
 
-def finetuned_steps(row: Row, sky: Sky, seed: int) -> Iterator[Step]:
-    """Return the fine-tunings of a row with one seed, and their evaluations."""
-    for finetuning in FINETUNINGS:
-        settings = chosen_settings(finetuning.name, from_random_weights=row.config is None)
-        step = finetune_step(row, sky, seed, finetuning, settings)
-        yield step
-        run = str(step.record.with_suffix(""))
-        record = row_folder(row, sky, seed) / f"{finetuning.name}-test.json"
-        yield Step(record, "evaluate", ("--run", run))
-        if row.config is None and finetuning.name == SUPERVISED:  # what its features contain
-            yield from _probes(row, sky, seed, run)
+def _finetuning(row: Row, sky: Sky, seed: int, finetuning: Finetuning) -> Iterator[Step]:
+    settings = chosen_settings(finetuning.name, from_random_weights=row.config is None)
+    step = finetune_step(row, sky, seed, finetuning, settings)
+    yield step
+    run = str(step.record.with_suffix(""))
+    record = row_folder(row, sky, seed) / f"{finetuning.name}-test.json"
+    yield Step(record, "evaluate", ("--run", run))
+    if row.config is None and finetuning.name == SUPERVISED:  # what its features contain
+        yield from _probes(row, sky, seed, run)
 
 
 def _pretraining(row: Row, sky: Sky, seed: int) -> Step:

@@ -8,6 +8,7 @@ from itertools import chain
 from results.row_steps import READOUTS, data_steps, row_steps
 from results.rows import ROWS, SKIES
 from results.steps import run_step
+from results.store import collect
 from results.tables import write_tables
 
 
@@ -23,9 +24,10 @@ def main(argv: Sequence[str]) -> None:
     sky = skies[arguments.sky]
     for seed in arguments.seeds:
         for row in (rows[name] for name in arguments.rows):
-            steps = row_steps(row, sky, seed, arguments.readouts)
+            steps = list(row_steps(row, sky, seed, arguments.readouts))
             for step in chain(data_steps(row, sky), steps):
                 run_step(step)
+            collect(sky, row.name, seed, steps)
     write_tables()
 
 

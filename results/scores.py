@@ -1,12 +1,10 @@
-"""What the reports of a row's runs say, and its differences to the control and to scratch.
+"""Scores of predictions, and their differences to the control and to scratch.
 
 Differences are paired: both sides are scored on the same images, whose errors they share.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +14,6 @@ from deeplens_tf.metrics.ranking import area_influence, area_under_curve
 from deeplens_tf.metrics.weighted import FloatArray
 from results.rows import ALL
 
-CONTROL = "control_"
 NORMAL_95 = 1.959964
 HARD = ("axion", "cdm")  # the two classes with substructure
 
@@ -31,35 +28,20 @@ class Score:
     high: float
 
 
-def read_predictions(record: Path) -> pd.DataFrame | None:
-    """Return the predictions of a step from its record, in the order of their files; or None."""
-    if not record.is_file():
-        return None
-    report = Path(json.loads(record.read_text())["report"])
-    return pd.read_csv(report / "predictions.csv").sort_values("file", ignore_index=True)
-
-
-def scores(predictions: pd.DataFrame, prefix: str = "") -> Iterator[Score]:
-    """Yield the scores of a classifier or of a regressor.
-
-    Args:
-        predictions: of one report.
-        prefix: of the columns: "" or `CONTROL`.
-    """
+def scores(predictions: pd.DataFrame) -> Iterator[Score]:
+    """Yield the scores of a classifier or of a regressor, from its predictions."""
     if "label" in predictions:
         for name, classes in (("macro_auc", ALL), ("auc_axion_cdm", HARD)):
-            value, influence = _area(predictions, classes, prefix)
+            value, influence = _area(predictions, classes)
             half = NORMAL_95 * float(np.sqrt(np.square(influence).sum()))
             yield Score(name, value, max(value - half, 0), min(value + half, 1))
     else:
         true = predictions["log10_mass_ev"].to_numpy()
-        predicted = predictions[f"{prefix}predicted"].to_numpy()
+        predicted = predictions["predicted"].to_numpy()
         yield from _with_intervals(_mass_scores, true, predicted)
 
 
-def differences(
-    ours: pd.DataFrame, prefix: str, theirs: pd.DataFrame, their_prefix: str
-) -> Iterator[Score]:
+def differences(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[Score]:
     """Yield the scores of one model minus those of another one on the same images.
 
     Raises:
@@ -69,19 +51,13 @@ def differences(
         raise ValueError("both models must be scored on the same images")
     if "label" in ours:
         for name, classes in (("macro_auc", ALL), ("auc_axion_cdm", HARD)):
-            a, error_a = _area(ours, classes, prefix)
-            b, error_b = _area(theirs, classes, their_prefix)
+            a, error_a = _area(ours, classes)
+            b, error_b = _area(theirs, classes)
             half = NORMAL_95 * float(np.sqrt(np.square(error_a - error_b).sum()))
             yield Score(name, a - b, a - b - half, a - b + half)
     else:
-        true, first, second = (
-            table[column].to_numpy()
-            for table, column in (
-                (ours, "log10_mass_ev"),
-                (ours, f"{prefix}predicted"),
-                (theirs, f"{their_prefix}predicted"),
-            )
-        )
+        true = ours["log10_mass_ev"].to_numpy()
+        first, second = (table["predicted"].to_numpy() for table in (ours, theirs))
         yield from _with_intervals(_mass_differences, true, first, second)
 
 
@@ -92,9 +68,7 @@ def _with_intervals(function: MetricFunction, *arrays: FloatArray) -> Iterator[S
         yield Score(name, float(values[name][0]), low, high)
 
 
-def _area(
-    predictions: pd.DataFrame, classes: tuple[str, ...], prefix: str
-) -> tuple[float, FloatArray]:
+def _area(predictions: pd.DataFrame, classes: tuple[str, ...]) -> tuple[float, FloatArray]:
     """Return the mean of the one-against-rest areas of some classes, and each image's influence.
 
     Only the images of these classes count, by their probabilities given one of the classes. The
@@ -102,7 +76,7 @@ def _area(
     """
     among = predictions["label"].isin(classes).to_numpy()
     labels = predictions["label"].to_numpy()[among]
-    columns = predictions[[f"{prefix}p_{name}" for name in classes]].to_numpy()[among]
+    columns = predictions[[f"p_{name}" for name in classes]].to_numpy()[among]
     shares = columns / np.maximum(columns.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     influence = np.zeros(len(predictions))
     areas = []

@@ -1,6 +1,5 @@
-"""The tables of the study, from the reports of its runs: results/<sky>.csv and results/<sky>.md."""
+"""The tables of the study, from the stored predictions: results/<sky>.csv and results/<sky>.md."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from results.finetunings import row_folder
+from results.goals import goals_markdown
 from results.rows import ROWS, SKIES, Sky
-from results.scores import CONTROL, Score, differences, read_predictions, scores
-from results.steps import WORK
+from results.scores import Score, differences, scores
+from results.store import UNTRAINED, predictions, processor_seconds, seeds_of
 
 HERE = Path(__file__).parent
-SCRATCH, UNTRAINED = ROWS[0].name, "untrained"
+SCRATCH = ROWS[0].name
+TITLES = {UNTRAINED: "none: the untrained network", **{row.name: row.title for row in ROWS}}
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Readout:
     step: str
     title: str
     quantity: str
-    scratch: str | None
+    scratch: str | None = None
 
 
 READOUTS = (
     Readout("probe-classification-0.01", "probe, 1 %", "macro_auc", "classes-1-test"),
-    Readout("probe-classification-0.1", "probe, 10 %", "macro_auc", None),
+    Readout("probe-classification-0.1", "probe, 10 %", "macro_auc"),
     Readout("probe-classification-1", "probe, all", "macro_auc", "classes-100-test"),
-    Readout("probe-classification-1", "probe, axion against cdm", "auc_axion_cdm", None),
+    Readout("probe-classification-1", "probe, axion against cdm", "auc_axion_cdm"),
     Readout("classes-1-test", "fine-tuned, 1 %", "macro_auc", "classes-1-test"),
     Readout("classes-100-test", "fine-tuned, all", "macro_auc", "classes-100-test"),
     Readout("probe-regression-0.0741", "ridge R², 200", "r2", "masses-200-test"),
@@ -43,54 +43,48 @@ READOUTS = (
 
 
 def write_tables() -> None:
-    """Write the tables of each sky that has results."""
-    for sky in SKIES:
-        table = pd.DataFrame(_lines(sky))
+    """Write the tables of each sky that has results, and the goals beside what was reached."""
+    tables = {sky.name: pd.DataFrame(_lines(sky)) for sky in SKIES}
+    for name, table in tables.items():
         if len(table):
-            table.to_csv(HERE / f"{sky.name}.csv", index=False, float_format="%.4f")
-            (HERE / f"{sky.name}.md").write_text(_markdown(table))
+            table.to_csv(HERE / f"{name}.csv", index=False, float_format="%.4f")
+            (HERE / f"{name}.md").write_text(_markdown(table))
+    (HERE / "goals.md").write_text(goals_markdown(tables))
 
 
 def _lines(sky: Sky) -> Iterator[dict[str, Any]]:
-    """Yield a line for each row, seed and readout; the control's are those of the first row."""
-    controlled: set[tuple[int, str]] = set()
-    for row in ROWS:
-        for folder in sorted((WORK / sky.name / row.name).glob("seed-*")):
-            seed = int(folder.name.removeprefix("seed-"))
-            seconds = _processor_seconds(folder)
-            for readout in READOUTS:
-                found = read_predictions(folder / f"{readout.step}.json")
-                if found is None:
-                    continue
-                key = {"row": row.name, "seed": seed, "readout": readout.title}
-                minus = _differences(found, readout, sky, seed, of_scratch=row.name == SCRATCH)
-                yield {**key, **_numbers(found, "", readout), **minus, "seconds": seconds}
-                probed = f"{CONTROL}predicted" in found
-                if probed and row.config and (seed, readout.title) not in controlled:
-                    controlled.add((seed, readout.title))
-                    yield {**key, "row": UNTRAINED, **_numbers(found, CONTROL, readout)}
+    """Yield a line for each row, seed and readout that is stored."""
+    for name in (UNTRAINED, *(row.name for row in ROWS)):
+        for seed in seeds_of(sky, name):
+            steps = predictions(sky, name, seed)
+            control, scratch = (predictions(sky, other, seed) for other in (UNTRAINED, SCRATCH))
+            seconds = processor_seconds(sky, name, seed)
+            for readout in (readout for readout in READOUTS if readout.step in steps):
+                found = steps[readout.step]
+                others = {
+                    "control": control.get(readout.step) if name != UNTRAINED else None,
+                    "scratch": scratch.get(readout.scratch or "") if name != SCRATCH else None,
+                }
+                yield {
+                    **{"row": name, "seed": seed, "readout": readout.title},
+                    **asdict(_chosen(scores(found), readout)),
+                    **_minus(found, others, readout),
+                    "seconds": seconds,
+                }
 
 
-def _numbers(found: pd.DataFrame, prefix: str, readout: Readout) -> dict[str, Any]:
-    return asdict(_chosen(scores(found, prefix), readout))
-
-
-def _differences(
-    found: pd.DataFrame, readout: Readout, sky: Sky, seed: int, *, of_scratch: bool
+def _minus(
+    found: pd.DataFrame, others: dict[str, pd.DataFrame | None], readout: Readout
 ) -> dict[str, float]:
-    """Return the differences to the control and to scratch, where there are such."""
-    others: dict[str, tuple[pd.DataFrame, str]] = {}
-    if f"{CONTROL}predicted" in found:
-        others["control"] = found, CONTROL
-    if readout.scratch and not of_scratch:
-        record = row_folder(ROWS[0], sky, seed) / f"{readout.scratch}.json"
-        if (reference := read_predictions(record)) is not None:
-            others["scratch"] = reference, ""
     result: dict[str, float] = {}
-    for name, (theirs, prefix) in others.items():
-        score = _chosen(differences(found, "", theirs, prefix), readout)
-        pairs = zip(("value", "low", "high"), (score.value, score.low, score.high), strict=True)
-        result |= {f"minus_{name}_{key}": number for key, number in pairs}
+    for name, theirs in others.items():
+        if theirs is not None:
+            score = _chosen(differences(found, theirs), readout)
+            result |= {
+                f"minus_{name}": score.value,
+                f"minus_{name}_low": score.low,
+                f"minus_{name}_high": score.high,
+            }
     return result
 
 
@@ -98,22 +92,22 @@ def _chosen(found: Iterator[Score], readout: Readout) -> Score:
     return next(score for score in found if score.quantity == readout.quantity)
 
 
-def _processor_seconds(folder: Path) -> float:
-    records = (json.loads(path.read_text()) for path in folder.glob("*.json"))
-    return sum(record["processor_seconds"] for record in records)
-
-
 def _markdown(table: pd.DataFrame) -> str:
     """Return the means over the seeds, and the smallest and largest where there are several."""
     titles = [readout.title for readout in READOUTS]
-    lines = ["| row | seeds | " + " | ".join(titles) + " |", "|---" * (len(titles) + 2) + "|"]
-    for name in dict.fromkeys([UNTRAINED, *(row.name for row in ROWS)]):
+    head = ["row", "pretraining", "seeds", *titles, "processor minutes"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for name, title in TITLES.items():
         of_row = table[table["row"] == name]
-        if len(of_row):
-            cells = [_cell(of_row[of_row["readout"] == title]) for title in titles]
-            seeds = str(of_row["seed"].nunique())
-            lines.append("| " + " | ".join((f"`{name}`", seeds, *cells)) + " |")
+        cells = [_cell(of_row[of_row["readout"] == each]) for each in titles]
+        seeds = of_row["seed"].nunique()
+        minutes = f"{of_row['seconds'].mean() / 60:.0f}" if of_row["seconds"].any() else "-"
+        lines.append(_line([f"`{name}`", title, str(seeds or "not run"), *cells, minutes]))
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _cell(of_readout: pd.DataFrame) -> str:

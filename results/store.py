@@ -93,7 +93,9 @@ def _outputs(table: pd.DataFrame, prefix: str) -> Array:
 
 def _table(sky: Sky, outputs: Array) -> pd.DataFrame:
     if outputs.ndim == 1:
-        return pd.read_csv(FOLDER / sky.name / "masses.csv").assign(predicted=outputs.astype("float64"))
+        return pd.read_csv(FOLDER / sky.name / "masses.csv").assign(
+            predicted=outputs.astype("float64")
+        )
     shares = np.exp(outputs.astype("float64"))
     shares /= shares.sum(axis=1, keepdims=True)  # rounded logarithms do not sum to one
     columns = {f"p_{name}": share for name, share in zip(ALL, shares.T, strict=True)}

@@ -17,6 +17,8 @@ from deeplens_tf.training.model_arrays import arrays_of
 
 # A loss is on its plateau within this fraction of it.
 PLATEAU_WIDTH = 0.01
+# Below this fraction of its plateau a loss shows that the projections tell pairs apart.
+LEARNING = 0.9
 # Checkpoints store these two.
 COLLAPSING, NOT_FINITE = "collapsing", "no finite numbers"
 MESSAGES = {
@@ -121,21 +123,32 @@ class CollapseWarning(keras.callbacks.Callback):
     """Warns once when the features of all images become alike, and again after a recovery.
 
     Compares `feature_std` with `COLLAPSED_BELOW`. Features that are not finite are reported
-    separately, since no comparison would detect them.
+    separately, since no comparison would detect them. Features that tell the pairs of a batch apart
+    have not collapsed, however alike: a head with BatchNorm enlarges small differences (pairs of
+    noisy lenses: feature_std 0.02, and a frozen probe far above the control).
+
+    Args:
+        plateau: the loss of projections that tell no pairs apart; None for a method without one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plateau: float | None = None) -> None:
         super().__init__()
+        self.plateau = plateau
         self.fault = ""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Warn about a fault of this epoch's features that the last epoch did not have."""
         value = float((logs or {})["feature_std"])
         fault = _fault_of(value)
+        if fault == COLLAPSING and self._tells_pairs_apart(logs or {}):
+            fault = ""
         if fault and fault != self.fault:
             message = MESSAGES[fault].format(value)
             print_lines(f"warning: epoch {epoch + 1}: {message}", stream=sys.stderr)
         self.fault = fault
+
+    def _tells_pairs_apart(self, logs: dict[str, float]) -> bool:
+        return self.plateau is not None and logs["pretext_loss"] < LEARNING * self.plateau
 
     def state(self) -> dict[str, str]:
         """Return the state that a checkpoint stores."""

@@ -131,7 +131,8 @@ def _report_objects(data: PreparedData, config: Config) -> None:
 
 def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
     require_loadable(plan.model.encoder)
-    warnings = [CollapseWarning(), *_plateau_warning(plan, config)]
+    plateau = plan.model.plateau_loss(config.batch_size)
+    warnings = [CollapseWarning(plateau), *_plateau_warning(plateau, plan, config)]
     fit(plan, config, run, [*warnings, *_probes(plan, config, run)])
     save_model(plan.model.encoder, run.encoder)
     if isinstance(plan.model, InpaintingModel):
@@ -139,9 +140,10 @@ def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
     finish(run, config, run.encoder)
 
 
-def _plateau_warning(plan: TrainingPlan, config: Config) -> list[PlateauWarning]:
+def _plateau_warning(
+    plateau: float | None, plan: TrainingPlan, config: Config
+) -> list[PlateauWarning]:
     """Return the callback that watches the loss, for a method that has a plateau."""
-    plateau = plan.model.plateau_loss(config.batch_size)
     if plateau is None:
         return []
     remedies = _plateau_remedies(config.pretrain)

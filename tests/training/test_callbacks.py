@@ -104,6 +104,13 @@ def test_features_that_are_not_finite_are_no_silence(value, capsys):
     ]
 
 
+@pytest.mark.parametrize(("loss", "warns"), [(4.8, True), (4.4, True), (3.7, False)])
+def test_alike_features_that_tell_pairs_apart_have_not_collapsed(loss, warns, capsys):
+    callback = CollapseWarning(plateau=4.852)
+    callback.on_epoch_end(0, {"feature_std": 0.02, "pretext_loss": loss})
+    assert bool(capsys.readouterr().err) == warns
+
+
 def test_a_resumed_run_does_not_warn_again(capsys):
     first, second = CollapseWarning(), CollapseWarning()
     assert len(warnings_of(first, [0.001], capsys)) == 1

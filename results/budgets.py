@@ -40,22 +40,29 @@ def _head_first(rate: float, epochs: int, head_epochs: int, encoder_rate: float)
     return {**_rate(rate, epochs), **own}
 
 
+# Where the best rate was the smallest one tried, a smaller one was added.
 CANDIDATES: Mapping[str, Mapping[str, tuple[Settings, ...]]] = {
     "classes-1": {
-        "random weights": (_rate(1e-3, 300), _rate(3e-4, 300), _rate(1e-3, 1000)),
-        "encoder": (_rate(1e-3, 300), _rate(1e-4, 300), _head_first(1e-3, 300, 100, 0.03)),
+        "random weights": (
+            *(_rate(rate, 300) for rate in (1e-3, 3e-4, 1e-4)),
+            _rate(1e-3, 1000),
+        ),
+        "encoder": (
+            *(_rate(rate, 300) for rate in (1e-3, 1e-4, 3e-5)),
+            _head_first(1e-3, 300, 100, 0.03),
+        ),
     },
     "classes-100": {
-        "random weights": (_rate(1e-3, 15), _rate(1e-3, 30)),
-        "encoder": (_rate(1e-3, 15), _head_first(1e-3, 15, 2, 0.1)),
+        "random weights": (_rate(1e-3, 15), _rate(1e-3, 30), _rate(3e-4, 30)),
+        "encoder": (_rate(1e-3, 15), _rate(3e-4, 15), _rate(1e-4, 15)),
     },
     "masses-200": {
-        "random weights": (_rate(1e-3, 200), _rate(1e-3, 600)),
-        "encoder": (_rate(1e-3, 200), _head_first(1e-3, 200, 50, 0.1)),
+        "random weights": (_rate(1e-3, 200), _rate(3e-4, 200), _rate(1e-3, 600)),
+        "encoder": (_rate(1e-3, 200), _rate(1e-4, 200), _head_first(1e-3, 200, 50, 0.1)),
     },
     "masses-2000": {
         "random weights": (_rate(1e-3, 60), _rate(1e-3, 120)),
-        "encoder": (_rate(1e-3, 60), _head_first(1e-3, 60, 10, 0.3)),
+        "encoder": (_rate(1e-3, 60), _rate(3e-4, 60), _head_first(1e-3, 60, 10, 0.3)),
     },
 }
 
@@ -96,7 +103,8 @@ def _choice(finetuning: Finetuning, start: str) -> dict[str, Any]:
         run_step(step)
         score = round(finetuning.validation_score(step.record.with_suffix("")), 4)
         tried.append({"settings": dict(settings), "score": score})
-    return {"chosen": max(tried, key=itemgetter("score"))["settings"], "tried": tried}
+    best = max(tried, key=itemgetter("score"))
+    return {"chosen": dict(best["settings"]), "tried": tried}
 
 
 if __name__ == "__main__":

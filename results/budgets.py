@@ -97,7 +97,7 @@ def choose(names: Sequence[str]) -> None:
 
 
 def _choice(finetuning: Finetuning, start: str) -> dict[str, Any]:
-    tried = []
+    tried: list[dict[str, Any]] = []
     for settings in CANDIDATES[finetuning.name][start]:
         step = finetune_step(STARTS[start], SKY, 0, finetuning, settings)
         run_step(step)

@@ -230,7 +230,8 @@ Markdown(
 # an image and different between images. The shape of the ring or of the arcs is enough for that: it
 # depends on how far, and in which direction, the source is offset from the centre. The faint effect
 # of the substructure is not needed. This is a finding about these images, and a table of results
-# without the control would hide it.
+# without the control would hide it. [Tutorial 7](07_pairs_that_share_a_lens.ipynb) chooses
+# the views so that the substructure is needed.
 #
 # ## Nearest neighbours
 #

@@ -177,7 +177,8 @@ Markdown(
 # %% [markdown]
 # Compare also the two results of the pretrained encoder, with a probe and fine-tuned. A probe
 # measures what the features contain. Fine-tuning can change the features, and so recover what
-# pretraining has discarded.
+# pretraining has discarded. [Tutorial 7](07_pairs_that_share_a_lens.ipynb) shows why pretraining on
+# two views of one image need not learn it, and pairs that do.
 #
 # ## ROC curves
 #

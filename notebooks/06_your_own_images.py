@@ -262,3 +262,6 @@ table.groupby("label")["mass_ev"].agg(["size", "count", "min", "max"])
 # continue as in [tutorial 5](05_regression_of_the_axion_mass.ipynb). If your masses are in a table
 # and not in the files, put `masses.csv` with the columns `file` and `mass_ev` into the class
 # folder, as `simulate` does.
+#
+# Next: [7. Pairs that share a lens](07_pairs_that_share_a_lens.ipynb): what to do if several of
+# your images show one object.

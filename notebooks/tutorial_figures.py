@@ -1,4 +1,4 @@
-"""Figures of the tutorials: the effect of substructure on an image, masses, similarities.
+"""Figures of the tutorials: the effect of substructure, masses, similarities, what features hold.
 
 Arrays in, a matplotlib Figure out, in the style of the package's figures; and the one number that
 the tutorials quote from a figure.
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
@@ -197,6 +198,72 @@ def similarity_figure(matrices: Mapping[str, ArrayLike], title: str = "") -> Fig
     figure.colorbar(shown, ax=list(columns), label="cosine", shrink=0.8)
     figure.suptitle(title or "Similarity")
     return figure
+
+
+@in_house_style
+def scores_above_chance(
+    panels: Mapping[str, tuple[float, Mapping[str, float]]], title: str = ""
+) -> Figure:
+    """Draw scores as bars that begin at what chance gives.
+
+    Args:
+        panels: quantity -> (the score by chance, name -> score), with the same names in each.
+        title: of the figure.
+
+    Returns:
+        The figure: a panel per quantity up to 1, one colour per name, and the number at
+        each bar.
+    """
+    figure = Figure(figsize=(3.6 * len(panels) + 0.4, 4.0))
+    columns = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (quantity, (chance, scores)) in zip(columns, panels.items(), strict=True):
+        heights = [score - chance for score in scores.values()]
+        bars = axes.bar(list(scores), heights, bottom=chance, color=line_colours(len(scores)))
+        axes.bar_label(bars, [f"{score:.3f}" for score in scores.values()])
+        axes.set_ylim(min(chance, *scores.values()), 1.0)
+        name_axes(axes, "", "", quantity)
+    figure.suptitle(title or "Scores above chance")
+    return figure
+
+
+@in_house_style
+def feature_maps(
+    points: Mapping[str, ArrayLike], quantities: Mapping[str, ArrayLike], title: str = ""
+) -> Figure:
+    """Draw maps of features, coloured by one quantity in each row.
+
+    Args:
+        points: encoder -> shape (n, 2), a column of panels each.
+        quantities: name -> shape (n,), a row each: numbers, or names such as those of classes.
+        title: of the figure.
+
+    Returns:
+        The figure; numbers have a colour bar, names a legend.
+    """
+    figure = Figure(figsize=(3.4 * len(points) + 1.6, 3.2 * len(quantities) + 0.6))
+    panels = figure.subplots(len(quantities), len(points), squeeze=False)
+    for row, (quantity, values) in zip(panels, quantities.items(), strict=True):
+        for axes, (encoder, places) in zip(row, points.items(), strict=True):
+            draw = _draw_names if np.asarray(values).dtype.kind in "OU" else _draw_numbers
+            shown = draw(axes, np.asarray(places), np.asarray(values))
+            axes.set(xticks=[], yticks=[])
+            name_axes(axes, encoder, "", "")
+        if shown is None:
+            axes.legend(title=quantity, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=3)
+        else:
+            figure.colorbar(shown, ax=list(row), label=quantity)
+    figure.suptitle(title or "Maps of features")
+    return figure
+
+
+def _draw_numbers(axes: Axes, places: np.ndarray, values: np.ndarray) -> PathCollection:
+    return axes.scatter(*places.T, c=values, s=6, cmap="viridis")
+
+
+def _draw_names(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
+    names = sorted(set(values))
+    for name, colour in zip(names, line_colours(len(names)), strict=True):
+        axes.scatter(*places[values == name].T, color=colour, s=6, label=name)
 
 
 def _sky(

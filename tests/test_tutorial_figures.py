@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from tutorial_figures import (
+    feature_maps,
     histograms,
     residual_rms_percent,
+    scores_above_chance,
     similarity_figure,
     substructure_figure,
     vortex_figure,
@@ -99,3 +101,32 @@ def test_matrices_share_one_scale_and_small_ones_show_their_numbers(tmp_path):
     assert [text.get_text() for text in small.texts] == ["1.000", "0.250", "0.500", "0.750"]
     assert not large.texts
     save_figure(figure, tmp_path / "similarity.png")
+
+
+def test_bars_begin_at_chance_and_end_at_the_score(tmp_path):
+    scores = {"AUC": (0.5, {"untrained": 0.75, "trained": 0.9}), "R²": (0.0, {"untrained": -0.1})}
+    figure = scores_above_chance(scores)
+    for axes, (quantity, (chance, found)) in zip(figure.axes, scores.items(), strict=True):
+        assert axes.get_ylabel() == quantity
+        assert [bar.get_y() for bar in axes.patches] == [chance] * len(found)
+        tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
+        assert tops == pytest.approx(list(found.values()))
+        assert [text.get_text() for text in axes.texts] == [f"{x:.3f}" for x in found.values()]
+        assert axes.get_ylim()[0] <= min(chance, *found.values())
+    save_figure(figure, tmp_path / "scores.png")
+
+
+def test_maps_show_each_point_in_the_colour_of_its_quantity(tmp_path):
+    places = {name: np.random.default_rng(k).normal(size=(6, 2)) for k, name in enumerate("ab")}
+    radius, kinds = np.arange(6.0), np.array(["x", "y"] * 3)
+    figure = feature_maps(places, {"radius": radius, "kind": kinds})
+    numbers, names = np.array(figure.axes[:4]).reshape(2, 2)
+    for axes, found in zip(numbers, places.values(), strict=True):
+        (points,) = axes.collections
+        assert np.asarray(points.get_offsets()) == pytest.approx(found)
+        assert np.asarray(points.get_array()) == pytest.approx(radius)
+    for axes, found in zip(names, places.values(), strict=True):
+        assert [points.get_label() for points in axes.collections] == ["x", "y"]
+        for points, kind in zip(axes.collections, "xy", strict=True):
+            assert np.asarray(points.get_offsets()) == pytest.approx(found[kinds == kind])
+    save_figure(figure, tmp_path / "maps.png")

@@ -7,6 +7,7 @@ other views of its class.
       --set pretrain.method=supervised_contrastive
 """
 
+import math
 from typing import Any
 
 import keras
@@ -33,30 +34,19 @@ def supervised_contrastive_loss(
 
 
 @keras.saving.register_keras_serializable(package="results")
-class SupervisedContrastiveModel(dl.models.JointEmbeddingModel):
-    """Encoder and projector trained by the supervised contrastive loss."""
-
-    def __init__(
-        self,
-        encoder: keras.Model,
-        projector: keras.layers.Layer,
-        temperature: float = 0.1,
-        probe: keras.layers.Layer | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(encoder, projector, probe=probe, **kwargs)
-        self.temperature = temperature
-        self.build()
+class SupervisedContrastiveModel(dl.models.ContrastiveModel):
+    """A contrastive model with the supervised contrastive loss."""
 
     def pretext_loss(self, batch: dict[str, KerasTensor], outputs: dict[str, Any]) -> KerasTensor:
         """Return the mean over both views of all images of the batch."""
+        super().pretext_loss(batch, outputs)  # for the accuracy of finding the partner
         projections = ops.concatenate(list(outputs["projections"]))
         labels = ops.concatenate([batch["label"]] * 2)
         return ops.mean(supervised_contrastive_loss(projections, labels, self.temperature))
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, the nested models serialised."""
-        return {**super().get_config(), "temperature": self.temperature}
+    def plateau_loss(self, images: int) -> float:
+        """Return log(2 images - 1): each view is as similar to its positives as to all others."""
+        return math.log(2 * images - 1)
 
 
 def supervised_contrastive(

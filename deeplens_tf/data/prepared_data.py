@@ -49,6 +49,7 @@ class PreparedData(ImageData):
         seed: decides the order of the images in each epoch.
         share: part of every batch that this process provides.
         held: splits whose images are in memory, by name; see `in_memory`.
+        objects_read: objects of the splits whose table was read, by name; see `objects`.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class PreparedData(ImageData):
     seed: int
     share: Share = WHOLE
     held: Mapping[str, HeldSplit] = field(default_factory=dict, compare=False, repr=False)
+    objects_read: dict[str, Objects] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -126,9 +128,16 @@ class PreparedData(ImageData):
     def objects(self, split: str) -> Objects:
         """Return the objects of a split, each with its images next to each other in one shard.
 
+        The table of a split is read once for all of its uses.
+
         Raises:
             DataError: they are not stored so, as every preparation stores them.
         """
+        if split not in self.objects_read:
+            self.objects_read[split] = self._adjacent_objects(split)
+        return self.objects_read[split]
+
+    def _adjacent_objects(self, split: str) -> Objects:
         found = super().objects(split)
         ends = np.cumsum(self._shard_counts(split))
         adjacent = np.array_equal(found.members, np.arange(len(found.members)))

@@ -13,6 +13,7 @@ from deeplens_tf.augment.randomness import two_of_each
 from deeplens_tf.data import prepared_data, shards
 from deeplens_tf.data.batches import pair_count, pretraining_batches, view_batches
 from deeplens_tf.data.image_data import Share
+from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.objects import Objects
 from deeplens_tf.data.prepared_data import dataset_facts, open_folder
 from deeplens_tf.data.streams import Position
@@ -53,6 +54,25 @@ def data(folder, tmp_path, monkeypatch):
 @pytest.fixture
 def simple(folder, tmp_path):
     return opened(folder, tmp_path)
+
+
+def test_the_table_of_a_split_is_read_once_for_all_uses_of_its_objects(simple, monkeypatch):
+    read = []
+
+    def read_and_count(folder, split, count):
+        read.append(split)
+        return read_index(folder, split, count)
+
+    monkeypatch.setattr(prepared_data, "read_index", read_and_count)
+    expected = Objects.of(simple.index("train")["object"])
+    read.clear()
+    for data in (simple, held(simple), replace(simple, share=Share(0, 2))):
+        assert pair_count(data, "train", "object") == len(expected)
+        assert np.array_equal(data.objects("train").members, expected.members)
+        view_batches(data, NOTHING, BATCH, positives="object")
+    assert read == ["train"]
+    simple.objects("validation")
+    assert read == ["train", "validation"]
 
 
 def held(data):

@@ -9,7 +9,7 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import MODEL
 from deeplens_tf.runs.run_folder import require_newest_run
 from deeplens_tf.startup import import_for_stage
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 
 def build_parser() -> StageParser:
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
         mixed_sizes=arguments.mixed_sizes,
     )
     count = predictions.count
-    print_lines(f"predictions: {predictions.table}, of {count} image{'s' * (count != 1)}")
+    print_lines(f"predictions: {predictions.table}, of {counted(count, 'image')}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from deeplens_tf.cores import available_cores
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.priors import CLASSES, PRESETS, SHARED_FIELDS
 from deeplens_tf.simulation.request import SIMULATED_SPLITS, SimulationRequest
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 if TYPE_CHECKING:
     from deeplens_tf.simulation.generation import SimulationOutcome
@@ -117,7 +117,7 @@ def _report(outcome: "SimulationOutcome") -> None:
         print_lines(f"deeplens_tf: existing images were made with {versions}", stream=sys.stderr)
     classes = ", ".join(outcome.request.classes)
     kept = f", kept {outcome.kept}" if outcome.kept else ""
-    print_lines(f"wrote {outcome.written} images of {classes}{kept}: {outcome.folder}")
+    print_lines(f"wrote {counted(outcome.written, 'image')} of {classes}{kept}: {outcome.folder}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ def printable(text: object) -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 image" or "2 images"; the noun takes an s."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def shortened(text: str) -> str:
     """Return a text cut to the maximum length of a printed line."""
     return text if len(text) <= MAX_PRINTED_LENGTH else f"{text[: MAX_PRINTED_LENGTH - 4]} ..."

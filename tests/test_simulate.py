@@ -68,7 +68,7 @@ def test_a_second_run_reports_what_it_kept(tmp_path, capsys):
     main(argv(tmp_path / "sim", classes="cdm"))
     main(argv(tmp_path / "sim", classes="cdm", count=3))
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"wrote 1 images of cdm, kept 2: {tmp_path / 'sim'}"
+    assert last == f"wrote 1 image of cdm, kept 2: {tmp_path / 'sim'}"
 
 
 def test_options_reach_the_request(tmp_path):

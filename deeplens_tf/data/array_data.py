@@ -22,6 +22,7 @@ from deeplens_tf.data.splitting import validation_count
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.terminal import counted
 
 _SMALLEST_LOG10 = 1e-6  # a smaller number above 0 is a mass rather than a logarithm
 
@@ -52,7 +53,7 @@ class ArrayData(ImageData):
     @property
     def name(self) -> str:
         """What to call the data in a message."""
-        return f"{len(self.images)} images in memory"
+        return f"{counted(len(self.images), 'image')} in memory"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from deeplens_tf.data.manifest import PREPARE_AGAIN, is_sha256
 from deeplens_tf.errors import DataError
+from deeplens_tf.terminal import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
         raise DataError(f"{path}: cannot be read: not a regular file")
     try:
         if path.stat().st_size > MAX_ROW_BYTES * (count + 1):
-            raise DataError(f"{path}: too large for the table of {count} images")
+            raise DataError(f"{path}: too large for the table of {counted(count, 'image')}")
         _check_rows(path)
         index = _parse_index(path, count + 1)
     except DataError:
@@ -47,7 +48,7 @@ def read_index(folder: Path, split: str, count: int) -> "pd.DataFrame":
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if len(index) != count or index["index"].tolist() != list(range(count)):
-        raise DataError(f"{path}: not the table of {count} images; {PREPARE_AGAIN}")
+        raise DataError(f"{path}: not the table of {counted(count, 'image')}; {PREPARE_AGAIN}")
     if not all(map(is_sha256, index["content"][index["content"] != ""])):
         raise DataError(f"{path}: a content is not SHA-256; {PREPARE_AGAIN}")
     return index

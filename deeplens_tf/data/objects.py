@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deeplens_tf.terminal import counted
+
 
 @dataclass(frozen=True, eq=False)
 class Objects:
@@ -53,5 +55,5 @@ def objects_text(objects: Objects) -> str:
     The most frequent number comes first.
     """
     (size, count), *others = Counter(sorted(objects.sizes.tolist())).most_common()
-    first = f"{count} object{'s' * (count != 1)} of {size} image{'s' * (size != 1)}"
+    first = f"{counted(count, 'object')} of {counted(size, 'image')}"
     return ", ".join([first, *(f"{count} of {size}" for size, count in others)])

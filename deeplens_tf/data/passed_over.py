@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from deeplens_tf.data.mass_tables import is_mass_table
 from deeplens_tf.data.relations import is_object_table
+from deeplens_tf.terminal import counted
 
 ROOT_FILES = ("simulation.json", "images.yaml", "groups.csv")  # read, or written by `simulate`
 LABELS_FILE = "labels.csv"  # not read, unlike what one may expect
@@ -49,6 +50,7 @@ def _kind(name: str) -> str:
 
 def _words(kind: str, count: int) -> str:
     if kind == FOLDERS:
-        return f"{count} folder{'s' * (count > 1)} inside class folders"
-    files = f"file{'s' * (count > 1)}"
-    return f"{count} {files} without a suffix" if kind == NO_SUFFIX else f"{count} {kind} {files}"
+        return f"{counted(count, 'folder')} inside class folders"
+    if kind == NO_SUFFIX:
+        return f"{counted(count, 'file')} without a suffix"
+    return counted(count, f"{kind} file")

@@ -22,7 +22,7 @@ from deeplens_tf.data.summary import notes
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.process_pool import Workers
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 FILES_PER_PROCESS = 500  # starting another process takes as long as preparing so many
 
@@ -221,7 +221,9 @@ def _load_current(out: Path, strict: bool) -> Manifest:
     manifest = Manifest.load(out)
     check_strict(out, manifest, strict)
     left_out = manifest.rejected + sum(manifest.left_out.values())
-    listed = f"; {left_out} files left out, see {out / REJECTED_FILE}" if left_out else ""
+    listed = (
+        f"; {counted(left_out, 'file')} left out, see {out / REJECTED_FILE}" if left_out else ""
+    )
     print_lines(f"{out}: up to date, kept{listed}")
     return manifest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deeplens_tf.data.manifest import SPLITS, Manifest
 from deeplens_tf.errors import DataError
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 REJECTED_FILE = "rejected.csv"
 MAX_REJECTED_FILES = 3
@@ -113,7 +113,7 @@ class RejectedFiles:
 def left_out_counts(left_out: dict[str, int], duplicates: dict[str, int]) -> str:
     """Return in words how many files were left out, such as "3 duplicates in test, 1 ..."."""
     pairs = ((split, duplicates.get(split, 0)) for split in SPLITS)
-    texts = [f"{count} duplicate{'s' * (count > 1)} in {name}" for name, count in pairs if count]
+    texts = [f"{counted(count, 'duplicate')} in {name}" for name, count in pairs if count]
     return ", ".join(
         texts + [f"{left_out[k]} {text}" for k, text in WORDS.items() if left_out.get(k)]
     )
@@ -129,6 +129,6 @@ def check_strict(folder: Path, manifest: Manifest, strict: bool) -> None:
     for what, count in counts.items():
         if strict and count:
             raise DataError(
-                f"{folder}: {count} files were {what} when it was prepared "
+                f"{folder}: its preparation {what} {counted(count, 'file')} "
                 f"(see {folder / REJECTED_FILE}); --strict forbids that"
             )

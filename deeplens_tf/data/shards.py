@@ -22,6 +22,7 @@ from deeplens_tf.data.index_tables import INDEX_COLUMNS, index_name
 from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split
 from deeplens_tf.data.record_files import write_records
 from deeplens_tf.errors import DataError
+from deeplens_tf.terminal import counted
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -238,7 +239,7 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
             raise DataError(f"{path}: missing; {PREPARE_AGAIN}")
         # Before the digest: a sparse file may have terabytes that take no space on the disk.
         if not _is_possible_size(path.stat().st_size, shard.count, image_bytes):
-            reason = f"its size is not that of {shard.count} images"
+            reason = f"its size is not that of {counted(shard.count, 'image')}"
             raise DataError(f"{path}: changed since it was written, {reason}; {PREPARE_AGAIN}")
         if _sha256(path) != shard.sha256:
             raise DataError(f"{path}: changed since it was written; {PREPARE_AGAIN}")

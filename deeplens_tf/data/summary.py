@@ -6,15 +6,13 @@ from pathlib import Path
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.passed_over import passed_over_text
 from deeplens_tf.data.rejects import REJECTED_FILE, left_out_counts
-from deeplens_tf.terminal import printable
+from deeplens_tf.terminal import counted, printable
 
 
 def summarise(manifest: Manifest, out: Path) -> str:
     """Return the content of a prepared folder as text: a line for each split and each note."""
     height, width, bands = manifest.image_shape
-    lines = [
-        f"{printable(out)}: images of {height} x {width} pixels, {bands} band{'s' * (bands > 1)}"
-    ]
+    lines = [f"{printable(out)}: images of {height} x {width} pixels, {counted(bands, 'band')}"]
     for split in manifest.splits.values():
         counts = ", ".join(f"{printable(name)} {count}" for name, count in split.per_class.items())
         masses = f"; {split.masses} with a mass" if split.masses else ""
@@ -47,7 +45,7 @@ def notes(manifest: Manifest) -> list[str]:
 
 def _relation_text(counts: Mapping[str, int], what: str) -> str:
     total, images, unknown = (counts.get(key, 0) for key in (f"{what}s", "images", "unknown"))
-    text = f"{what}s.csv: {total} {what}{'s' * (total != 1)} of {images} images, each in one split"
+    text = f"{what}s.csv: {counted(total, what)} of {counted(images, 'image')}, each in one split"
     return f"{text}; rows that name no image: {unknown}" if unknown else text
 
 

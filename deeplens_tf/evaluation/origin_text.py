@@ -8,7 +8,7 @@ from typing import Any
 
 from deeplens_tf.config import Config
 from deeplens_tf.runs.provenance import UNKNOWN
-from deeplens_tf.terminal import printable
+from deeplens_tf.terminal import counted, printable
 
 SUPERVISED = "supervised"
 MAX_TEXT_LENGTH = 200
@@ -63,7 +63,7 @@ def architecture_of(config: Config) -> str:
     """Return a description of the encoder of a configuration."""
     options = [f"{key} {value}" for key, value in config.encoder.arguments().items()]
     size = f"{config.data.image_size} pixels"
-    bands = [f"{config.data.bands} bands"] if config.data.bands else []
+    bands = [counted(config.data.bands, "band")] if config.data.bands else []
     return ", ".join([printable_name(config.encoder.name), *options, size, *bands])
 
 

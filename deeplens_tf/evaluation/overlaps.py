@@ -15,6 +15,7 @@ from deeplens_tf.runs.seen_images import (
     contents_by_use,
     read_images,
 )
+from deeplens_tf.terminal import counted
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def described(counts: dict[str, int | bool], total: int) -> list[str]:
     lines = {
         f"left out when preparing: {copies} cop{'ies' if copies != 1 else 'y'} of other images, "
         "of the training or of this split": copies,
-        f"left out: {left_out} image{'s' * (left_out != 1)} that the run was trained on with their "
+        f"left out: {counted(left_out, 'image')} that the run was trained on with their "
         "labels": left_out,
         f"{counts['n_chose_epoch']} of the {total} scored images also chose the best epoch: their "
         "scores are too good": counts["n_chose_epoch"],

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.metrics.classification import checked_classes
-from deeplens_tf.terminal import printable
+from deeplens_tf.terminal import counted, printable
 
 SHOWN_THRESHOLDS = (0.5, 0.9)
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -131,7 +131,7 @@ def summary_table(metrics: Mapping[str, Any]) -> str:
         for name, value in _scalars(metrics)
     ]
     width = max((len(name) for name, _ in rows), default=0)
-    head = f"{metrics.get('split', 'unnamed')} split, {metrics['n_test']} images"
+    head = f"{metrics.get('split', 'unnamed')} split, {counted(metrics['n_test'], 'image')}"
     scalars = [f"  {name:<{width}}  {text}".rstrip() for name, text in rows]
     return "\n".join([head, *scalars, *_threshold_lines(metrics.get("thresholds", {}))])
 

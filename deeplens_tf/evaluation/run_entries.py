@@ -28,7 +28,7 @@ from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.runs.identity import result_settings
 from deeplens_tf.runs.provenance import features_origin
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.terminal import print_lines, printable
+from deeplens_tf.terminal import counted, print_lines, printable
 
 BASELINE = "supervised baseline"
 CONTROL = "untrained control"
@@ -120,7 +120,7 @@ def _without_external(run: Run, reports: list[dict[str, Any]]) -> list[dict[str,
     if own and len(own) < len(reports):
         count = len(reports) - len(own)
         print_lines(
-            f"{run.folder}: left out of the comparison: {count} report{'s' * (count > 1)} on other "
+            f"{run.folder}: left out of the comparison: {counted(count, 'report')} on other "
             "data than the run's"
         )
     return own or reports

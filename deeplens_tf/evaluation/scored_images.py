@@ -22,7 +22,7 @@ from deeplens_tf.preprocessing.statistics import TrainingRange
 from deeplens_tf.probes.frozen_features import Head, has_target
 from deeplens_tf.probes.outputs import BATCH_SIZE, model_outputs
 from deeplens_tf.runs.run_folder import Run
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 EXTERNAL = "external"
 
@@ -112,8 +112,8 @@ def images_to_score(
     left_out = int((targets & found.trained).sum())
     if left_out and not rows.any():
         raise RequestError(
-            f"{data.folder}: {run.folder} was trained on all {left_out} images of the {split} "
-            "split, with their labels: nothing is left to score; give other images"
+            f"{data.folder}: {run.folder} was trained on all {counted(left_out, 'image')} of the "
+            f"{split} split, with their labels: nothing is left to score; give other images"
         )
     copies = sum(data.manifest.duplicates.get(part, 0) for part in parts)
     counts = {"n_left_out_trained": left_out, "n_left_out_copies": copies, **found.counts(rows)}
@@ -144,11 +144,12 @@ def _external_parts(data: PreparedData) -> tuple[str, ...]:
     """Return the splits of an external test set that are scored, and say so."""
     if data.count("test"):
         parts: tuple[str, ...] = ("test",)
-        print_lines(f"other data than the run's: scoring the {data.count('test')} test images")
+        found = counted(data.count("test"), "test image")
+        print_lines(f"other data than the run's: scoring the {found}")
     else:
         parts = tuple(part for part in ("train", "validation") if data.count(part))
-        total = sum(map(data.count, parts))
-        print_lines(f"other data than the run's, without a test split: scoring all {total} images")
+        found = counted(sum(map(data.count, parts)), "image")
+        print_lines(f"other data than the run's, without a test split: scoring all {found}")
     return parts
 
 

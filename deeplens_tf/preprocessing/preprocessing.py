@@ -12,6 +12,7 @@ from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content
 from deeplens_tf.preprocessing.framing import Framing
 from deeplens_tf.preprocessing.scaling import FIT_MODES
+from deeplens_tf.terminal import counted
 
 VERSION = 1
 SCALINGS = ("min-max",)
@@ -141,7 +142,9 @@ class Preprocessing:
         found, wanted = image.shape[-1], self.bands + len(self.bands_left_out)
         if found not in (self.bands, wanted):
             named = f" ({', '.join(self.band_names)})" if self.band_names else ""
-            raise UnusableFile(f"it has {found} bands, and the network takes {self.bands}{named}")
+            raise UnusableFile(
+                f"it has {counted(found, 'band')}, and the network takes {self.bands}{named}"
+            )
         return image if found == self.bands else np.delete(image, self.bands_left_out, axis=-1)
 
     def _scaled(self, image: NDArray) -> NDArray[np.float32]:
@@ -183,7 +186,9 @@ class Preprocessing:
         if self.scaling != other.scaling:
             found.append(f"scaling {other.scaling} instead of {self.scaling}")
         if self.image_shape[2] != other.image_shape[2]:
-            found.append(f"{other.image_shape[2]} bands instead of {self.image_shape[2]}")
+            found.append(
+                f"{counted(other.image_shape[2], 'band')} instead of {self.image_shape[2]}"
+            )
         if self.band_names and other.band_names and self.band_names != other.band_names:
             bands = ", ".join(other.band_names), ", ".join(self.band_names)
             found.append("bands {} instead of {}".format(*bands))

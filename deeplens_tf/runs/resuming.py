@@ -17,7 +17,7 @@ from deeplens_tf.runs.lock import hold, refuse_if_held
 from deeplens_tf.runs.new_run import create_run, new_folder, require_free
 from deeplens_tf.runs.provenance import thread_count
 from deeplens_tf.runs.run_folder import RUNS, Run, start_of
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 NEW_FOLDER = "give --run-dir a new folder"
 TRAINED_ON = ("train", "validation")
@@ -89,7 +89,7 @@ def report_if_finished(run: Run, config: Config) -> bool:
         return False
     product = run.folder / str(finished.get("product"))
     if product.is_file():
-        print_lines(f"{product}: finished, {config.train.epochs} epochs; nothing to do")
+        print_lines(f"{product}: finished, {counted(config.train.epochs, 'epoch')}; nothing to do")
     return product.is_file()
 
 
@@ -242,8 +242,8 @@ def _report_other_threads(run: Run) -> None:
 def _report_rate_of_zero(config: Config) -> None:
     if config.optimizer.schedule == "cosine" and config.schedule_epochs < config.train.epochs:
         print_lines(
-            f"the schedule has {config.schedule_epochs} epochs: in the epochs after them the "
-            "learning rate is 0"
+            f"the schedule has {counted(config.schedule_epochs, 'epoch')}: in the epochs after "
+            "them the learning rate is 0"
         )
 
 

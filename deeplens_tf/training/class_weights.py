@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from deeplens_tf.config import FinetuneConfig
 from deeplens_tf.errors import RequestError
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 RARE = 0.2  # of an equal share; classes are balanced automatically if the rarest has less
 
@@ -54,7 +54,7 @@ def class_weights(
         return None
     weights = balanced_weights(counts)
     listed = ", ".join(
-        f"{name} {weight:.3g} ({count} labels)"
+        f"{name} {weight:.3g} ({counted(count, 'label')})"
         for name, weight, count in zip(names, weights, counts, strict=True)
     )
     print_lines(f"class weights in the loss: {listed}; predictions are corrected for them")

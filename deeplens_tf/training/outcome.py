@@ -13,6 +13,7 @@ from deeplens_tf.metrics.intervals import wilson_interval
 from deeplens_tf.metrics.regression import regression_metrics
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.probes.outputs import model_outputs
+from deeplens_tf.terminal import counted
 
 
 def outcome(model: DownstreamModel, data: PreparedData) -> list[str]:
@@ -55,7 +56,7 @@ def classification_outcome(
         for each in (probabilities, weighted)
     )
     missed = [
-        f"{name} ({true} images)"
+        f"{name} ({counted(true, 'image')})"
         for name, true, found in zip(names, counts.true, counts.predicted, strict=True)
         if true and not found
     ]
@@ -71,7 +72,7 @@ def _chance_line(counts: Counts) -> list[str]:
         return []
     return [
         f"validation: no better than chance: accuracy {accuracy:.2f} [{low:.2f}, {high:.2f}] on "
-        f"{total} images, of which the commonest class has {commonest:.2f}"
+        f"{counted(total, 'image')}, of which the commonest class has {commonest:.2f}"
     ]
 
 

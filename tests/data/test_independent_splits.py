@@ -137,7 +137,7 @@ def test_any_number_of_copies_is_left_out_unless_strict(source, tmp_path, prepar
         prepared(strict=True)
     manifest, out = prepared()
     assert manifest.left_out == {"duplicate": 20}
-    with pytest.raises(DataError, match="20 files were left out when it was prepared"):
+    with pytest.raises(DataError, match="its preparation left out 20 files"):
         ensure_prepared(out, tmp_path / "cache", **SETTINGS, strict=True)
 
 

@@ -230,7 +230,7 @@ def test_a_file_without_mass_is_rejected_if_others_of_its_class_have_one(
     assert sum(split.per_class["cdm"] for split in manifest.splits.values()) == 5
     capsys.readouterr()
     prepare_folder(root, tmp_path / "out", **SETTINGS)
-    assert "up to date, kept; 1 files left out, see " in capsys.readouterr().out
+    assert "up to date, kept; 1 file left out, see " in capsys.readouterr().out
 
 
 def test_images_without_classes_may_or_may_not_have_masses(tmp_path):
@@ -309,7 +309,7 @@ def test_strict_allows_no_rejected_file(source, tmp_path):
         prepare_folder(source, tmp_path / "out", **SETTINGS, strict=True)
     assert names_in(tmp_path) == ["lenses"]
     prepare_folder(source, tmp_path / "out", **SETTINGS)
-    with pytest.raises(DataError, match="1 files were rejected when it was prepared"):
+    with pytest.raises(DataError, match="its preparation rejected 1 file "):
         prepare_folder(source, tmp_path / "out", **SETTINGS, strict=True)
     with pytest.raises(DataError, match="--strict forbids"):
         ensure_prepared(tmp_path / "out", tmp_path / "cache", **SETTINGS, strict=True)

@@ -257,13 +257,14 @@ def feature_maps(
 
 
 def _draw_numbers(axes: Axes, places: np.ndarray, values: np.ndarray) -> PathCollection:
-    return axes.scatter(*places.T, c=values, s=6, cmap="viridis")
+    return axes.scatter(places[:, 0], places[:, 1], c=values, s=6, cmap="viridis")
 
 
 def _draw_names(axes: Axes, places: np.ndarray, values: np.ndarray) -> None:
     names = sorted(set(values))
     for name, colour in zip(names, line_colours(len(names)), strict=True):
-        axes.scatter(*places[values == name].T, color=colour, s=6, label=name)
+        across, up = places[values == name].T
+        axes.scatter(across, up, color=colour, s=6, label=name)
 
 
 def _sky(

@@ -170,6 +170,14 @@ class ContrastiveConfig:
 
 
 @dataclass(frozen=True)
+class NeighboursConfig:
+    """When batches are made of neighbours: after some epochs, renewed every few epochs."""
+
+    first_epochs: Count
+    every_epochs: Count
+
+
+@dataclass(frozen=True)
 class ByolConfig:
     """BYOL's heads and the momentum of its target network."""
 
@@ -212,12 +220,14 @@ class PretrainConfig:
     method: Annotated[str, methods]
     encoder: str | None
     positives: Literal["object", "image"]
+    negatives: Literal["random", "neighbours"]
     temperature: Positive
     projection_width: Count
     keep_tokens: Annotated[float, Bounds(above=0, high=1)]
     probe_learning_rate: Positive
     probe_on: Literal["view_1", "image"]
     probe_every_epochs: Count | None
+    neighbours: NeighboursConfig
     contrastive: ContrastiveConfig
     byol: ByolConfig
     twin: TwinConfig

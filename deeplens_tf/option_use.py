@@ -89,6 +89,14 @@ def _fraction_is_used(config: Config, stage: str) -> bool:
     return stage != PRETRAIN or config.pretrain.probe_every_epochs is not None
 
 
+def _of_neighbours() -> Use:
+    return _where(
+        PRETRAINING,
+        "pretrain.negatives is neighbours",
+        lambda config: config.pretrain.negatives == "neighbours",
+    )
+
+
 def _length_is_used(config: Config, stage: str) -> bool:
     rises = stage == PRETRAIN and config.pretrain.method == "byol"
     rises = rises and config.pretrain.byol.schedule == "cosine"
@@ -142,6 +150,9 @@ USES: dict[str, Use] = {
     "pretrain.method": PRETRAINING,
     "pretrain.encoder": PRETRAINING,
     "pretrain.positives": Use((PREVIEW, PRETRAIN)),  # object is refused for one view
+    "pretrain.negatives": _of_method("contrastive"),
+    "pretrain.neighbours.first_epochs": _of_neighbours(),
+    "pretrain.neighbours.every_epochs": _of_neighbours(),
     "pretrain.temperature": _shared_by("temperature", WITH_TEMPERATURE),
     "pretrain.projection_width": _shared_by("projection_width", WITH_PROJECTION),
     "pretrain.keep_tokens": _shared_by("keep_tokens", WITH_PROJECTION),

@@ -42,6 +42,12 @@ ROWS = (
         {"pretrain.method": "supervised_contrastive"},
         plugin="results.supervised_contrastive",
     ),
+    Row(
+        "neighbours",
+        "two images of a lens, batches of neighbours",
+        "object",
+        {"pretrain.negatives": "neighbours"},
+    ),
     Row("object_plain", "two images of a lens, head without BatchNorm", "object", PLAIN),
     Row("object_cdm_plain", "the same, of `cdm` alone", "object", PLAIN, ("cdm",)),
     Row(

@@ -41,7 +41,7 @@ CONDITIONAL = {
     "prepare --preview": ("rotation", "gaussian_noise", "crop", "brightness"),
     "pretrain": (
         *("rotation", "gaussian_noise", "crop", "brightness"),
-        *("byol", "twin", "simsiam", "inpainting"),
+        *("neighbours", "byol", "twin", "simsiam", "inpainting"),
     ),
     "finetune": ("rotation", "gaussian_noise", "crop", "brightness", "likelihood", "standardise"),
 }
@@ -90,6 +90,17 @@ def test_the_shared_settings_are_those_that_the_methods_take():
         ("pretrain", ["pretrain.byol.beta=0.9"], r"pretrain uses it only where .*method is byol"),
         ("pretrain", ["pretrain.method=byol", "pretrain.byol.beta=0.9"], None),
         ("pretrain", ["pretrain.method=byol", "pretrain.temperature=0.5"], "is contrastive; leave"),
+        ("pretrain", ["pretrain.neighbours.every_epochs=2"], r"pretrain\.negatives is neighbours"),
+        (
+            "pretrain",
+            ["pretrain.negatives=neighbours", "pretrain.neighbours.every_epochs=2"],
+            None,
+        ),
+        (
+            "pretrain",
+            ["pretrain.method=byol", "pretrain.negatives=neighbours"],
+            r"negatives: .* only where pretrain\.method is contrastive",
+        ),
         ("pretrain", ["pretrain.method=inpainting", "pretrain.projection_width=8"], "or simsiam"),
         ("pretrain", ["pretrain.method=inpainting", "pretrain.keep_tokens=0.5"], "or simsiam"),
         ("pretrain", ["finetune.freeze=true"], "pretrain does not use it, only finetune; leave"),

@@ -16,9 +16,11 @@ from deeplens_tf.augment import Augment
 from deeplens_tf.data.image_data import Example, ImageData
 from deeplens_tf.data.streams import (
     BEGINNING,
+    EpochOrder,
     Make,
     Position,
     epoch_batches,
+    ordered_batches,
     stream_of,
     without_autograph,
 )
@@ -186,6 +188,7 @@ def pretraining_batches(
     masked_views: bool = False,
     positives: Positives = "image",
     start: Position = BEGINNING,
+    order: EpochOrder | None = None,
 ) -> tf.data.Dataset:
     """Return batches of views as one stream; their content is that of `view_batches`.
 
@@ -200,8 +203,13 @@ def pretraining_batches(
         masked_views: give two views and an order of the patches of each.
         positives: what the two views of a pair are made of, see `view_batches`.
         start: where the stream of epochs begins.
+        order: decides which pairs come in which batch; the stream is then of one epoch, see
+            `ordered_batches`.
     """
     make, pairs = _making_views(data, split, augment, patches, masked_views, positives)
+    if order is not None:
+        ordered = without_autograph(ordered_batches, data)
+        return ordered(data, split, batch_size, make, order, pairs, start.step)
     count = pair_count(data, split, positives)
     return without_autograph(stream_of, data)(
         *(data, split, batch_size, epochs, make, count),

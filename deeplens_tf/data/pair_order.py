@@ -35,6 +35,26 @@ def in_shard_order(counts: NDArray[np.int64], order: tf.Tensor) -> tf.Tensor:
     return tf.range(int(counts.sum()), dtype=tf.int64) + offsets
 
 
+def drawn_pairs(
+    objects: Objects, numbers: tf.Tensor, key: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return two images of each of some objects, which follow from the key and the object.
+
+    Args:
+        objects: of the split.
+        numbers: of the objects, shape (n,), int64.
+        key: of the epoch.
+
+    Returns:
+        The indices of the images in the split, and their places among those of their object, each
+        of shape (n, 2), int64.
+    """
+    first = tf.gather(objects.starts, numbers)  # among the members
+    keys = fold_in(key, tf.gather(objects.members, first))
+    drawn = two_of_each(keys, tf.gather(objects.sizes, numbers))
+    return tf.gather(objects.members, first[:, tf.newaxis] + drawn), drawn
+
+
 def pair_blocks(
     objects: Objects, in_order: tf.Tensor, block_size: int, key: tf.Tensor, order: Order
 ) -> tuple[tf.data.Dataset, tf.Tensor]:
@@ -66,10 +86,7 @@ def pair_blocks(
     def pairs_of(block: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shuffled = tf.cast(order(numbers[block] + 1, counts[block]), tf.int64)
         places = objects_before[block] + shuffled  # among all objects of the epoch
-        first = tf.gather(objects.starts, tf.gather(in_order, places))  # among the members
-        keys = fold_in(key, tf.gather(objects.members, first))
-        drawn = two_of_each(keys, tf.gather(sizes, places))
-        indices = tf.gather(objects.members, first[:, tf.newaxis] + drawn)
+        indices, drawn = drawn_pairs(objects, tf.gather(in_order, places), key)
         positions = tf.gather(starts, places) - images_before[block]
         return indices, positions[:, tf.newaxis] + drawn
 

@@ -164,9 +164,7 @@ class PreparedData(ImageData):
             DataError: a shard has been changed.
         """
         names = [name for name in HELD_SPLITS if self.count(name)]
-        shape = self.manifest.stored_shape if with_margin else self.manifest.image_shape
-        size = sum(map(self.count, names)) * 4 * math.prod(shape)
-        hold = size <= HELD_BYTES if wanted is None else wanted
+        hold, size = self.fits_memory(wanted, with_margin), self._decoded_bytes(with_margin)
         if report:
             how = "held in memory" if hold else "read from the shards in each epoch"
             print_lines(f"images: {how}; decoded they take {size / 2**20:,.1f} MiB")
@@ -174,6 +172,14 @@ class PreparedData(ImageData):
             return self
         read = (read_split(self.folder, self.manifest, name, with_margin) for name in names)
         return replace(self, held=dict(zip(names, read, strict=True)))
+
+    def fits_memory(self, wanted: bool | None, with_margin: bool) -> bool:
+        """Return whether `in_memory` holds the images."""
+        return self._decoded_bytes(with_margin) <= HELD_BYTES if wanted is None else wanted
+
+    def _decoded_bytes(self, with_margin: bool) -> int:
+        shape = self.manifest.stored_shape if with_margin else self.manifest.image_shape
+        return sum(map(self.count, HELD_SPLITS)) * 4 * math.prod(shape)
 
     def references(self, split: str, epoch: tf.Tensor | None = None) -> tf.data.Dataset:
         """Return the records of a split, or the indices of a held one, see `ImageData`."""

@@ -9,8 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from deeplens_tf.augment.randomness import PAIR, key_of
 from deeplens_tf.data.image_data import WHOLE, ImageData, Share
+from deeplens_tf.data.pair_order import drawn_pairs
 
 
 class Position(NamedTuple):
@@ -85,6 +88,52 @@ def epoch_batches(
     references = _chosen(data, references, keep).rebatch(batch_size, drop_remainder)
     references = shared(references.skip(tf.cast(done, tf.int64)), data.share, batch_size)
     return references.map(lambda batch: make(batch, epoch), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class EpochOrder:
+    """The order of the pairs of an epoch, which a stream reads whenever it is iterated.
+
+    Args:
+        count: number of pairs that an epoch takes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        with tf.device("CPU:0"):  # where tf.data runs
+            self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self.numbers = tf.Variable(tf.range(count, dtype=tf.int64), trainable=False)
+
+    def assign(self, epoch: int, numbers: NDArray[np.int64]) -> None:
+        """Set the order of an epoch: numbers of images, or of objects, shape (count,)."""
+        self.epoch.assign(epoch)
+        self.numbers.assign(numbers)
+
+
+def ordered_batches(
+    data: ImageData,
+    split: str,
+    batch_size: int,
+    make: Make,
+    order: EpochOrder,
+    pairs: bool,
+    done: int = 0,
+) -> tf.data.Dataset:
+    """Return the batches of the epoch that `order` has when they are iterated, after those done.
+
+    The references of the data must be indices: those of arrays, or of a split held in memory.
+    """
+    objects = data.objects(split) if pairs else None
+
+    def of_current_epoch(_: tf.Tensor) -> tf.data.Dataset:
+        epoch, numbers = order.epoch.read_value(), order.numbers.read_value()
+        if objects is not None:
+            numbers, _ = drawn_pairs(objects, numbers, key_of(data.seed, epoch, PAIR))
+        references = tf.data.Dataset.from_tensors(numbers).rebatch(batch_size).skip(done)
+        return references.map(lambda batch: make(batch, epoch), num_parallel_calls=tf.data.AUTOTUNE)
+
+    stream = tf.data.Dataset.from_tensors(0).flat_map(of_current_epoch)
+    length = order.count // batch_size - done
+    return stream.apply(tf.data.experimental.assert_cardinality(length)).prefetch(2)
 
 
 def _chosen(

@@ -42,7 +42,8 @@ class TrainingPlan:
     Attributes:
         model: compiled.
         data: source of the batches.
-        batches: position -> the stream of all batches from there on.
+        batches: position -> the stream of all batches from there on, of unknown length; or a stream
+            of known length of those of the epoch at hand.
         validation: batches of one pass, or None without a validation split.
         steps_per_epoch: steps in an epoch.
         distribution: devices to use; the model was created in its scope.
@@ -160,13 +161,15 @@ def _fit_epochs(
 
     From within an epoch it needs `StopAfterEpoch`, since the epochs after it have more steps.
     """
-    spread = plan.distribution.spread
+    spread, batches = plan.distribution.spread, plan.batches(position)
+    # Without a number of steps Keras iterates a stream of known length anew in each epoch.
+    is_of_one_epoch = int(batches.cardinality()) > 0
     plan.model.fit(
-        spread(plan.batches(position)),
+        spread(batches),
         validation_data=spread(plan.validation),
         validation_steps=plan.distribution.steps(plan.validation),
         validation_freq=[epoch + 1 for epoch in range(train.epochs) if train.validates(epoch)],
-        steps_per_epoch=plan.steps_per_epoch - position.step,
+        steps_per_epoch=None if is_of_one_epoch else plan.steps_per_epoch - position.step,
         initial_epoch=position.epoch,
         epochs=train.epochs,
         # The stream is shuffled already; otherwise Keras warns that it cannot shuffle it.

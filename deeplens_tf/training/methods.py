@@ -46,7 +46,7 @@ def build_method(
 def method_settings(config: PretrainConfig) -> dict[str, Any]:
     """Return the method's settings: the shared ones that it has, its section, its options.
 
-    They do not include `positives`, which the batches follow.
+    They do not include `positives` and `negatives`, which the batches follow.
 
     Raises:
         RequestError: a wrong option, or one that has a key of its own.
@@ -61,6 +61,11 @@ def method_settings(config: PretrainConfig) -> dict[str, Any]:
         raise RequestError(
             "pretrain.positives must be image for pretrain.method=inpainting, which makes one view "
             "of an image. Received: pretrain.positives=object"
+        )
+    if config.negatives == "neighbours" and entry.name != "contrastive":
+        raise RequestError(
+            f"pretrain.negatives must be random for pretrain.method={entry.name}; only contrastive "
+            "takes negatives from its batch. Received: pretrain.negatives=neighbours"
         )
     settings = {key: getattr(config, key) for key in SHARED if key in entry.options}
     section = getattr(config, entry.name, None)

@@ -14,7 +14,7 @@ from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.manifest import WITH_OBJECTS
 from deeplens_tf.data.objects import objects_text
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
-from deeplens_tf.data.streams import BEGINNING, Position
+from deeplens_tf.data.streams import BEGINNING, EpochOrder, Position
 from deeplens_tf.data.view_making import build_augment, report_missing_margin, view_margin
 from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.figures.image_grids import inpainting_grid
@@ -39,6 +39,7 @@ from deeplens_tf.training.callbacks import CollapseWarning, PlateauWarning
 from deeplens_tf.training.compilation import with_compilation
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.methods import build_method, method_settings
+from deeplens_tf.training.neighbour_negatives import NeighbourNegatives, require_neighbours
 from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.probe_monitor import ProbeMonitor
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
@@ -102,6 +103,7 @@ def _pretrain(
     what = "training images" if count == data.count("train") else "training objects"
     config = with_batch_size(config, PRETRAINING, count, what, distribution, smallest)
     steps = count // config.batch_size
+    require_neighbours(config, data, steps, distribution)
     with distribution.scope():
         model = _model(config, data, steps, distribution, initial)
         config = with_compilation(config, model.encoder, steps * config.batch_size, distribution)
@@ -116,8 +118,9 @@ def _pretrain(
         if initial is not None:
             keep_initial_encoder(initial, run)
         if not finished:
-            plan = _plan(model, config, data, steps, distribution)
-            _train(replace(plan, profile=profile), config, run)
+            order = _order(config, steps)
+            plan = _plan(model, config, data, steps, distribution, order)
+            _train(replace(plan, profile=profile), config, run, order)
     return run
 
 
@@ -129,11 +132,20 @@ def _report_objects(data: PreparedData, config: Config) -> None:
         print_lines(f"positives: {config.data.path} has no objects.csv: two views of each image")
 
 
-def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
+def _order(config: Config, steps: int) -> EpochOrder | None:
+    """Return the order of the pairs where it depends on the encoder."""
+    by_encoder = config.pretrain.negatives == "neighbours"
+    return EpochOrder(steps * config.batch_size) if by_encoder else None
+
+
+def _train(plan: TrainingPlan, config: Config, run: Run, order: EpochOrder | None) -> None:
     require_loadable(plan.model.encoder)
     plateau = plan.model.plateau_loss(config.batch_size)
-    warnings = [CollapseWarning(plateau), *_plateau_warning(plateau, plan, config)]
-    fit(plan, config, run, [*warnings, *_probes(plan, config, run)])
+    callbacks = [CollapseWarning(plateau), *_plateau_warning(plateau, plan, config)]
+    callbacks += _probes(plan, config, run)
+    if order is not None:
+        callbacks.append(NeighbourNegatives(order, plan.data, config))
+    fit(plan, config, run, callbacks)
     save_model(plan.model.encoder, run.encoder)
     if isinstance(plan.model, InpaintingModel):
         _draw_inpainting(plan.model, plan.validation or plan.batches(BEGINNING), run)
@@ -182,6 +194,7 @@ def _plan(
     data: PreparedData,
     steps: int,
     distribution: Distribution,
+    order: EpochOrder | None,
 ) -> TrainingPlan:
     augment = build_augment(config.augment)
     positives = config.pretrain.positives
@@ -195,7 +208,7 @@ def _plan(
 
     def batches(start: Position) -> tf.data.Dataset:
         size, epochs = config.batch_size, config.train.epochs
-        return pretraining_batches(data, "train", augment, size, epochs, *options, start)
+        return pretraining_batches(data, "train", augment, size, epochs, *options, start, order)
 
     # Negatives come from the batch, so all batches are of one size; a small split is one batch.
     count = pair_count(data, "validation", positives)

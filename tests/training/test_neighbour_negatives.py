@@ -136,14 +136,11 @@ def test_features_are_of_one_image_of_each_object_by_the_encoder_as_it_is(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("where", "positives"),
-    [("within", "object"), ("before", "object"), ("between", "object"), ("within", "image")],
-)
-def test_a_run_that_is_stopped_resumes_exactly(where, positives, configured, tmp_path, monkeypatch):
-    words = ("train.epochs=3", "pretrain.neighbours.every_epochs=2")
-    config = configured(*words, f"pretrain.positives={positives}", "checkpoint.every_steps=1")
-    steps = pair_count(open_data(config), "train", positives) // BATCH
+@pytest.mark.parametrize("where", ["within", "before", "between"])
+def test_a_run_that_is_stopped_resumes_exactly(where, configured, tmp_path, monkeypatch):
+    words = ("train.epochs=3", "pretrain.neighbours.every_epochs=2", "checkpoint.every_steps=1")
+    config = configured(*words)
+    steps = pair_count(open_data(config), "train", "object") // BATCH
     assert steps > 3
     whole = pretrain(config, "it", str(tmp_path / "whole"))
     # The last step saved: in the second epoch, before its renewal, before the same batches again.

@@ -28,5 +28,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "load_encoder": "saving.keras_files",
         "load_model": "saving.keras_files",
         "save_encoder": "saving.keras_files",
+        "shipped_encoders": "files.shipped",
     },
 )

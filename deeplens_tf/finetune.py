@@ -20,6 +20,7 @@ from deeplens_tf.data.folder_settings import with_folder_settings, without_setti
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.dataclass_parsing import to_plain
 from deeplens_tf.files.products import ENCODER
+from deeplens_tf.files.shipped import place_of
 from deeplens_tf.option_use import FINETUNE, load_stage_config
 from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.runs.run_folder import Run, newest_run, run_of
@@ -36,8 +37,9 @@ def build_parser() -> StageParser:
     parser.add_argument("--head", choices=["classification", "regression"], help="what to predict")
     parser.add_argument(
         "--encoder",
-        metavar="RUN|FILE|none",
-        help="the encoder to start from; none: random weights, the supervised baseline "
+        metavar="NAME|RUN|FILE|none",
+        help="the encoder to start from: a shipped name, a run folder or a file; none: random weights, "
+        "the supervised baseline "
         "(without it: the newest pretraining run)",
     )
     parser.add_argument("--freeze", action="store_true", help="train the head only")
@@ -80,7 +82,7 @@ def resolve_config(arguments: Namespace) -> Config:
     """Return the configuration, with the encoder filled in and the data it was pretrained on."""
     name, overrides, own = arguments.config, arguments.overrides, _as_overrides(arguments)
     encoder = load_config(name, [*overrides, *own]).finetune.encoder or _newest_encoder()
-    run = run_of(Path(encoder))
+    run = run_of(place_of(encoder))
     pretrained = run.load_config() if run else None
     base = _sections(pretrained) if pretrained else {}
     config = load_stage_config(FINETUNE, name, overrides, arguments.data, base, own)

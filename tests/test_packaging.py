@@ -79,10 +79,11 @@ def dist_info(wheel):
 def test_the_wheel_contains_the_package_and_nothing_else(wheel, dist_info):
     expected = {
         path.relative_to(REPOSITORY).as_posix()
-        for pattern in ("**/*.py", "configs/*.yaml", "py.typed")
+        for pattern in ("**/*.py", "configs/*.yaml", "py.typed", "weights/*/*")
         for path in PACKAGE.glob(pattern)
     }
-    assert {"deeplens_tf/py.typed", "deeplens_tf/configs/defaults.yaml"} <= expected
+    encoder = "deeplens_tf/weights/vit_nano_same_lens/encoder.keras"
+    assert {"deeplens_tf/py.typed", "deeplens_tf/configs/defaults.yaml", encoder} <= expected
     contents = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     assert {name for name in contents if not name.startswith(f"{dist_info}/")} == expected
 

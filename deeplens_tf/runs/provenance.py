@@ -1,6 +1,5 @@
 """The provenance of a run: the origin of its encoder, versions, devices, git revision."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 from deeplens_tf.config import FROM_SCRATCH
 from deeplens_tf.cores import available_cores
 from deeplens_tf.files.products import encoder_file
+from deeplens_tf.files.shipped import sha256_of
 from deeplens_tf.runs.identity import result_settings
 from deeplens_tf.runs.run_folder import Run, run_of
 
@@ -23,7 +23,7 @@ def encoder_origin(path: str) -> dict[str, Any]:
     """Return the origin of an encoder: the digest of its file and, if known, how it was trained.
 
     Args:
-        path: run folder or file, or `FROM_SCRATCH`.
+        path: shipped name, run folder or file, or `FROM_SCRATCH`.
 
     Returns:
         `path`, `sha256` of the file that is loaded, and the items of `features_origin`.
@@ -33,10 +33,10 @@ def encoder_origin(path: str) -> dict[str, Any]:
     """
     if path == FROM_SCRATCH:
         return {"method": None}
-    file = encoder_file(Path(path))
+    file = encoder_file(path)
     run = run_of(file)
     training = {"method": UNKNOWN} if run is None else features_origin(run)
-    return {"path": path, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} | training
+    return {"path": path, "sha256": sha256_of(file)} | training
 
 
 def features_origin(run: Run) -> dict[str, Any]:

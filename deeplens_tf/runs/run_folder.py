@@ -14,6 +14,7 @@ from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.files.products import ENCODER, MODEL
+from deeplens_tf.files.shipped import copy_advice
 from deeplens_tf.terminal import print_lines
 
 RUNS = Path("runs")
@@ -91,7 +92,7 @@ class Run:
             RequestError: no such folder, or it contains no valid configuration.
         """
         if not self.folder.is_dir():
-            raise RequestError(f"{self.folder}: no such folder")
+            raise RequestError(f"{self.folder}: no such folder{copy_advice(self.folder)}")
         if not self.config.is_file():
             raise RequestError(f"{self.folder}: not a run folder: it has no config.yaml")
         return load_config(str(self.config))

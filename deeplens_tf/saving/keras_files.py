@@ -28,8 +28,9 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
     """Load an encoder, image -> feature vector.
 
     Args:
-        path_or_name: a run folder, or a `.keras` file of an encoder, of a fine-tuned model or of
-            a self-supervised one.
+        path_or_name: the name of a shipped encoder, see `shipped_encoders`; a run folder; or a
+            `.keras` file of an encoder, of a fine-tuned model or of a self-supervised one. A text
+            that is a shipped name is not taken for a path; `./name` and a `Path` are.
 
     Returns:
         The encoder. `encoder.features(raw_images)` prepares pixels as files have them in the way
@@ -38,9 +39,10 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
         width, bands), with values in [0, 1].
 
     Raises:
-        RequestError: no such file, or one without an encoder of this package.
+        RequestError: no such file, one without an encoder of this package, or a shipped file that
+            was changed.
     """
-    path = encoder_file(Path(path_or_name))
+    path = encoder_file(path_or_name)
     model = _load(path)
     encoder = _encoder_in(model)
     if not isinstance(encoder, ENCODER_CLASSES):

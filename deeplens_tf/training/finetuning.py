@@ -64,8 +64,8 @@ def finetune(
     """Fine-tune as configured; `model.keras` contains the model of the best validation epoch.
 
     Args:
-        config: complete configuration; `finetune.encoder` is a run folder or a file, or "none" for
-            random weights, the supervised baseline.
+        config: complete configuration; `finetune.encoder` is a shipped name, a run folder or a
+            file, or "none" for random weights, the supervised baseline.
         name: of the configuration, part of the name of a new run folder.
         run_dir: folder of the run, or None for a new one under `runs/`.
         strategy: devices to use, see `open_distribution`.
@@ -152,7 +152,7 @@ def _seen_images(config: Config, data: PreparedData, task: Task, keep: np.ndarra
     path = _encoder_path(config)
     if path == FROM_SCRATCH:
         return pd.concat(own)
-    return pd.concat([*own, images_of_encoder(run_of(encoder_file(Path(path))), path)])
+    return pd.concat([*own, images_of_encoder(run_of(encoder_file(path)), path)])
 
 
 def _saver(plan: TrainingPlan, config: Config, run: Run) -> SaveBest:
@@ -259,6 +259,7 @@ def _encoder(config: Config, data: PreparedData) -> keras.Model:
 def _encoder_path(config: Config) -> str:
     if config.finetune.encoder is None:
         raise RequestError(
-            f"finetune.encoder must be a run folder, a file or {FROM_SCRATCH!r}, not null"
+            "finetune.encoder must be a shipped name, a run folder, a file or "
+            f"{FROM_SCRATCH!r}, not null"
         )
     return config.finetune.encoder

@@ -32,10 +32,10 @@ def new_encoder(config: Config, data: PreparedData) -> keras.Model:
 def trained_encoder(
     path: str, expected: keras.Model, config: Config, data: PreparedData
 ) -> keras.Model:
-    """Return the encoder of a run folder or a file.
+    """Return the encoder of a shipped name, a run folder or a file.
 
     Args:
-        path: of the encoder.
+        path: of the encoder, or its name.
         expected: the configured encoder.
         config: of the run.
         data: that it will be trained on.
@@ -64,7 +64,7 @@ def initial_file(config: Config, run_dir: str | None) -> Path | None:
         return None
     if run_dir is not None and (kept := Run(Path(run_dir)).initial_encoder).is_file():
         return kept
-    return encoder_file(Path(config.pretrain.encoder))
+    return encoder_file(config.pretrain.encoder)
 
 
 def keep_initial_encoder(file: Path, run: Run) -> None:

@@ -38,9 +38,8 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--encoder",
         metavar="NAME|RUN|FILE|none",
-        help="the encoder to start from: a shipped name, a run folder or a file; none: random weights, "
-        "the supervised baseline "
-        "(without it: the newest pretraining run)",
+        help="the encoder to start from, a shipped one by its name; none: random weights, the "
+        "supervised baseline (without it: the newest pretraining run)",
     )
     parser.add_argument("--freeze", action="store_true", help="train the head only")
     parser.add_argument("--fraction", metavar="F", help="fraction of the training labels to use")

@@ -16,7 +16,7 @@ def test_a_file_is_itself_and_a_run_folder_its_product(tmp_path):
 
 
 def test_without_either_there_is_advice(tmp_path):
-    advice = "; pretrain first, or give a run folder, a .keras file or the name of a shipped encoder: .*"
+    advice = "; pretrain first, or give a run folder, a .keras file or the name of a shipped .*"
     with pytest.raises(RequestError, match=rf"the folder contains no encoder\.keras{advice}$"):
         encoder_file(tmp_path)
     with pytest.raises(RequestError, match=rf"no such file or run folder{advice}$"):

@@ -37,7 +37,8 @@ def test_the_card_has_the_digest_of_every_file(name):
     files = {path.name: path.read_bytes() for path in card.parent.iterdir() if path != card}
     assert head["name"] == name
     assert {ENCODER, "config.yaml", "environment.json", "images.csv"} == files.keys()
-    assert head["sha256"] == {key: hashlib.sha256(value).hexdigest() for key, value in files.items()}
+    digests = {key: hashlib.sha256(value).hexdigest() for key, value in files.items()}
+    assert head["sha256"] == digests
     assert encoder_file(name).read_bytes() == files[ENCODER]
 
 

@@ -59,7 +59,7 @@ def test_a_fine_tuning_takes_its_input_and_the_default_data(folder, monkeypatch)
 
 def test_a_pretraining_starts_from_it(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = settings(*QUICK, *WINDOW, f"pretrain.encoder={NAME}", f"data.path={folder}/data/model_ii")
-    run = run_of(pretrain, *words)
+    words = settings(*QUICK, *WINDOW, f"pretrain.encoder={NAME}")
+    run = run_of(pretrain, "--data", str(folder / "data" / "model_ii"), *words)
     assert_recorded(run)
     assert run.initial_encoder.read_bytes() == CARD.with_name("encoder.keras").read_bytes()

@@ -42,12 +42,6 @@ ROWS = (
         {"pretrain.method": "supervised_contrastive"},
         plugin="results.supervised_contrastive",
     ),
-    Row(
-        "neighbours",
-        "two images of a lens, batches of neighbours",
-        "object",
-        {"pretrain.negatives": "neighbours"},
-    ),
     Row("object_plain", "two images of a lens, head without BatchNorm", "object", PLAIN),
     Row("object_cdm_plain", "the same, of `cdm` alone", "object", PLAIN, ("cdm",)),
     Row(
@@ -61,6 +55,12 @@ ROWS = (
         "the original's Gaussian noise",
         "image",
         {**PLAIN, "augment.views": "[gaussian_noise]"},
+    ),
+    Row(
+        "neighbours",
+        "two views of an image, batches of neighbours",
+        "image",
+        {"pretrain.negatives": "neighbours"},
     ),
     Row("inpainting", "inpainting", "image", {"pretrain.method": "inpainting"}),
 )

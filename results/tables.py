@@ -1,4 +1,4 @@
-"""The tables of the study, from the stored predictions: results/<sky>.csv and results/<sky>.md."""
+"""The tables of the study, from the stored predictions: results/<sky>.csv, .md and others."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +11,7 @@ from results.goals import goals_markdown
 from results.rows import ROWS, SKIES, Sky
 from results.scores import Score, differences, scores
 from results.store import UNTRAINED, predictions, processor_seconds, seeds_of
+from results.summary import summary, write_summary
 
 HERE = Path(__file__).parent
 SCRATCH = ROWS[0].name
@@ -43,13 +44,14 @@ READOUTS = (
 
 
 def write_tables() -> None:
-    """Write the tables of each sky that has results, and the goals beside what was reached."""
+    """Write the tables of each sky, the goals beside what was reached, and README's summary."""
     tables = {sky.name: pd.DataFrame(_lines(sky)) for sky in SKIES}
     for name, table in tables.items():
         if len(table):
             table.to_csv(HERE / f"{name}.csv", index=False, float_format="%.4f")
             (HERE / f"{name}.md").write_text(_markdown(table))
     (HERE / "goals.md").write_text(goals_markdown(tables))
+    write_summary(summary(tables, TITLES))
 
 
 def _lines(sky: Sky) -> Iterator[dict[str, Any]]:

@@ -1,23 +1,27 @@
 """Predictions in the repository: what is read is what was predicted, and nothing gets lost."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import r2_score, roc_auc_score
 
-from results import goals, store, tables
+from results import goals, store, summary, tables
 from results.rows import ALL, SKIES
 from results.steps import Step
 
 SKY, IMAGES = SKIES[0], 90
+RESULTS = Path(tables.__file__).parent
 
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "FOLDER", tmp_path / "predictions")
     monkeypatch.setattr(tables, "HERE", tmp_path)
+    monkeypatch.setattr(summary, "PAGE", tmp_path / "README.md")
+    summary.PAGE.write_text("before\n<!-- study -->\n| old |\n<!-- end of study -->\nafter\n")
 
 
 @pytest.fixture
@@ -117,9 +121,24 @@ def test_tables_have_what_scikit_learn_finds(made, tmp_path):
     assert table.loc[key, "minus_scratch"] == pytest.approx(minus, abs=5e-4)
     text = (tmp_path / "clean.md").read_text()
     assert "| `image` | contrastive, two views of an image | not run |" in text
+    short = summary.PAGE.read_text()
+    assert short.startswith("before\n<!-- study -->\n\n| pretraining | probe, 1 %, noise-free |")
+    assert short.endswith("|\n\n<!-- end of study -->\nafter\n")
+    assert f"| contrastive, two images of a lens | - | - | {expected[key]:.3f} | - | -" in short
     reached = (tmp_path / "goals.md").read_text()
     assert f"above training from scratch | {minus:.3f}" in reached
     assert "| not run | 0 | - |" in reached
+
+
+def test_the_tables_of_the_repository_are_those_of_its_predictions(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    pages = [*(RESULTS / f"{name}.md" for name in ("clean", "noisy", "goals")), summary.PAGE]
+    before = [page.read_bytes() for page in pages]
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    monkeypatch.setattr(summary, "PAGE", tmp_path / "README.md")
+    summary.PAGE.write_bytes(before[-1])
+    tables.write_tables()
+    assert [(tmp_path / page.name).read_bytes() for page in pages] == before
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ class Row:
         settings: of the pretraining that differ from the file.
         classes: of the images that it pretrains on.
         plugin: module with the method; None for the package's own.
+        article: what the original published for it, fine-tuned on Model II with about 30,000
+            labelled images a class: macro AUC of ResNet50 and of a Vision Transformer, R² of the
+            mass. Other images and networks, so not to be compared closely.
     """
 
     name: str
@@ -26,11 +29,12 @@ class Row:
     settings: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ALL
     plugin: str | None = None
+    article: str = "-"
 
 
 PLAIN = {"pretrain.contrastive.projector": "plain"}
 ROWS = (
-    Row("scratch", "supervised from random weights", None),
+    Row("scratch", "supervised from random weights", None, article="AUC .959, .974; R² .68"),
     Row("image", "contrastive, two views of an image", "image"),
     Row("object", "contrastive, two images of a lens", "object"),
     Row("object_cdm", "the same, of `cdm` alone", "object", classes=("cdm",)),
@@ -49,12 +53,14 @@ ROWS = (
         "the original's rotation",
         "image",
         {**PLAIN, "augment.views": "[rotation]"},
+        article="AUC .993, .989; R² .71",
     ),
     Row(
         "noise",
         "the original's Gaussian noise",
         "image",
         {**PLAIN, "augment.views": "[gaussian_noise]"},
+        article="AUC .993, .990; R² .59",
     ),
     Row(
         "neighbours",

@@ -15,6 +15,7 @@ from results.summary import summary, write_summary
 
 HERE = Path(__file__).parent
 SCRATCH = ROWS[0].name
+ARTICLE = {row.name: row.article for row in ROWS}
 TITLES = {UNTRAINED: "none: the untrained network", **{row.name: row.title for row in ROWS}}
 
 
@@ -97,14 +98,15 @@ def _chosen(found: Iterator[Score], readout: Readout) -> Score:
 def _markdown(table: pd.DataFrame) -> str:
     """Return the means over the seeds, and the smallest and largest where there are several."""
     titles = [readout.title for readout in READOUTS]
-    head = ["row", "pretraining", "seeds", *titles, "processor minutes"]
+    head = ["row", "pretraining", "seeds", *titles, "processor minutes", "the article's own"]
     lines = [_line(head), _line(["---"] * len(head))]
     for name, title in TITLES.items():
         of_row = table[table["row"] == name]
         cells = [_cell(of_row[of_row["readout"] == each]) for each in titles]
         seeds = of_row["seed"].nunique()
         minutes = f"{of_row['seconds'].mean() / 60:.0f}" if of_row["seconds"].any() else "-"
-        lines.append(_line([f"`{name}`", title, str(seeds or "not run"), *cells, minutes]))
+        ends = [minutes, ARTICLE.get(name, "-")]
+        lines.append(_line([f"`{name}`", title, str(seeds or "not run"), *cells, *ends]))
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,163 @@
+"""The figures of the study, from the stored predictions: results/figures/*.png.
+
+python -m results.figures [labels roc masses maps ...]
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from deeplens_tf.figures import save_figure
+from deeplens_tf.figures.style import GREY, PALETTE, in_house_style, name_axes
+from results import store
+from results.maps import STAGES, read_maps
+from results.rows import ALL, SKIES, Sky
+from results.scores import scores
+
+FOLDER = Path(__file__).with_name("figures")
+CLEAN = SKIES[0]
+SEED = 0
+LENSES = 8100  # with all labels
+# Name of a row, its name in a figure, its colour.
+ROWS = {
+    "untrained": ("untrained network", GREY),
+    "scratch": ("supervised", "black"),
+    "image": ("two views of an image", PALETTE[1]),
+    "object": ("two images of a lens", PALETTE[0]),
+    "object_cdm": ("two images of a lens, cdm alone", PALETTE[5]),
+    "supervised_contrastive": ("supervised contrastive, all labels", PALETTE[2]),
+}
+PROBES = {"probe-classification-0.01": 0.01, "probe-classification-0.1": 0.1}
+PROBES |= {"probe-classification-1": 1.0}
+FINETUNED = {"classes-1-test": 0.01, "classes-100-test": 1.0}
+SKY_TITLES = {"clean": "Noise-free images", "noisy": "With the instrument's noise"}
+
+
+@in_house_style
+def label_efficiency() -> Figure:
+    """Draw the macro AUC against the number of labelled lenses; all seeds as points."""
+    figure = Figure(figsize=(10.5, 4.6))
+    panels = figure.subplots(1, len(SKIES), sharey=True)
+    for axes, sky in zip(panels, SKIES, strict=True):
+        for name, (title, colour) in ROWS.items():
+            _draw_labels(axes, _areas(sky, name, PROBES), title, colour, "o-")
+            whole = title if name == "scratch" else f"{title}, fine-tuned"
+            _draw_labels(axes, _areas(sky, name, FINETUNED), whole, colour, "x--")
+        axes.set_xscale("log")
+        axes.set_xticks([LENSES // 100, LENSES // 10, LENSES], ["81", "810", "8,100"])
+        axes.set_ylim(0.74, 1.0)
+        axes.minorticks_off()
+        name_axes(axes, SKY_TITLES[sky.name], "labelled lenses", "macro AUC")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@in_house_style
+def roc_of_few_labels() -> Figure:
+    """Draw each class against the rest, with 1 % of the labels."""
+    figure = Figure(figsize=(11, 4.4))
+    panels = figure.subplots(1, len(ALL), sharey=True)
+    steps = {"untrained": "probe-classification-0.01", "scratch": "classes-1-test"}
+    steps |= {name: "probe-classification-0.01" for name in ("image", "object_cdm", "object")}
+    for axes, label in zip(panels, ALL, strict=True):
+        for name, step in steps.items():
+            table = store.predictions(CLEAN, name, SEED)[step]
+            false_positive, true_positive, _ = roc_curve(
+                table["label"] == label, table[f"p_{label}"]
+            )
+            title, colour = ROWS[name]
+            axes.plot(np.maximum(false_positive, 5e-4), true_positive, label=title, color=colour)
+        axes.set_xscale("log")
+        name_axes(axes, f"{label} against the rest", "false positive rate", "true positive rate")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+@in_house_style
+def masses() -> Figure:
+    """Draw predicted against true masses, by ridge regression on frozen features."""
+    figure = Figure(figsize=(9.5, 4.8))
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, name in zip(panels, ("untrained", "object"), strict=True):
+        table = store.predictions(CLEAN, name, SEED)["probe-regression-0.741"]
+        ends = [table[store.MASS].min(), table[store.MASS].max()]
+        axes.plot(ends, ends, color=GREY, linestyle=":")
+        colour = PALETTE[0]
+        axes.plot(table[store.MASS], table["predicted"], ".", color=colour, markersize=3, alpha=0.5)
+        found = {score.quantity: score.value for score in scores(table)}
+        axes.locator_params(nbins=5)
+        title = f"{ROWS[name][0]}: R² {found['r2']:.3f}, MAE {found['mae_dex']:.3f} dex"
+        name_axes(axes, title, "true log10(mass / eV)", "predicted log10(mass / eV)")
+    return figure
+
+
+@in_house_style
+def maps() -> Figure:
+    """Draw the stored maps before and after pretraining, by class and by mass."""
+    figure = Figure(figsize=(7.5, 7.0))
+    panels = figure.subplots(2, len(STAGES))
+    classes = pd.read_csv(store.FOLDER / CLEAN.name / "classes.csv")
+    mass = pd.read_csv(store.FOLDER / CLEAN.name / "masses.csv").set_index("file")[store.MASS]
+    places = read_maps()
+    for column, stage in enumerate(STAGES):
+        upper, lower = panels[0, column], panels[1, column]
+        for label, colour in zip(ALL, PALETTE, strict=False):
+            chosen = places[stage][classes["label"] == label]
+            upper.plot(*chosen.T, ".", color=colour, markersize=3, alpha=0.6, label=label)
+        axion = places[stage][classes["label"] == "axion"]
+        values = classes["file"][classes["label"] == "axion"].map(mass)
+        points = lower.scatter(*axion.T, c=values, s=6, cmap="viridis")
+        upper.set_title(f"{stage} pretraining")
+    panels[0, 0].legend(markerscale=4)
+    figure.colorbar(points, ax=list(panels[1]), label="log10(mass / eV) of axion")
+    for axes in panels.ravel():
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.grid(False)
+    return figure
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "labels": label_efficiency,
+    "roc": roc_of_few_labels,
+    "masses": masses,
+    "maps": maps,
+}
+
+
+def _areas(sky: Sky, name: str, steps: dict[str, float]) -> dict[float, list[float]]:
+    """Return number of labelled lenses -> macro AUC of each seed."""
+    areas: dict[float, list[float]] = {}
+    for seed in store.seeds_of(sky, name):
+        found = store.predictions(sky, name, seed)
+        for step in steps.keys() & found.keys():
+            score = next(each for each in scores(found[step]) if each.quantity == "macro_auc")
+            areas.setdefault(steps[step] * LENSES, []).append(score.value)
+    return dict(sorted(areas.items()))
+
+
+def _draw_labels(
+    axes: Axes, areas: dict[float, list[float]], title: str, colour: str, look: str
+) -> None:
+    if areas:
+        means = [np.mean(values) for values in areas.values()]
+        axes.plot(list(areas), means, look, color=colour, label=title)
+        for lenses, values in areas.items():
+            axes.plot([lenses] * len(values), values, look[0], color=colour, alpha=0.4)
+
+
+def main(names: Sequence[str]) -> None:
+    """Draw some of the figures, or all."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in names or FIGURES:
+        save_figure(FIGURES[name](), FOLDER / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

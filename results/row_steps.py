@@ -57,7 +57,7 @@ def row_steps(row: Row, sky: Sky, seed: int, readouts: Collection[str]) -> Itera
 
 
 def _finetuning(row: Row, sky: Sky, seed: int, finetuning: Finetuning) -> Iterator[Step]:
-    settings = chosen_settings(finetuning.name, from_random_weights=row.config is None)
+    settings = chosen_settings(row, sky, finetuning.name)
     step = finetune_step(row, sky, seed, finetuning, settings)
     yield step
     run = str(step.record.with_suffix(""))

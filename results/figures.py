@@ -60,7 +60,7 @@ def label_efficiency() -> Figure:
 
 @in_house_style
 def roc_of_few_labels() -> Figure:
-    """Draw each class against the rest, with 1 % of the labels."""
+    """Draw each class against the rest, with 1 % of the labels; rates of 0 are drawn at 5e-4."""
     figure = Figure(figsize=(11, 4.4))
     panels = figure.subplots(1, len(ALL), sharey=True)
     steps = {"untrained": "probe-classification-0.01", "scratch": "classes-1-test"}
@@ -75,6 +75,7 @@ def roc_of_few_labels() -> Figure:
             axes.plot(np.maximum(false_positive, 5e-4), true_positive, label=title, color=colour)
         axes.set_xscale("log")
         name_axes(axes, f"{label} against the rest", "false positive rate", "true positive rate")
+    figure.suptitle("1 % of the labels: 81 lenses")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 

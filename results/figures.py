@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
@@ -24,6 +25,7 @@ FOLDER = Path(__file__).with_name("figures")
 CLEAN = SKIES[0]
 SEED = 0
 LENSES = 8100  # with all labels
+AREAS = (0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995)  # ticks
 # Name of a row, its name in a figure, its colour.
 ROWS = {
     "untrained": ("untrained network", GREY),
@@ -48,13 +50,19 @@ def label_efficiency() -> Figure:
         for name, (title, colour) in ROWS.items():
             _draw_labels(axes, _areas(sky, name, PROBES), title, colour, "o-")
             whole = title if name == "scratch" else f"{title}, fine-tuned"
-            _draw_labels(axes, _areas(sky, name, FINETUNED), whole, colour, "x--")
+            _draw_labels(axes, _areas(sky, name, FINETUNED), whole, colour, "X--")
         axes.set_xscale("log")
         axes.set_xticks([LENSES // 100, LENSES // 10, LENSES], ["81", "810", "8,100"])
-        axes.set_ylim(0.74, 1.0)
+        axes.set_yscale("logit")
+        axes.set_yticks(AREAS, [f"{area:g}" for area in AREAS])
+        axes.set_ylim(0.74, 0.9975)
         axes.minorticks_off()
         name_axes(axes, SKY_TITLES[sky.name], "labelled lenses", "macro AUC")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    keys: dict[str, Artist] = {}
+    for axes in panels:
+        lines, names = axes.get_legend_handles_labels()
+        keys |= dict(zip(names, lines, strict=True))
+    figure.legend(list(keys.values()), list(keys), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -83,7 +91,7 @@ def roc_of_few_labels() -> Figure:
 @in_house_style
 def masses() -> Figure:
     """Draw predicted against true masses, by ridge regression on frozen features."""
-    figure = Figure(figsize=(9.5, 4.8))
+    figure = Figure(figsize=(8, 4.2))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, name in zip(panels, ("untrained", "object"), strict=True):
         table = store.predictions(CLEAN, name, SEED)["probe-regression-0.741"]
@@ -95,6 +103,7 @@ def masses() -> Figure:
         axes.locator_params(nbins=5)
         title = f"{ROWS[name][0]}: R² {found['r2']:.3f}, MAE {found['mae_dex']:.3f} dex"
         name_axes(axes, title, "true log10(mass / eV)", "predicted log10(mass / eV)")
+    figure.suptitle("Ridge regression on frozen features, 2,000 labels")
     return figure
 
 

@@ -92,7 +92,7 @@ def choose(sky: Sky, names: Collection[str], rows: Collection[str]) -> None:
         for row in (each for each in ROWS if each.name in rows):
             choice, table = _choice(row, sky, finetuning), _table()
             table.setdefault(sky.name, {}).setdefault(finetuning.name, {})[row.name] = choice
-            CHOSEN.write_text(HEADER + yaml.safe_dump(table))
+            CHOSEN.write_text(HEADER + yaml.safe_dump(table, sort_keys=False))
 
 
 def _table() -> dict[str, Any]:

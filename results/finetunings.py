@@ -31,11 +31,13 @@ class Finetuning:
     validate_every_epochs: int = 1
 
     def validation_score(self, run: Path) -> float:
-        """Return the best score of a run on its validation split; higher is better."""
+        """Return the score of a run's model on its validation split; higher is better.
+
+        The model is that of the epoch with the lowest loss.
+        """
         history = pd.read_csv(run / "history.csv")
-        if self.head == "classification":
-            return float(history["val_auc"].max())
-        return -float(history["val_mae_dex"].min())
+        kept = history.iloc[history["val_loss"].argmin()]
+        return float(kept["val_auc"] if self.head == "classification" else -kept["val_mae_dex"])
 
 
 FINETUNINGS = (

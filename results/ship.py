@@ -42,7 +42,8 @@ SKIES_BY_NAME = {sky.name: sky for sky in SKIES}
 def main(argv: Sequence[str]) -> None:
     """Ship an encoder, or write the cards again."""
     parser = argparse.ArgumentParser(prog="python -m results.ship", description=__doc__)
-    parser.add_argument("row", nargs="?", choices=ROWS_BY_NAME)
+    without_labels = [row.name for row in ROWS if row.config and not row.plugin]
+    parser.add_argument("row", nargs="?", choices=without_labels)
     parser.add_argument("sky", nargs="?", choices=SKIES_BY_NAME)
     parser.add_argument("name", nargs="?")
     arguments = parser.parse_args(argv)
@@ -107,7 +108,9 @@ def _scores(row: Row, sky: Sky) -> pd.DataFrame:
 def _head(folder: Path, row: Row, sky: Sky, scores: pd.DataFrame) -> dict[str, Any]:
     tested = scores[(scores["readout"] == TESTED) & (scores["row"] == row.name)].iloc[0]
     facts = Run(folder).facts()
-    files = sorted(path.name for path in folder.iterdir() if path.name != CARD)
+    run = Run(folder)
+    paths = (run.config, run.encoder, run.environment, folder / SEEN_IMAGES_FILE)
+    files = sorted(path.name for path in paths)
     return {
         "name": folder.name,
         "license": "mit",

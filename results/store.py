@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.finetunings import FINETUNINGS
 from results.rows import ALL, Sky
 from results.steps import Step
 
@@ -136,13 +137,21 @@ def _comparable(outputs: Array) -> Array:
     return outputs if outputs.ndim == 1 else np.exp(outputs.astype("float64"))
 
 
+def _without_earlier_budgets(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the times of fine-tunings that a row does by another budget now."""
+    starts = (f"{finetuning.name}-" for finetuning in FINETUNINGS)
+    repeated = tuple(start for start in starts if new["step"].str.startswith(start).any())
+    of_row = known["row"].isin(new["row"]) & known["seed"].isin(new["seed"])
+    return known[~(of_row & known["step"].str.startswith(repeated))]
+
+
 def _add_seconds(sky: Sky, row_name: str, seed: int, seconds: Mapping[str, float]) -> None:
     path = FOLDER / sky.name / "processor_seconds.csv"
     keys = ["row", "seed", "step"]
     new = pd.DataFrame(
         [(row_name, seed, *each) for each in seconds.items()], columns=[*keys, "seconds"]
     )
-    known = [pd.read_csv(path)] if path.is_file() else []
+    known = [_without_earlier_budgets(pd.read_csv(path), new)] if path.is_file() else []
     both = pd.concat([*known, new]).drop_duplicates(keys, keep="last").sort_values(keys)
     path.parent.mkdir(parents=True, exist_ok=True)
     both.to_csv(path, index=False)

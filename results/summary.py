@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 PAGE = Path(__file__).parent.parent / "README.md"
-BLOCK = re.compile(r"(<!-- study -->\n).*?(<!-- end of study -->\n)", re.DOTALL)
+BEGIN, END = "<!-- study -->\n", "<!-- end of study -->\n"
+BLOCK = re.compile(f"({BEGIN}.*?{END})", re.DOTALL)
 ROWS = ("untrained", "scratch", "image", "object", "object_cdm", "supervised_contrastive")
 READOUTS = ("probe, 1 %", "probe, all", "fine-tuned, 1 %")
 SKIES = {"clean": "noise-free", "noisy": "noisy"}
@@ -31,8 +32,8 @@ def summary(tables: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> st
 
 def write_summary(text: str) -> None:
     """Put the table into README.md."""
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(BLOCK.sub(rf"\1\n{text}\n\2", page), encoding="utf-8")
+    begin, _, end = BLOCK.split(PAGE.read_text(encoding="utf-8"))
+    PAGE.write_text(f"{begin}{BEGIN}\n{text}\n{END}{end}", encoding="utf-8")
 
 
 def _mean(table: pd.DataFrame, row: str, readout: str) -> str:

@@ -125,7 +125,8 @@ class CollapseWarning(keras.callbacks.Callback):
     Compares `feature_std` with `COLLAPSED_BELOW`. Features that are not finite are reported
     separately, since no comparison would detect them. Features that tell the pairs of a batch apart
     have not collapsed, however alike: a head with BatchNorm enlarges small differences (pairs of
-    noisy lenses: feature_std 0.02, and a frozen probe far above the control).
+    noisy lenses: feature_std 0.02, and a frozen probe far above the control). The loss is the mean
+    of the epoch, so a collapse late in it may be reported an epoch later.
 
     Args:
         plateau: the loss of projections that tell no pairs apart; None for a method without one.

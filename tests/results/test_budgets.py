@@ -5,10 +5,12 @@ import pytest
 import yaml
 
 from results import budgets
-from results.finetunings import FINETUNINGS
+from results.finetunings import FINETUNINGS, Finetuning
 from results.rows import ROWS, SKIES
 from results.steps import Step
+from results.store import FOLDER
 
+REPOSITORY = budgets.CHOSEN
 CLASSES, MASSES = FINETUNINGS[0], FINETUNINGS[2]
 BY_NAME = {row.name: row for row in ROWS}
 
@@ -25,7 +27,9 @@ def run(tmp_path, monkeypatch):
         rate = float(words[0].partition("=")[2])
         folder = step.record.with_suffix("")
         folder.mkdir(parents=True)
-        scores = {"val_auc": [None, 1 - rate, 0.5], "val_mae_dex": [None, rate, 0.5]}
+        # The epoch with the lowest loss has not the best score.
+        scores = {"val_auc": [None, 1 - rate, 1.0], "val_mae_dex": [None, rate, 0.0]}
+        scores["val_loss"] = [None, 1.0, 2.0]
         pd.DataFrame(scores).to_csv(folder / "history.csv")
         done.append(step)
 
@@ -54,6 +58,34 @@ def test_rows_and_skies_choose_for_themselves_and_keep_other_choices(run):
     assert budgets.chosen_settings(BY_NAME["object_cdm"], SKIES[1], CLASSES.name) == chosen
     with pytest.raises(SystemExit, match="--rows object --sky clean"):
         budgets.chosen_settings(BY_NAME["object"], SKIES[0], CLASSES.name)
+
+
+def test_a_choice_names_the_run_that_made_it(run, monkeypatch):
+    """Rows then take this run, whatever the order of its settings in the file."""
+    scores = iter(range(100))
+    monkeypatch.setattr(Finetuning, "validation_score", lambda self, run: next(scores))
+    budgets.choose(SKIES[0], [CLASSES.name], ["object"])
+    chosen = budgets.chosen_settings(BY_NAME["object"], SKIES[0], CLASSES.name)
+    assert "finetune.head_epochs" in chosen  # the last candidate
+    again = budgets.finetune_step(BY_NAME["object"], SKIES[0], 0, CLASSES, chosen)
+    assert again == run[-1]
+
+
+def test_the_repository_has_the_choice_of_all_candidates_and_the_rows_by_it():
+    table = yaml.safe_load(REPOSITORY.read_text())
+    for sky in (sky for sky in SKIES if sky.name in table):
+        seconds = pd.read_csv(FOLDER / sky.name / "processor_seconds.csv")
+        for finetuning in (each for each in FINETUNINGS if each.name in table[sky.name]):
+            for name, choice in table[sky.name][finetuning.name].items():
+                row = BY_NAME[name]
+                candidates = budgets.CANDIDATES[finetuning.name][row.config is not None]
+                assert [each["settings"] for each in choice["tried"]] == list(candidates)
+                best = max(choice["tried"], key=lambda each: each["score"])
+                assert choice["chosen"] == best["settings"]
+                step = budgets.finetune_step(row, sky, 0, finetuning, choice["chosen"])
+                own = seconds[(seconds["row"] == name) & (seconds["seed"] == 0)]["step"]
+                trained = [each for each in own if each.startswith(f"{finetuning.name}-learning")]
+                assert trained == [step.record.stem]
 
 
 def test_candidates_have_runs_of_their_own():

@@ -81,6 +81,17 @@ def test_further_steps_add_to_those_that_are_stored(made):
     assert store.seeds_of(SKY, "object_cdm") == []
 
 
+def test_a_fine_tuning_by_another_budget_replaces_the_earlier_one(made):
+    for number, budget in enumerate(("learning_rate-0.1", "learning_rate-0.2"), start=1):
+        trained = made(f"classes-1-{budget}", number)[0]
+        tested = made("classes-1-test", number)[0]
+        store.collect(SKY, "object", 0, [trained, tested, made("classes-100-test")[0]])
+    store.collect(SKY, "object", 0, [made("classes-100-test")[0]])
+    table = pd.read_csv(store.FOLDER / SKY.name / "processor_seconds.csv")
+    steps = ["classes-1-learning_rate-0.2", "classes-1-test", "classes-100-test"]
+    assert table["step"].tolist() == steps
+
+
 def test_the_same_predictions_make_the_same_bytes(made):
     step = made("classes-1-test")[0]
     for _ in range(2):

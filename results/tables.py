@@ -102,8 +102,8 @@ def _markdown(table: pd.DataFrame) -> str:
     lines = [_line(head), _line(["---"] * len(head))]
     for name, title in TITLES.items():
         of_row = table[table["row"] == name]
-        cells = [_cell(of_row[of_row["readout"] == each]) for each in titles]
         seeds = of_row["seed"].nunique()
+        cells = [_cell(of_row[of_row["readout"] == each], seeds) for each in titles]
         minutes = f"{of_row['seconds'].mean() / 60:.0f}" if of_row["seconds"].any() else "-"
         ends = [minutes, ARTICLE.get(name, "-")]
         lines.append(_line([f"`{name}`", title, str(seeds or "not run"), *cells, *ends]))
@@ -114,11 +114,14 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(of_readout: pd.DataFrame) -> str:
+def _cell(of_readout: pd.DataFrame, seeds: int) -> str:
+    """Return the mean and the range over the seeds, or the value and interval of a single seed."""
     if of_readout.empty:
         return "-"
     values = of_readout["value"]
     if len(values) == 1:
         row = of_readout.iloc[0]
-        return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-    return f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+        text = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    else:
+        text = f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+    return text if len(values) == seeds else f"{text}, of {len(values)}"

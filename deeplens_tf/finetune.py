@@ -80,7 +80,9 @@ def _next(arguments: Namespace, run: Run) -> str:
 def resolve_config(arguments: Namespace) -> Config:
     """Return the configuration, with the encoder filled in and the data it was pretrained on."""
     name, overrides, own = arguments.config, arguments.overrides, _as_overrides(arguments)
-    encoder = load_config(name, [*overrides, *own]).finetune.encoder or _newest_encoder()
+    encoder = load_config(name, [*overrides, *own]).finetune.encoder
+    if encoder is None:
+        encoder = _newest_encoder()
     run = run_of(place_of(encoder))
     pretrained = run.load_config() if run else None
     base = _sections(pretrained) if pretrained else {}

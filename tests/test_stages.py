@@ -274,6 +274,13 @@ def test_options_override_the_encoders_run(encoders_run):
     assert (config.data.path, config.data.image_size) == ("mine", 48)
 
 
+@pytest.mark.usefixtures("encoders_run")
+def test_an_empty_encoder_is_not_the_newest_one():
+    assert resolved("--encoder", "").finetune.encoder == ""
+    with pytest.raises(RequestError, match=r"no encoder\.keras"):
+        load_encoder("")
+
+
 def test_without_a_pretraining_run_the_defaults_are_used(encoders_run):
     assert resolved("--encoder", "none").data.path == "data/model_ii"
     encoders_run.encoder.unlink()

@@ -56,9 +56,14 @@ def suggestion(path_or_name: str | Path) -> str:
 
 
 def copy_advice(folder: Path) -> str:
-    """Return what to do instead of reporting in the folder of a shipped encoder; else ""."""
+    """Return how to use a shipped encoder where a run folder is expected; "" for other names."""
     card = shipped_encoders().get(str(folder))
-    return f"; a shipped encoder takes no reports: give a copy of {card.parent}" if card else ""
+    if card is None:
+        return ""
+    return (
+        f", and the shipped encoder has no reports: finetune --encoder {folder} first; or, to "
+        f"probe it, cp -r {card.parent} runs/{folder}, then --run runs/{folder} --data FOLDER"
+    )
 
 
 def sha256_of(file: Path) -> str:

@@ -75,7 +75,7 @@ def test_a_wrong_name_is_told_the_names():
 
 
 def test_a_report_does_not_go_into_the_package():
-    with pytest.raises(RequestError, match=f"takes no reports: give a copy of .*{NAME}$"):
+    with pytest.raises(RequestError, match=f"to probe it, cp -r .*{NAME} runs/{NAME}"):
         Run(Path(NAME)).load_config()
 
 

@@ -105,6 +105,9 @@ def test_images_without_content_or_of_other_bands_are_named():
         KNOWN.apply(images(bands=4))
     with pytest.raises(ValueError, match=r"images must have the shape .* \(20, 20\)"):
         GREY.apply(images()[0, ..., 0])
+    for single in (images()[0], images(bands=3)[0]):
+        with pytest.raises(ValueError, match=r"of one image \[image\]\. Received: shape \(20, 20,"):
+            GREY.apply(single)
     with pytest.raises(ValueError, match=r"images\[0\] must be real numbers"):
         GREY.apply([np.array([["a"]])])
 

@@ -9,7 +9,10 @@ import pandas as pd
 PAGE = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- study -->\n", "<!-- end of study -->\n"
 BLOCK = re.compile(f"({BEGIN}.*?{END})", re.DOTALL)
-ROWS = ("untrained", "scratch", "image", "object", "object_cdm", "supervised_contrastive")
+ROWS = (
+    *("untrained", "scratch", "rotation", "noise", "image", "object", "object_cdm"),
+    "supervised_contrastive",
+)
 READOUTS = ("probe, 1 %", "probe, all", "fine-tuned, 1 %")
 SKIES = {"clean": "noise-free", "noisy": "noisy"}
 

@@ -17,14 +17,15 @@ from sklearn.metrics import roc_curve
 from deeplens_tf.figures import save_figure
 from deeplens_tf.figures.style import GREY, PALETTE, in_house_style, name_axes
 from results import store
+from results.finetunings import LENSES_OF_A_CLASS
 from results.maps import STAGES, read_maps
 from results.rows import ALL, SKIES, Sky
-from results.scores import scores
+from results.scores import score_of, scores
 
 FOLDER = Path(__file__).with_name("figures")
 CLEAN = SKIES[0]
 SEED = 0
-LENSES = 8100  # with all labels
+LENSES = len(ALL) * LENSES_OF_A_CLASS  # with all labels
 AREAS = (0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995)  # ticks
 # Name of a row, its name in a figure, its colour.
 ROWS = {
@@ -147,8 +148,8 @@ def _areas(sky: Sky, name: str, steps: dict[str, float]) -> dict[float, list[flo
     for seed in store.seeds_of(sky, name):
         found = store.predictions(sky, name, seed)
         for step in steps.keys() & found.keys():
-            score = next(each for each in scores(found[step]) if each.quantity == "macro_auc")
-            areas.setdefault(steps[step] * LENSES, []).append(score.value)
+            area = score_of(scores(found[step]), "macro_auc").value
+            areas.setdefault(steps[step] * LENSES, []).append(area)
     return dict(sorted(areas.items()))
 
 

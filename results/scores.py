@@ -3,7 +3,7 @@
 Differences are paired: both sides are scored on the same images, whose errors they share.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,11 @@ class Score:
     value: float
     low: float
     high: float
+
+
+def score_of(found: Iterable[Score], quantity: str) -> Score:
+    """Return the score of a quantity, of those that `scores` or `differences` yields."""
+    return next(score for score in found if score.quantity == quantity)
 
 
 def scores(predictions: pd.DataFrame) -> Iterator[Score]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.goals import goals_markdown
 from results.rows import ROWS, SKIES, Sky
-from results.scores import Score, differences, scores
+from results.scores import differences, score_of, scores
 from results.store import UNTRAINED, predictions, processor_seconds, seeds_of
 from results.summary import summary, write_summary
 
@@ -70,7 +70,7 @@ def _lines(sky: Sky) -> Iterator[dict[str, Any]]:
                 }
                 yield {
                     **{"row": name, "seed": seed, "readout": readout.title},
-                    **asdict(_chosen(scores(found), readout)),
+                    **asdict(score_of(scores(found), readout.quantity)),
                     **_minus(found, others, readout),
                     "seconds": seconds,
                 }
@@ -82,17 +82,13 @@ def _minus(
     result: dict[str, float] = {}
     for name, theirs in others.items():
         if theirs is not None:
-            score = _chosen(differences(found, theirs), readout)
+            score = score_of(differences(found, theirs), readout.quantity)
             result |= {
                 f"minus_{name}": score.value,
                 f"minus_{name}_low": score.low,
                 f"minus_{name}_high": score.high,
             }
     return result
-
-
-def _chosen(found: Iterator[Score], readout: Readout) -> Score:
-    return next(score for score in found if score.quantity == readout.quantity)
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 
 from deeplens_tf.config import MAX_UNNAMED_BANDS
 from deeplens_tf.errors import UnusableFile
+from deeplens_tf.preprocessing.preprocessing import MIN_IMAGE_SIDE
 
-MIN_IMAGE_SIDE = 8
 MAX_IMAGE_SIDE = 16384
 MAX_SIDE_RATIO = 4  # beyond it an array is rather a table with the pixels of one image a row
 

@@ -17,7 +17,7 @@ from deeplens_tf.terminal import counted
 VERSION = 1
 SCALINGS = ("min-max",)
 MAX_SIDE, MAX_SOURCE_SIDE, MAX_BANDS, MAX_NAME = 4096, 16384, 1024, 100
-MIN_SIDE = 8  # of images that are no mistake
+MIN_IMAGE_SIDE = 8  # of an image; a smaller array is something else
 SCALE_TOLERANCE = 0.02  # relative difference of two pixel scales that count as one
 
 RawImages: TypeAlias = NDArray | Sequence[NDArray]
@@ -271,7 +271,7 @@ def _listed(images: Any) -> Sequence[Any]:
         return images
     array = np.asarray(images)
     # A single image with its bands last would pass for one narrow grey image per row.
-    is_single = array.ndim == 3 and array.shape[-1] < MIN_SIDE < array.shape[0]
+    is_single = array.ndim == 3 and array.shape[-1] < MIN_IMAGE_SIDE < array.shape[0]
     if array.ndim not in (3, 4) or is_single:
         raise ValueError(
             "images must have the shape (n, height, width) or (n, height, width, bands), or be a "

@@ -32,6 +32,8 @@ FROM_SCRATCH = "none"  # value of `finetune.encoder` for random weights: the sup
 
 Augmentations = Annotated[tuple[Annotated[str, augmentations], ...], Different()]
 Fit = Literal["resize", "crop"]
+Interval = Literal["minmax", "percentile", "zscale"]
+Stretch = Literal["linear", "asinh", "log", "sqrt"]
 Count = Annotated[int, Bounds(low=1, high=2**31 - 1)]
 Fraction = Annotated[float, Bounds(low=0, high=1)]
 NonNegative = Annotated[float, Bounds(low=0)]
@@ -46,8 +48,8 @@ MAX_UNNAMED_BANDS = 10  # a longer axis counts bands only where `data.bands` is 
 class DataConfig:
     """Where the images are and how they are converted to one size, range and number of bands.
 
-    Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec` or `validation_fraction` is
-    the folder's own, see `data.folder_settings`.
+    Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec` or `validation_fraction`, and
+    for all keys of the scale of values, is the folder's own, see `data.folder_settings`.
     """
 
     path: str
@@ -57,6 +59,11 @@ class DataConfig:
     band_names: tuple[str, ...] | None
     pixel_scale_arcsec: Positive | None
     resample_to_arcsec: Positive | None
+    interval: Interval | None
+    percentiles: tuple[float, float] | None
+    stretch: Stretch | None
+    asinh_softening: Positive | None
+    scale_bands: Literal["together", "each"] | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     strict: bool

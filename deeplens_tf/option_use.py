@@ -80,6 +80,12 @@ def _of_a_trained_encoder() -> Use:
     return _where(FINETUNING, "finetune.freeze is false", lambda config: not config.finetune.freeze)
 
 
+def _of_scale(key: str, value: str) -> Use:
+    """Return the use of a parameter of one interval or stretch."""
+    holds = attrgetter(f"data.{key}")
+    return _where(DATA, f"data.{key} is {value}", lambda config: holds(config) == value)
+
+
 def _bands_are_used(config: Config, stage: str) -> bool:
     """Return whether a file is read in another way, or a grey image repeated after preparing."""
     return stage != PREPARE or (config.data.bands or 0) > MAX_UNNAMED_BANDS
@@ -121,6 +127,11 @@ USES: dict[str, Use] = {
     "data.band_names": DATA,
     "data.pixel_scale_arcsec": DATA,
     "data.resample_to_arcsec": DATA,
+    "data.interval": DATA,
+    "data.percentiles": _of_scale("interval", "percentile"),
+    "data.stretch": DATA,
+    "data.asinh_softening": _of_scale("stretch", "asinh"),
+    "data.scale_bands": DATA,
     "data.mixed_sizes": DATA,
     "data.validation_fraction": DATA,
     "data.strict": EVERYWHERE,

@@ -19,7 +19,7 @@ from deeplens_tf.cli import (
 )
 from deeplens_tf.config import Config
 from deeplens_tf.cores import available_cores
-from deeplens_tf.data.folder_settings import with_folder_settings
+from deeplens_tf.data.folder_settings import scale_of, with_folder_settings
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import prepare_folder
@@ -107,6 +107,7 @@ def _prepare(config: Config, out: Path, jobs: int) -> Manifest:
         band_names=config.data.band_names,
         pixel_scale_arcsec=config.data.pixel_scale_arcsec,
         resample_to_arcsec=config.data.resample_to_arcsec,
+        scale=scale_of(config.data),
         strict=config.data.strict,
         jobs=jobs,
     )

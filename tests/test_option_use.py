@@ -35,15 +35,22 @@ USED = {
     "evaluate": ("seed", "data."),
     "evaluate --probe": ("seed", "data.", "finetune.fraction"),
 }
-# Passed over although their section is used: with contrastive, flip and rot90, classification.
+OF_SCALE = ("percentiles", "asinh_softening")
+# Passed over although their section is used: with min-max scaling, contrastive, flip and rot90,
+# classification.
 CONDITIONAL = {
-    "prepare": {"data.bands"},
-    "prepare --preview": ("rotation", "gaussian_noise", "crop", "brightness"),
+    "prepare": ("data.bands", *OF_SCALE),
+    "prepare --preview": ("rotation", "gaussian_noise", "crop", "brightness", *OF_SCALE),
     "pretrain": (
-        *("rotation", "gaussian_noise", "crop", "brightness"),
+        *("rotation", "gaussian_noise", "crop", "brightness", *OF_SCALE),
         *("neighbours", "byol", "twin", "simsiam", "inpainting"),
     ),
-    "finetune": ("rotation", "gaussian_noise", "crop", "brightness", "likelihood", "standardise"),
+    "finetune": (
+        *("rotation", "gaussian_noise", "crop", "brightness", "likelihood", "standardise"),
+        *OF_SCALE,
+    ),
+    "evaluate": OF_SCALE,
+    "evaluate --probe": OF_SCALE,
 }
 
 
@@ -133,6 +140,10 @@ def test_the_shared_settings_are_those_that_the_methods_take():
         ("evaluate", ["checkpoint.keep=9", "data.strict=true", "data.cache=elsewhere"], None),
         ("prepare", ["data.bands=3"], "prepare uses it only where it is above 10"),
         ("prepare", ["data.bands=50"], None),
+        ("prepare", ["data.percentiles=[1, 99]"], r"only where data\.interval is percentile"),
+        ("pretrain", ["data.interval=percentile", "data.percentiles=[1, 99]"], None),
+        ("pretrain", ["data.asinh_softening=0.2"], r"only where data\.stretch is asinh; leave"),
+        ("evaluate", ["data.stretch=asinh", "data.asinh_softening=0.2"], None),
         ("prepare", ["augment.views=[]"], "prepare does not use it, only prepare --preview"),
         ("prepare --preview", ["augment.views=[]", "data.bands=3"], None),
         # A value that is the present one anyway changes nothing, so nothing is passed over.

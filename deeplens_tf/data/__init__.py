@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ImageData": "image_data",
         "PreparedData": "prepared_data",
         "Preprocessing": ".preprocessing.preprocessing",
+        "ValueScale": ".preprocessing.value_scale",
         "from_arrays": "array_data",
         "image_batches": "batches",
         "open_data": "prepared_data",

@@ -22,6 +22,7 @@ from deeplens_tf.data.splitting import validation_count
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 from deeplens_tf.terminal import counted
 
 _SMALLEST_LOG10 = 1e-6  # a smaller number above 0 is a mass rather than a logarithm
@@ -133,11 +134,12 @@ def from_arrays(
     seed: int = 0,
     band_names: Sequence[str] | None = None,
     pixel_scale_arcsec: float | None = None,
+    scale: ValueScale = MIN_MAX,
 ) -> ArrayData:
     """Make a data set of images in memory.
 
-    Each image is scaled to [0, 1] by its own minimum and maximum, over all bands, as the images of
-    a folder are.
+    Each image is scaled to [0, 1] by its own values, as the images of a folder are: by default by
+    its minimum and maximum, over all bands.
 
     Args:
         images: shape (n, height, width) or (n, height, width, bands), finite, none constant, none
@@ -157,6 +159,7 @@ def from_arrays(
         seed: decides the split and the order of the images in each epoch.
         band_names: of all bands of `images`, in their order; None if unknown.
         pixel_scale_arcsec: side of a pixel of `images`; None if unknown.
+        scale: of the values.
 
     Raises:
         ValueError: an argument that is wrong, naming it and what was received.
@@ -171,6 +174,7 @@ def from_arrays(
         seed=seed,
         band_names=None if band_names is None else tuple(band_names),
         pixel_scale_arcsec=pixel_scale_arcsec,
+        scale=scale,
     )
     label_indices, names = _label_indices(labels, class_names, count)
     in_test = np.zeros(count, bool) if test is None else _column(test, count, "test").astype(bool)

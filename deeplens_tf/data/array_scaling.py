@@ -63,6 +63,7 @@ def preprocessing_of(
         image_size=settings.image_size,
         fit=settings.fit,
         bands=len(used),
+        scaling=settings.scale,
         bands_left_out=tuple(sorted(left_out)),
         band_names=None if names is None else tuple(names[band] for band in used),
         pixel_scale_arcsec=scale and scale * side / settings.image_size,

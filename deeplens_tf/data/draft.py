@@ -1,14 +1,14 @@
 """The content of a prepared folder, written to a draft of it."""
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from deeplens_tf.data.folders import SourceFolder
 from deeplens_tf.data.image_reader import ImageReader, Learnt, ReadAgain
-from deeplens_tf.data.manifest import WITH_OBJECTS, WITHOUT_OBJECTS, Manifest, Split
+from deeplens_tf.data.manifest import Manifest, Split, version_for
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
 from deeplens_tf.data.relations import object_tables
@@ -76,7 +76,7 @@ def write_draft(
         image_shape=(settings.image_size, settings.image_size, reader.bands),
         splits=splits,
         fingerprint=state.fingerprint,
-        settings=asdict(settings),
+        settings=settings.to_dict(),
         rejected=len(rejected),
         left_out=dict(rejected.kinds),
         duplicates=dict(rejected.duplicates),
@@ -87,7 +87,7 @@ def write_draft(
         pixel_scale_arcsec=reader.pixel_scale_arcsec,
         source_side=reader.source_side,
         band_names=reader.band_names,
-        format_version=WITH_OBJECTS if _have_objects(folders) else WITHOUT_OBJECTS,
+        format_version=version_for(settings.to_dict(), _have_objects(folders)),
     )
     manifest.save(draft)
     return manifest, reader.notes()

@@ -1,21 +1,23 @@
 """The settings of a folder's images, where a caller or a configuration leaves them open."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION, Config, DataConfig
 from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.data.manifest import MANIFEST_FILE, PREPARE_AGAIN, Manifest, is_prepared
-from deeplens_tf.errors import DataError
+from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.scaling import FIT_MODES
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 
 # Of a folder of images that is not prepared yet.
 RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION = 64, "resize", 0.1
 # Keys of `data` that a prepared folder decides, and those that any folder may.
 PREPARED_KEYS = ("image_size", "fit", "validation_fraction", "resample_to_arcsec")
 PROPERTY_KEYS = ("band_names", "pixel_scale_arcsec")
+SCALE_KEYS = tuple(each.name for each in fields(ValueScale))  # a prepared folder decides them too
 
 
 def with_folder_settings(config: Config) -> Config:
@@ -27,29 +29,48 @@ def with_folder_settings(config: Config) -> Config:
         RequestError: a value contradicts the folder's `images.yaml`.
         DataError: the prepared folder or `images.yaml` is damaged.
     """
-    given = {key: getattr(config.data, key) for key in PREPARED_KEYS + PROPERTY_KEYS}
-    return replace(config, data=replace(config.data, **folder_settings(config.data.path, given)))
+    data = config.data
+    given = {key: getattr(data, key) for key in PREPARED_KEYS + PROPERTY_KEYS}
+    chosen = folder_settings(data.path, given | {"scale": scale_of(data)})
+    scale = chosen.pop("scale")
+    # Min-max scaling that nobody asked for stays open, as in the runs of earlier versions.
+    values = vars(scale) if scale != MIN_MAX or scale_of(data) else {}
+    return replace(config, data=replace(data, **chosen, **values))
+
+
+def scale_of(data: DataConfig) -> ValueScale | None:
+    """Return the scale of values that a configuration sets, or None if it leaves it open.
+
+    Raises:
+        RequestError: a parameter that is out of range.
+    """
+    given = {key: getattr(data, key) for key in SCALE_KEYS if getattr(data, key) is not None}
+    try:
+        return ValueScale(**given) if given else None
+    except ValueError as error:
+        raise RequestError(f"data.{error}") from error
 
 
 def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return given settings; those that are None are the folder's own.
 
     A prepared folder has its own. Raw images, and a folder that does not exist, get
-    `RAW_IMAGE_SIZE`, `RAW_FIT` and `RAW_VALIDATION_FRACTION`, and the bands' names and the pixel
-    scale of `images.yaml`.
+    `RAW_IMAGE_SIZE`, `RAW_FIT`, `RAW_VALIDATION_FRACTION` and min-max scaling, and the bands' names
+    and the pixel scale of `images.yaml`.
 
     Args:
         folder: of images, or a prepared one.
-        given: the values of `PREPARED_KEYS` and `PROPERTY_KEYS`.
+        given: the values of `PREPARED_KEYS`, `PROPERTY_KEYS` and "scale", a `ValueScale`.
 
     Raises:
         RequestError: a given value contradicts the folder's `images.yaml`.
         DataError: the prepared folder or `images.yaml` is damaged.
     """
     folder = Path(folder)
-    raw = (RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION, None)
-    own = _prepared(folder) if is_prepared(folder) else dict(zip(PREPARED_KEYS, raw, strict=True))
-    chosen = {key: own[key] if given[key] is None else given[key] for key in PREPARED_KEYS}
+    raw = (RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION, None, MIN_MAX)
+    keys = (*PREPARED_KEYS, "scale")
+    own = _prepared(folder) if is_prepared(folder) else dict(zip(keys, raw, strict=True))
+    chosen = {key: own[key] if given[key] is None else given[key] for key in keys}
     names = given["band_names"]
     properties = image_properties(folder).confirmed(
         folder,
@@ -79,8 +100,8 @@ def without_settings_of(
 
 
 def _prepared(folder: Path) -> dict[str, Any]:
-    settings = Manifest.load(folder).settings
-    own = {key: settings.get(key) for key in PREPARED_KEYS}
+    manifest = Manifest.load(folder)
+    own = {key: manifest.settings.get(key) for key in PREPARED_KEYS} | {"scale": manifest.scale}
     checks = {
         "image_size": IMAGE_SIZE.admits,
         "fit": lambda fit: fit in FIT_MODES,

@@ -11,10 +11,12 @@ from deeplens_tf.data.preparation_settings import is_scale
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.preprocessing.preprocessing import MAX_SOURCE_SIDE
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "deeplens_tf prepared images"
-MANIFEST_VERSION = 4  # the newest
+MANIFEST_VERSION = 5  # the newest
+WITH_SCALE = 5  # the first version whose settings may have a scale
 WITH_OBJECTS = 4  # the first version whose tables name the images' objects
 WITHOUT_OBJECTS = 3  # what is written where no image has one
 WITH_LEFT_OUT = 3  # the first version that counts left_out and passed_over
@@ -63,7 +65,7 @@ class Manifest:
         image_shape: (height, width, bands) of every image, without its margin.
         splits: by name: train, and optionally validation and test.
         fingerprint: digest of the source's classes, file names and contents.
-        settings: the `PreparationSettings` as a dict.
+        settings: those of `PreparationSettings.to_dict`.
         rejected: number of files that cannot be used; `rejected.csv` lists them.
         left_out: number of further files in `rejected.csv`, by the reasons in `LEFT_OUT`.
         duplicates: the duplicates among them, by the split that they are left out of.
@@ -103,6 +105,12 @@ class Manifest:
         return int(self.settings["margin"])
 
     @property
+    def scale(self) -> ValueScale:
+        """The scale of the images' values."""
+        stored = self.settings.get("scale")
+        return MIN_MAX if stored is None else ValueScale.from_dict(stored)
+
+    @property
     def stored_shape(self) -> tuple[int, int, int]:
         """(height, width, bands) of every image in the shards, with its margin."""
         height, width, bands = self.image_shape
@@ -132,6 +140,13 @@ class Manifest:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"missing key {error}" if isinstance(error, KeyError) else error
             raise DataError(f"{path}: damaged, {reason}; {PREPARE_AGAIN}") from error
+
+
+def version_for(settings: Mapping[str, Any], with_objects: bool) -> int:
+    """Return the earliest version of a manifest that knows all that a folder has."""
+    if "scale" in settings:
+        return WITH_SCALE
+    return WITH_OBJECTS if with_objects else WITHOUT_OBJECTS
 
 
 def is_prepared(folder: Path) -> bool:
@@ -247,6 +262,9 @@ def _settings(value: Any, version: int) -> dict[str, Any]:
         return settings | {"margin": 0}
     if version >= WITH_LEFT_OUT:
         settings |= _properties(settings)
+    if "scale" in settings:
+        _require(version >= WITH_SCALE, f"a scale in version {version}")
+        ValueScale.from_dict(settings["scale"])
     margin, size = settings["margin"], settings["image_size"]
     is_margin = type(margin) is int and type(size) is int and 0 <= margin <= size
     _require(is_margin, f"margin is not a whole number from 0 to image_size, {margin!r:.20}")

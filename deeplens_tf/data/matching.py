@@ -36,6 +36,10 @@ def _right_keys(trained: Preprocessing, own: Preprocessing) -> list[str]:
         keys.append(f"data.image_size={trained.image_size}")
     if own.fit != trained.fit:
         keys.append(f"data.fit={trained.fit}")
+    scale, other = vars(trained.scaling), vars(own.scaling)
+    for key in [key for key in scale if scale[key] != other[key] and scale[key] is not None]:
+        value = list(scale[key]) if isinstance(scale[key], tuple) else scale[key]
+        keys.append(f"data.{key}={value}")
     if own.bands == 1 and own.repeat != trained.image_shape[2]:
         keys.append(f"data.bands={trained.image_shape[2]}")
     # With another size or fit the pixels may have the right scale already.

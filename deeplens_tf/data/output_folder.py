@@ -1,6 +1,5 @@
 """The state of an output folder: whether it is up to date, and whether it may be written."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from deeplens_tf.data.index_tables import read_index
@@ -20,7 +19,7 @@ def is_current(out: Path, settings: PreparationSettings, fingerprint: str) -> bo
         manifest = Manifest.load(out)
         if manifest.format_version < WITH_LEFT_OUT:  # without the digests of its images
             return False
-        if manifest.fingerprint != fingerprint or manifest.settings != asdict(settings):
+        if manifest.fingerprint != fingerprint or manifest.settings != settings.to_dict():
             return False
         verify_shards(out, manifest)
         for split in manifest.splits.values():
@@ -63,6 +62,10 @@ def _difference(out: Path, settings: PreparationSettings) -> str:
     if manifest.format_version < WITH_LEFT_OUT:
         return "by an earlier version"
     found = manifest.settings
-    wanted = asdict(settings)
-    changed = [f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
+    wanted = settings.to_dict()
+    changed = [
+        f"{key} {found.get(key)}"
+        for key in (*wanted, *sorted(found.keys() - wanted.keys()))
+        if found.get(key) != wanted.get(key)
+    ]
     return ", ".join(changed) or "of other source files"

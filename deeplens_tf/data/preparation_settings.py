@@ -1,6 +1,6 @@
 """The settings that decide the content of a prepared folder."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, POSITIVE, VALIDATION_FRACTION
@@ -8,6 +8,7 @@ from deeplens_tf.data.whole_numbers import is_real, is_whole
 from deeplens_tf.errors import RequestError
 from deeplens_tf.preprocessing.framing import Framing
 from deeplens_tf.preprocessing.scaling import FIT_MODES, crop_margin
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class PreparationSettings:
         band_names: of the bands of the source images, in their order; None if unknown.
         pixel_scale_arcsec: of the source images; None if unknown.
         resample_to_arcsec: pixel scale to resample every image to; None for none.
+        scale: of the values.
         margin: width in pixels of the margin that is stored around each image; it follows from
             `image_size` and `fit`, see `scaling.crop_margin`.
 
@@ -38,6 +40,7 @@ class PreparationSettings:
     band_names: tuple[str, ...] | None = None
     pixel_scale_arcsec: float | None = None
     resample_to_arcsec: float | None = None
+    scale: ValueScale = MIN_MAX
     margin: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,8 @@ class PreparationSettings:
                 "resample_to_arcsec needs the pixel scale of the images: set "
                 "data.pixel_scale_arcsec, or write it into their images.yaml"
             )
+        is_value_scale = isinstance(self.scale, ValueScale)
+        _require_setting(is_value_scale, "scale", self.scale, "a dl.data.ValueScale")
         # NumPy's numbers become Python's, which the manifest stores.
         object.__setattr__(self, "image_size", int(size))
         object.__setattr__(self, "seed", int(seed))
@@ -69,7 +74,16 @@ class PreparationSettings:
     @property
     def framing(self) -> Framing:
         """Which part of a source image is kept, and with which pixels."""
-        return Framing(self.image_size, self.fit, self.pixel_scale_arcsec, self.resample_to_arcsec)
+        pixel_scales = self.pixel_scale_arcsec, self.resample_to_arcsec
+        return Framing(self.image_size, self.fit, *pixel_scales, self.scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings for a manifest, as in earlier versions where these suffice."""
+        values = asdict(self)
+        if self.scale == MIN_MAX:
+            del values["scale"]
+            return values
+        return values | {"scale": self.scale.to_dict()}
 
 
 def is_scale(value: Any) -> bool:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from deeplens_tf.augment import without_margin
 from deeplens_tf.config import Config
+from deeplens_tf.data.folder_settings import scale_of
 from deeplens_tf.data.held_split import HeldSplit, read_split
 from deeplens_tf.data.image_data import CHUNK, WHOLE, Example, ImageData, Share
 from deeplens_tf.data.index_tables import read_index
@@ -29,6 +30,7 @@ from deeplens_tf.data.shards import (
 from deeplens_tf.data.whole_numbers import is_whole
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.value_scale import ValueScale
 from deeplens_tf.terminal import print_lines
 
 # An epoch is shuffled in blocks of this size, in addition to the random order of the shards.
@@ -90,6 +92,7 @@ class PreparedData(ImageData):
             image_size=manifest.image_shape[0],
             fit=settings["fit"],
             bands=bands,
+            scaling=manifest.scale,
             repeat=self.bands // bands,
             bands_left_out=manifest.bands_left_out,
             band_names=manifest.band_names,
@@ -284,6 +287,7 @@ def open_folder(
     band_names: Sequence[str] | None = None,
     pixel_scale_arcsec: float | None = None,
     resample_to_arcsec: float | None = None,
+    scale: ValueScale | None = None,
     cache: str | Path = "runs/cache",
     strict: bool = False,
 ) -> PreparedData:
@@ -306,6 +310,7 @@ def open_folder(
         pixel_scale_arcsec: of the files; None for that of `images.yaml`.
         resample_to_arcsec: pixel scale to which every image is resampled before its central
             square is cut; needs the pixel scale. None for that of a prepared folder, or none.
+        scale: of the values; None for that of a prepared folder, or min-max.
         cache: folder for the prepared images.
         strict: whether a single unusable file is an error.
 
@@ -325,6 +330,7 @@ def open_folder(
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
         resample_to_arcsec=resample_to_arcsec,
+        scale=scale,
         strict=strict,
     )
     manifest = Manifest.load(prepared)
@@ -345,6 +351,7 @@ def open_data(config: Config) -> PreparedData:
         band_names=data.band_names,
         pixel_scale_arcsec=data.pixel_scale_arcsec,
         resample_to_arcsec=data.resample_to_arcsec,
+        scale=scale_of(data),
         cache=data.cache,
         strict=data.strict,
     )

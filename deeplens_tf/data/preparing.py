@@ -4,12 +4,16 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deeplens_tf.data.draft import ReadingOptions, write_draft
-from deeplens_tf.data.folder_settings import PREPARED_KEYS, PROPERTY_KEYS, folder_settings
+from deeplens_tf.data.folder_settings import (
+    PREPARED_KEYS,
+    PROPERTY_KEYS,
+    SCALE_KEYS,
+    folder_settings,
+)
 from deeplens_tf.data.manifest import Manifest, is_prepared
 from deeplens_tf.data.output_folder import check_free, check_outside, is_current
 from deeplens_tf.data.preparation_settings import PreparationSettings
@@ -21,6 +25,7 @@ from deeplens_tf.data.source_folders import Folders, scan_folders
 from deeplens_tf.data.summary import notes
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
+from deeplens_tf.preprocessing.value_scale import ValueScale
 from deeplens_tf.process_pool import Workers
 from deeplens_tf.terminal import counted, print_lines
 
@@ -45,6 +50,7 @@ def prepare_folder(
     band_names: Sequence[str] | None = None,
     pixel_scale_arcsec: float | None = None,
     resample_to_arcsec: float | None = None,
+    scale: ValueScale | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -68,6 +74,7 @@ def prepare_folder(
         pixel_scale_arcsec: of the files; None for that of `images.yaml`.
         resample_to_arcsec: pixel scale to which every image is resampled, see
             `resampling.resample_with_margin`; None for none.
+        scale: of the values; None for min-max.
         strict: whether one file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
         jobs: number of processes that read images; the folder is the same for any number. They
@@ -85,6 +92,7 @@ def prepare_folder(
         fit=fit,
         validation_fraction=validation_fraction,
         resample_to_arcsec=resample_to_arcsec,
+        scale=scale,
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
     )
@@ -105,6 +113,7 @@ def ensure_prepared(
     band_names: Sequence[str] | None = None,
     pixel_scale_arcsec: float | None = None,
     resample_to_arcsec: float | None = None,
+    scale: ValueScale | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -126,6 +135,7 @@ def ensure_prepared(
         fit=fit,
         validation_fraction=validation_fraction,
         resample_to_arcsec=resample_to_arcsec,
+        scale=scale,
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
     )
@@ -147,7 +157,7 @@ def _settings(
 
 def _cache_name(data: Path, settings: PreparationSettings) -> str:
     path = data.resolve()
-    content = asdict(settings)
+    content = settings.to_dict()
     for key in LATER_SETTINGS:
         if not content[key]:  # as in earlier versions, which replaces their folders in the cache
             del content[key]
@@ -157,10 +167,12 @@ def _cache_name(data: Path, settings: PreparationSettings) -> str:
 
 def _check_prepared(data: Path, settings: PreparationSettings, strict: bool) -> None:
     manifest = Manifest.load(data)
-    for key in PREPARED_KEYS + PROPERTY_KEYS:
-        found, wanted = manifest.settings.get(key), getattr(settings, key)
+    has = manifest.settings | vars(manifest.scale)
+    wants = vars(settings) | vars(settings.scale)
+    for key in (*PREPARED_KEYS, *PROPERTY_KEYS, *SCALE_KEYS):
+        found, wanted = has.get(key), wants[key]
         if found != wanted:
-            shown = "null" if found is None else found
+            shown = "null" if found is None else list(found) if key == "percentiles" else found
             raise RequestError(
                 f"{data} was prepared with {key} {shown}, not {wanted}: "
                 f"set data.{key}={shown}, or prepare the images again"

@@ -1,4 +1,4 @@
-"""Which part of an image is kept, and with which pixels."""
+"""Which part of an image is kept, with which pixels and on which scale of values."""
 
 from dataclasses import dataclass
 
@@ -6,23 +6,26 @@ import numpy as np
 
 from deeplens_tf.preprocessing.resampling import kept_square, resample_with_margin
 from deeplens_tf.preprocessing.scaling import crop_margin, kept_pixels, scale_with_margin
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 
 
 @dataclass(frozen=True)
 class Framing:
-    """The part of an image that is kept: by its size in pixels, or in arcsec.
+    """The part of an image that is kept, by its size in pixels or in arcsec, and its scale.
 
     Attributes:
         image_size: side of the result in pixels.
         fit: "resize" or "crop", see `scaling.resize_and_scale`.
         pixel_scale_arcsec: of the images; used to resample them.
         resample_to_arcsec: pixel scale to resample to; None for none.
+        scale: of the values.
     """
 
     image_size: int
     fit: str
     pixel_scale_arcsec: float | None = None
     resample_to_arcsec: float | None = None
+    scale: ValueScale = MIN_MAX
 
     @property
     def margin(self) -> int:
@@ -54,7 +57,6 @@ class Framing:
             UnusableFile: the pixels that are kept cannot be scaled, or do not cover the field.
         """
         if self.pixel_scale_arcsec and self.resample_to_arcsec:
-            return resample_with_margin(
-                image, self.image_size, self.fit, self.pixel_scale_arcsec, self.resample_to_arcsec
-            )
-        return scale_with_margin(image, self.image_size, self.fit)
+            scales = self.pixel_scale_arcsec, self.resample_to_arcsec
+            return resample_with_margin(image, self.image_size, self.fit, *scales, self.scale)
+        return scale_with_margin(image, self.image_size, self.fit, self.scale)

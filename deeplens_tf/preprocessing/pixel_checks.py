@@ -1,12 +1,42 @@
-"""Whether the pixels that are kept of an image can be scaled to [0, 1] by their extremes."""
+"""Whether the pixels that are kept of an image can be scaled to [0, 1], and by which interval."""
+
+from typing import Any
 
 import numpy as np
 
 from deeplens_tf.errors import NoSignal, UnusableFile
+from deeplens_tf.preprocessing.value_scale import ValueScale
 
 MIN_RANGE_OF_THE_REST = 1e-4  # of the full range: below it min-max scaling leaves nothing to see
 MAX_OUTLIER_FRACTION = 0.01
 MIN_OUTLIER_COUNT = 8  # up to so many values are a handful in the smallest images too
+
+
+def checked_interval(
+    pixels: np.ndarray, scale: ValueScale, cropped: bool = False
+) -> tuple[float, float]:
+    """Return the ends of an interval of pixels, which leaves something to see of them.
+
+    Args:
+        pixels: (height, width, bands), real numbers; only the pixels that are kept.
+        scale: which interval.
+        cropped: whether they are a part of a larger image, for the message.
+
+    Raises:
+        NoSignal: all values, or both ends of the interval, are equal.
+        UnusableFile: a value or an end is not finite, or `check_pixels` refuses what is left of
+            the values between the ends: a star outside of a percentile or zscale interval is no
+            reason, and a border of fill values that decides the interval is one.
+    """
+    if scale.interval == "minmax":
+        return check_pixels(pixels, cropped)
+    _finite_extremes(pixels, cropped)
+    low, high = scale.ends(pixels)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UnusableFile(f"its {scale.interval} interval is not finite: values are too large")
+    if low >= high:
+        raise NoSignal(f"constant within its {scale.interval} interval, {low:g} to {high:g}")
+    return check_pixels(pixels.astype(np.float64).clip(low, high), cropped)
 
 
 def check_pixels(image: np.ndarray, cropped: bool = False) -> tuple[float, float]:
@@ -25,16 +55,21 @@ def check_pixels(image: np.ndarray, cropped: bool = False) -> tuple[float, float
             less than 1e-4 of the full range, as beside a fill value of -9999; or all but those
             that are equal to the lowest or the highest value do, as beside a row of fill values.
     """
+    low, high = _finite_extremes(image, cropped)
+    values, quarter_range = image.ravel(), float(_quarter(high) - _quarter(low))
+    _check_outliers(values, quarter_range)
+    _check_repeated(values, low, high, quarter_range)
+    return float(low), float(high)
+
+
+def _finite_extremes(image: np.ndarray, cropped: bool) -> tuple[Any, Any]:
     low, high = image.min(), image.max()
     if not (np.isfinite(low) and np.isfinite(high)):  # a NaN anywhere makes both NaN
         count = int(np.count_nonzero(~np.isfinite(image)))
         raise UnusableFile(f"{count} value{'s are' if count > 1 else ' is'} not finite")
     if low == high:
         raise NoSignal(f"constant{' after cropping' * cropped}, every value is {low:g}")
-    values, quarter_range = image.ravel(), float(_quarter(high) - _quarter(low))
-    _check_outliers(values, quarter_range)
-    _check_repeated(values, low, high, quarter_range)
-    return float(low), float(high)
+    return low, high
 
 
 def _check_outliers(values: np.ndarray, quarter_range: float) -> None:

@@ -12,10 +12,11 @@ from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content
 from deeplens_tf.preprocessing.framing import Framing
 from deeplens_tf.preprocessing.scaling import FIT_MODES
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 from deeplens_tf.terminal import counted
 
-VERSION = 1
-SCALINGS = ("min-max",)
+VERSION = 2  # the newest; version 1 knows one scale, and is written for it
+VERSION_1_SCALING = "min-max"
 MAX_SIDE, MAX_SOURCE_SIDE, MAX_BANDS, MAX_NAME = 4096, 16384, 1024, 100
 MIN_IMAGE_SIDE = 8  # of an image; a smaller array is something else
 SCALE_TOLERANCE = 0.02  # relative difference of two pixel scales that count as one
@@ -31,7 +32,7 @@ class Preprocessing:
         image_size: side of the network's images in pixels.
         fit: "resize" or "crop", see `scaling.resize_and_scale`.
         bands: number of bands of an image, without those that are left out.
-        scaling: "min-max", of all bands together.
+        scaling: the scale of the values.
         repeat: how often a grey image is repeated; 1 otherwise.
         bands_left_out: positions, from 0, of bands of the files that are left out.
         band_names: of `bands`, in their order; None if unknown.
@@ -48,7 +49,7 @@ class Preprocessing:
     image_size: int
     fit: str
     bands: int
-    scaling: str = SCALINGS[0]
+    scaling: ValueScale = MIN_MAX
     repeat: int = 1
     bands_left_out: tuple[int, ...] = ()
     band_names: tuple[str, ...] | None = None
@@ -72,7 +73,7 @@ class Preprocessing:
             "image_size": _is_count(self.image_size, MAX_SIDE),
             "fit": self.fit in FIT_MODES,
             "bands": _is_count(self.bands, MAX_BANDS),
-            "scaling": self.scaling in SCALINGS,
+            "scaling": isinstance(self.scaling, ValueScale),
             "repeat": _is_count(self.repeat, MAX_BANDS) and (self.repeat == 1 or self.bands == 1),
             "bands_left_out": isinstance(left_out, tuple) and _are_positions(left_out),
             "band_names": names is None or (_are_names(names) and len(names) == self.bands),
@@ -163,7 +164,7 @@ class Preprocessing:
     def framing(self) -> Framing:
         """Which part of an image is kept, and with which pixels."""
         target = self.pixel_scale_arcsec if self.resampled else None
-        return Framing(self.image_size, self.fit, self.source_scale_arcsec, target)
+        return Framing(self.image_size, self.fit, self.source_scale_arcsec, target, self.scaling)
 
     def names_of_used(self, names: Sequence[str] | None) -> tuple[str, ...] | None:
         """Return the names of the bands that are used, from those of all bands of the files."""
@@ -220,7 +221,9 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for a file."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return {"version": VERSION, **values}
+        if self.scaling == MIN_MAX:
+            return {"version": 1, **values, "scaling": VERSION_1_SCALING}
+        return {"version": VERSION, **values, "scaling": self.scaling.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Any) -> "Preprocessing":
@@ -231,17 +234,26 @@ class Preprocessing:
         """
         if not isinstance(values, Mapping):
             raise ValueError(f"preprocessing must be a mapping. Received: {values!r:.100}")
-        if type(values.get("version")) is not int or values["version"] != VERSION:
+        version = values.get("version")
+        if type(version) is not int or not 1 <= version <= VERSION:
             raise ValueError(
-                f"preprocessing is of version {values.get('version')!r:.20}, and this deeplens_tf "
-                f"reads version {VERSION}"
+                f"preprocessing is of version {version!r:.20}, and this deeplens_tf reads versions "
+                f"1 to {VERSION}"
             )
         given = {key: value for key, value in values.items() if key != "version"}
         known = {each.name for each in fields(cls)}
         if set(given) != known:
             odd = sorted(map(str, set(given) ^ known))
             raise ValueError(f"preprocessing has an unknown or a missing key, {odd[0]:.40}")
-        return cls(**given)
+        return cls(**given | {"scaling": _scaling(given["scaling"], version)})
+
+
+def _scaling(value: Any, version: int) -> ValueScale:
+    if version > 1:
+        return ValueScale.from_dict(value)
+    if value != VERSION_1_SCALING:
+        raise ValueError(f"preprocessing has no valid scaling. Received: {value!r:.100}")
+    return MIN_MAX
 
 
 def same_scale(one: float, other: float) -> bool:

@@ -4,16 +4,18 @@ import math
 
 import numpy as np
 
-from deeplens_tf.errors import NoSignal, UnusableFile
-from deeplens_tf.preprocessing.pixel_checks import check_pixels
+from deeplens_tf.errors import UnusableFile
+from deeplens_tf.preprocessing.pixel_checks import checked_interval
 from deeplens_tf.preprocessing.scaling import (
-    MIN_RESIZED_RANGE,
+    by_bands,
     crop_margin,
     reflected_indices,
+    rescaled,
     resize_bands,
     scale_with_margin,
     to_unit,
 )
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 
 _ROUNDING = 1e-6  # relative error of a pixel scale that changes no pixel
 
@@ -24,6 +26,7 @@ def resample_with_margin(
     fit: str,
     pixel_scale_arcsec: float,
     resample_to_arcsec: float,
+    scale: ValueScale = MIN_MAX,
 ) -> np.ndarray:
     """Return the central part of an image at another pixel scale, with the margin that views need.
 
@@ -37,25 +40,33 @@ def resample_with_margin(
         fit: "crop" for a margin, "resize" for none.
         pixel_scale_arcsec: of the image.
         resample_to_arcsec: pixel scale of the result.
+        scale: of the values.
 
     Returns:
         (S, S, bands), float32 in [0, 1], with S = image_size + 2 * crop_margin(image_size, fit).
 
     Raises:
         UnusableFile: the image does not cover the central part, or its pixels there cannot be
-            scaled, see `pixel_checks.check_pixels`.
+            scaled, see `pixel_checks.checked_interval`.
     """
     ratio = resample_to_arcsec / pixel_scale_arcsec  # pixels of the source in one of the result
-    kept = kept_square(image, image_size, pixel_scale_arcsec, resample_to_arcsec)
+    kept_square(image, image_size, pixel_scale_arcsec, resample_to_arcsec)  # or it is refused
     if abs(ratio - 1) < _ROUNDING:
-        return _without_resampling(image, image_size, fit)
-    low, high = check_pixels(kept, cropped=kept.shape != image.shape)
-    margin = crop_margin(image_size, fit)
+        return _without_resampling(image, image_size, fit, scale)
+    return by_bands(lambda part: _resampled(part, image_size, fit, ratio, scale), image, scale)
+
+
+def _resampled(
+    image: np.ndarray, image_size: int, fit: str, ratio: float, scale: ValueScale
+) -> np.ndarray:
+    kept, margin = _square(image, image_size * ratio)[0], crop_margin(image_size, fit)
+    low, high = checked_interval(kept, scale, cropped=kept.shape != image.shape)
     square, box = _square(image, (image_size + 2 * margin) * ratio)
     if not np.isfinite(square).all():  # only in the margin
         square, box, margin = *_square(image, image_size * ratio), 0
     unit = to_unit(square.astype(np.float64).clip(low, high), low, high)
-    wide = _rescaled(resize_bands(unit, image_size + 2 * margin, box), margin)
+    wide = rescaled(resize_bands(unit, image_size + 2 * margin, box), margin, scale)
+    wide = scale.stretched(wide).astype(np.float32)
     missing = crop_margin(image_size, fit) - margin
     return np.pad(wide, ((missing, missing), (missing, missing), (0, 0)), "symmetric")
 
@@ -77,8 +88,10 @@ def kept_square(
     return _square(image, side)[0]
 
 
-def _without_resampling(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
-    wide = scale_with_margin(image, image_size, "crop")
+def _without_resampling(
+    image: np.ndarray, image_size: int, fit: str, scale: ValueScale
+) -> np.ndarray:
+    wide = scale_with_margin(image, image_size, "crop", scale)
     spare = crop_margin(image_size, "crop") - crop_margin(image_size, fit)
     return np.ascontiguousarray(wide[spare : len(wide) - spare, spare : len(wide) - spare])
 
@@ -107,12 +120,3 @@ def _span(length: int, side: float) -> tuple[int, int, float, float]:
     first, last = math.floor(start + _ROUNDING), math.ceil(end - _ROUNDING)
     count = last - first
     return first, count, max(start - first, 0.0), min(end - first, float(count))
-
-
-def _rescaled(wide: np.ndarray, margin: int) -> np.ndarray:
-    """Bring the central part, whose extremes the filter has reduced, to [0, 1] again."""
-    central = wide[margin : len(wide) - margin, margin : len(wide) - margin]
-    low, high = float(central.min()), float(central.max())
-    if high - low <= MIN_RESIZED_RANGE:
-        raise NoSignal("constant after resizing")
-    return to_unit(wide.astype(np.float64).clip(low, high), low, high).astype(np.float32)

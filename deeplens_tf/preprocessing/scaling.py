@@ -1,54 +1,106 @@
 """Resizing of an image to the configured size and scaling of its values to [0, 1]."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from deeplens_tf.errors import NoSignal, RequestError
-from deeplens_tf.preprocessing.pixel_checks import check_pixels
+from deeplens_tf.preprocessing.pixel_checks import checked_interval
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 
 FIT_MODES = ("resize", "crop")
 
 MIN_RESIZED_RANGE = 1e-6  # of a range of 1: below it the values are float32 rounding errors
 
 
-def resize_and_scale(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
+def resize_and_scale(
+    image: np.ndarray, image_size: int, fit: str, scale: ValueScale = MIN_MAX
+) -> np.ndarray:
     """Bring an image to the configured size and its values to [0, 1].
 
     `resize` cuts the central square of the shorter side and resizes it with a triangle filter,
     which is widened by the reduction factor to prevent aliasing. `crop` cuts the central square
     of `image_size`; a smaller image is resized up. An image of the right size keeps its pixels.
-    Min-max scaling is over all bands together.
+    The interval of `scale` is that of the kept pixels before they are resized, which are clipped
+    to it. Extremes, interval "minmax", are brought to 0 and 1 again after resizing; the ends of
+    other intervals keep their meaning. The stretch comes last.
 
     Args:
         image: (height, width, bands), as `read_image` returns it.
         image_size: side of the result in pixels.
         fit: "resize" or "crop".
+        scale: of the values; the default is min-max scaling over all bands together.
 
     Returns:
-        (image_size, image_size, bands), float32, minimum 0 and maximum 1.
+        (image_size, image_size, bands), float32 in [0, 1], with interval "minmax" of minimum 0
+        and maximum 1.
 
     Raises:
         RequestError: an unknown `fit`, or an array of another number of axes.
-        NoSignal: the kept pixels are constant, before or after resizing.
+        NoSignal: the kept pixels, or their interval, are constant, before or after resizing.
         UnusableFile: a kept pixel is not finite, or a few are far from all others; see
-            `pixel_checks.check_pixels`.
+            `pixel_checks.checked_interval`.
     """
+    return by_bands(lambda part: _resized_part(part, image_size, fit, scale), image, scale)
+
+
+def _resized_part(image: np.ndarray, image_size: int, fit: str, scale: ValueScale) -> np.ndarray:
     kept = kept_pixels(image, image_size, fit)
-    return _resized(kept, image_size, *check_pixels(kept, cropped=kept.shape != image.shape))
+    ends = checked_interval(kept, scale, cropped=kept.shape != image.shape)
+    return _resized(kept, image_size, *ends, scale)
 
 
-def _resized(kept: np.ndarray, image_size: int, low: float, high: float) -> np.ndarray:
-    """Scale a square, whose extremes are given, to [0, 1], resize it and scale it again."""
-    scaled = to_unit(kept.astype(np.float64), low, high)  # one copy, since an image may be large
+def by_bands(
+    scaled: Callable[[np.ndarray], np.ndarray], image: np.ndarray, scale: ValueScale
+) -> np.ndarray:
+    """Scale the bands of (height, width, bands) together, or each by itself."""
+    bands = image.shape[-1] if image.ndim == 3 else 1
+    if bands == 1 or scale.scale_bands == "together":
+        return scaled(image)
+    finite = np.isfinite(image).all(axis=-1, keepdims=True)
+    if not finite.all():  # so that every band has the same margin
+        image = np.where(finite, image, np.nan)
+    return np.concatenate([scaled(image[..., [band]]) for band in range(bands)], axis=-1)
+
+
+def _resized(
+    kept: np.ndarray, image_size: int, low: float, high: float, scale: ValueScale
+) -> np.ndarray:
+    """Scale a square, whose interval is given, to [0, 1], resize and stretch it."""
+    scaled = kept.astype(np.float64)  # one copy, since an image may be large
+    if scale.interval != "minmax":
+        np.clip(scaled, low, high, out=scaled)
+    scaled = to_unit(scaled, low, high)
     if scaled.shape[0] != image_size:
         scaled = scaled.astype(np.float32)  # frees the float64 copy, which may be large
-        scaled = resize_bands(scaled, image_size)
-        if np.ptp(scaled) <= MIN_RESIZED_RANGE:
-            raise NoSignal("constant after resizing")
-        scaled = to_unit(scaled.astype(np.float64), float(scaled.min()), float(scaled.max()))
-    return np.ascontiguousarray(scaled, np.float32)
+        scaled = rescaled(resize_bands(scaled, image_size), 0, scale)
+    return np.ascontiguousarray(scale.stretched(scaled), np.float32)
+
+
+def rescaled(resized: np.ndarray, margin: int, scale: ValueScale) -> np.ndarray:
+    """Return resized values in [0, 1]; extremes, which the filter has reduced, at its ends again.
+
+    Args:
+        resized: (side, side, bands) with a margin, of values in [0, 1].
+        margin: width in pixels of the margin, whose values do not count.
+        scale: of the values, not stretched yet.
+
+    Returns:
+        The same shape, float64.
+
+    Raises:
+        NoSignal: the central part is constant.
+    """
+    end = len(resized) - margin
+    central = resized[margin:end, margin:end]
+    low, high = float(central.min()), float(central.max())
+    if high - low <= MIN_RESIZED_RANGE:
+        raise NoSignal("constant after resizing")
+    if scale.interval != "minmax":
+        return resized.astype(np.float64).clip(0.0, 1.0)  # rounding errors of the filter
+    return to_unit(resized.astype(np.float64).clip(low, high), low, high)
 
 
 def kept_pixels(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
@@ -80,18 +132,22 @@ def crop_margin(image_size: int, fit: str) -> int:
     return math.ceil(image_size * (math.sqrt(2) - 1) / 2) if fit == "crop" else 0
 
 
-def scale_with_margin(image: np.ndarray, image_size: int, fit: str) -> np.ndarray:
+def scale_with_margin(
+    image: np.ndarray, image_size: int, fit: str, scale: ValueScale = MIN_MAX
+) -> np.ndarray:
     """Return what `resize_and_scale` returns, with the margin that views need around it.
 
-    The margin has the scale of the image and is clipped to [0, 1], so that a bright star outside
-    of the crop does not exceed the range. What lies beyond the source image is its reflection,
-    which repeats the outermost pixel. A source image that is resized has no other margin, and one
-    with pixels in its margin that are not finite gets the reflection of the central part.
+    The margin has the interval of the kept pixels and is clipped to it, so that a bright star
+    outside of the crop does not exceed the range. What lies beyond the source image is its
+    reflection, which repeats the outermost pixel. A source image that is resized has no other
+    margin, and one with pixels in its margin that are not finite gets the reflection of the central
+    part.
 
     Args:
         image: (height, width, bands), as `read_image` returns it.
         image_size: side of the central part in pixels.
         fit: "resize" or "crop".
+        scale: of the values.
 
     Returns:
         (S, S, bands), float32 in [0, 1], with S = image_size + 2 * crop_margin(image_size, fit);
@@ -100,15 +156,19 @@ def scale_with_margin(image: np.ndarray, image_size: int, fit: str) -> np.ndarra
     Raises:
         RequestError, UnusableFile: as `resize_and_scale`.
     """
+    return by_bands(lambda part: _with_margin(part, image_size, fit, scale), image, scale)
+
+
+def _with_margin(image: np.ndarray, image_size: int, fit: str, scale: ValueScale) -> np.ndarray:
     kept, margin = kept_pixels(image, image_size, fit), crop_margin(image_size, fit)
-    low, high = check_pixels(kept, cropped=kept.shape != image.shape)
+    low, high = checked_interval(kept, scale, cropped=kept.shape != image.shape)
     if margin and len(kept) == image_size:  # a smaller image is resized up: nothing is around it
         side = image_size + 2 * margin
         rows, columns = (reflected_indices(n, (n - side) // 2, side) for n in image.shape[:2])
         wide = image[np.ix_(rows, columns)].astype(np.float64)
         if np.isfinite(wide).all():
-            return to_unit(wide.clip(low, high), low, high).astype(np.float32)
-    central = _resized(kept, image_size, low, high)
+            return scale.stretched(to_unit(wide.clip(low, high), low, high)).astype(np.float32)
+    central = _resized(kept, image_size, low, high, scale)
     if not margin:
         return central
     return np.pad(central, ((margin, margin), (margin, margin), (0, 0)), "symmetric")

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def read_back(folder, split):
 
 
 def write_manifest(folder, split):
-    settings = asdict(PreparationSettings(8, "resize", 0.1, seed=0))
+    settings = PreparationSettings(8, "resize", 0.1, seed=0).to_dict()
     manifest = Manifest(("a", "b"), SHAPE, {"train": split}, "0" * 64, settings, rejected=2)
     manifest.save(folder)
     return manifest

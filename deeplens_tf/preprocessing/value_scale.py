@@ -1,0 +1,146 @@
+"""Which pixel values become 0 and 1, and how those between them are stretched."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INTERVALS = ("minmax", "percentile", "zscale")
+STRETCHES = ("linear", "asinh", "log", "sqrt")
+SCALE_BANDS = ("together", "each")
+DEFAULT_PERCENTILES = (0.5, 99.5)
+ASINH_SOFTENING = 0.1
+ZSCALE_VALUES = 10_000  # from which zscale finds its interval, at most
+
+
+@dataclass(frozen=True)
+class ValueScale:
+    """An interval of pixel values, which becomes [0, 1], and a stretch of it.
+
+    Attributes:
+        interval: "minmax", the extremes; "percentile", between two percentiles; or "zscale", around
+            the median by the slope of the sorted values, as IRAF's display and, with its defaults,
+            astropy's `ZScaleInterval`.
+        percentiles: lower and upper, of interval "percentile"; None for 0.5 and 99.5.
+        stretch: of v in [0, 1]. "linear"; "asinh", asinh(v / a) / asinh(1 / a), see Lupton,
+            Gunn and Szalay (1999), AJ 118, 1406; "log", log(1000 v + 1) / log(1001); or "sqrt".
+        asinh_softening: a of stretch "asinh", about where it turns from linear to logarithmic; None
+            for 0.1.
+        scale_bands: whether all bands have one interval, "together", or "each" has its own.
+
+    Raises:
+        ValueError: a value that is not one of these, or one of another interval or stretch.
+    """
+
+    interval: str = "minmax"
+    percentiles: tuple[float, float] | None = None
+    stretch: str = "linear"
+    asinh_softening: float | None = None
+    scale_bands: str = "together"
+
+    def __post_init__(self) -> None:
+        self._require("interval", self.interval in INTERVALS, " or ".join(INTERVALS))
+        self._require("stretch", self.stretch in STRETCHES, " or ".join(STRETCHES))
+        self._require("scale_bands", self.scale_bands in SCALE_BANDS, " or ".join(SCALE_BANDS))
+        self._complete("percentiles", self.interval == "percentile", DEFAULT_PERCENTILES)
+        self._complete("asinh_softening", self.stretch == "asinh", ASINH_SOFTENING)
+        if self.percentiles is not None:
+            valid = _are_percentiles(self.percentiles)
+            self._require("percentiles", valid, "two rising numbers from 0 to 100")
+            low, high = self.percentiles
+            object.__setattr__(self, "percentiles", (float(low), float(high)))
+        if self.asinh_softening is not None:
+            valid = _is_real(self.asinh_softening) and 1e-6 <= self.asinh_softening <= 1e3
+            self._require("asinh_softening", valid, "a number from 1e-6 to 1000")
+            object.__setattr__(self, "asinh_softening", float(self.asinh_softening))
+
+    def _require(self, name: str, valid: bool, allowed: str) -> None:
+        if not valid:
+            value = getattr(self, name)
+            raise ValueError(f"{name} must be {allowed}. Received: {name}={value!r:.100}")
+
+    def _complete(self, name: str, used: bool, default: Any) -> None:
+        """Set the default of a parameter that is used, and refuse one that is not."""
+        if used and getattr(self, name) is None:
+            object.__setattr__(self, name, default)
+        owner = "interval percentile" if name == "percentiles" else "stretch asinh"
+        self._require(name, used or getattr(self, name) is None, f"None without {owner}")
+
+    def ends(self, pixels: NDArray) -> tuple[float, float]:
+        """Return the ends of the interval of some pixels, in float64.
+
+        Args:
+            pixels: (height, width, bands), finite.
+
+        Returns:
+            Lower and upper end, which may be equal, or not finite for values beyond 1e150.
+        """
+        if self.interval == "minmax":
+            return float(pixels.min()), float(pixels.max())
+        from astropy.visualization import AsymmetricPercentileInterval, ZScaleInterval
+
+        # Band by band, so that a sample has pixels of every band.
+        values = np.moveaxis(pixels, -1, 0).astype(np.float64).ravel()
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.percentiles is not None:
+                low, high = AsymmetricPercentileInterval(*self.percentiles).get_limits(values)
+            else:
+                sample = values[:: -(-values.size // ZSCALE_VALUES)]
+                low, high = ZScaleInterval(n_samples=sample.size).get_limits(sample)
+        return float(low), float(high)
+
+    def stretched(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values in [0, 1] after the stretch, in [0, 1] too."""
+        if self.stretch == "linear":
+            return values
+        from astropy.visualization import AsinhStretch, LogStretch, SqrtStretch
+
+        if self.asinh_softening is not None:
+            stretch = AsinhStretch(self.asinh_softening)
+        else:
+            stretch = LogStretch() if self.stretch == "log" else SqrtStretch()
+        return np.asarray(stretch(values, clip=False)).clip(0.0, 1.0)
+
+    def __str__(self) -> str:
+        interval = "min-max" if self.interval == "minmax" else self.interval
+        if self.percentiles is not None:
+            interval += " {:g} to {:g}".format(*self.percentiles)
+        stretch = "" if self.stretch == "linear" else f", {self.stretch}"
+        if self.asinh_softening is not None:
+            stretch += f" {self.asinh_softening:g}"
+        return interval + stretch + ", each band by itself" * (self.scale_bands == "each")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for a file."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "ValueScale":
+        """Return the scale that `to_dict` described.
+
+        Raises:
+            ValueError: anything else.
+        """
+        if not isinstance(values, Mapping) or set(values) != {each.name for each in fields(cls)}:
+            raise ValueError(f"scale must have the keys of a ValueScale. Received: {values!r:.200}")
+        given: dict[str, Any] = dict(values)
+        if isinstance(given["percentiles"], list):
+            given["percentiles"] = tuple(given["percentiles"])
+        return cls(**given)
+
+
+MIN_MAX = ValueScale()
+
+
+def _are_percentiles(values: Any) -> bool:
+    if not isinstance(values, tuple | list) or len(values) != 2:
+        return False
+    inside = all(_is_real(value) and 0 <= value <= 100 for value in values)
+    return inside and all(low < high for low, high in pairwise(values))
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, float | int | np.number) and not isinstance(value, bool)

@@ -59,6 +59,8 @@ class DataConfig:
     resample_to_arcsec: Positive | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
+    catalog: str | None
+    catalog_columns: Mapping[str, str | None]
     strict: bool
     cache: str
     in_memory: bool | None

@@ -72,10 +72,19 @@ def without_settings_of(
     if Path(config.data.path).resolve() == Path(trained_on.path).resolve():
         return config
     keys = [*PROPERTY_KEYS, *["validation_fraction"] * is_prepared(Path(config.data.path))]
+    config = _without_catalog_of(trained_on, config, overrides)
     kept = {override.partition("=")[0] for override in overrides}
     inherited = [key for key in keys if getattr(config.data, key) == getattr(trained_on, key)]
     open_again: dict[str, Any] = {key: None for key in inherited if f"data.{key}" not in kept}
     return replace(config, data=replace(config.data, **open_again))
+
+
+def _without_catalog_of(trained_on: DataConfig, config: Config, overrides: Sequence[str]) -> Config:
+    """Return a configuration without the catalogue of another folder's images."""
+    given = any(override.startswith("data.catalog") for override in overrides)
+    if given or config.data.catalog != trained_on.catalog:
+        return config
+    return replace(config, data=replace(config.data, catalog=None, catalog_columns={}))
 
 
 def _prepared(folder: Path) -> dict[str, Any]:

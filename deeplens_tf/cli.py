@@ -6,6 +6,7 @@ Nothing here imports TensorFlow, so `--help` and wrong requests are answered at 
 import argparse
 import errno
 import importlib.util
+import json
 import logging
 import os
 import select
@@ -119,6 +120,7 @@ def add_run_options(parser: StageParser, config: str) -> None:
     add_set_option(parser)
     add_plugin_option(parser)
     parser.add_argument("--data", metavar="PATH", help="folder of images or of prepared shards")
+    add_catalog_option(parser)
     parser.add_argument(
         "--run-dir",
         metavar="PATH",
@@ -143,6 +145,20 @@ def add_run_options(parser: StageParser, config: str) -> None:
         action="store_true",
         help="write a profile of ten steps to the run's tensorboard folder; changes no result",
     )
+
+
+def add_catalog_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--catalog`, the table of the images."""
+    parser.add_argument(
+        "--catalog",
+        metavar="PATH",
+        help="table of the images, with a column file of paths relative to the data folder",
+    )
+
+
+def catalog_override(arguments: argparse.Namespace) -> list[str]:
+    """Return `--catalog` as an argument of `--set`; nothing without it."""
+    return [] if arguments.catalog is None else [f"data.catalog={json.dumps(arguments.catalog)}"]
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:

@@ -66,6 +66,8 @@ class DataConfig:
     scale_bands: Literal["together", "each"] | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
+    catalog: str | None
+    catalog_columns: Mapping[str, str | None]
     strict: bool
     cache: str
     in_memory: bool | None

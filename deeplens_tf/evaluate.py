@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.cli import StageParser, add_plugin_option, add_set_option, run_stage, stage_parser
+from deeplens_tf.cli import (
+    StageParser,
+    add_catalog_option,
+    add_plugin_option,
+    add_set_option,
+    catalog_override,
+    run_stage,
+    stage_parser,
+)
 from deeplens_tf.config import Config
 from deeplens_tf.data.folder_settings import with_folder_settings, without_settings_of
 from deeplens_tf.data.folders import require_folder
@@ -48,6 +56,7 @@ def build_parser() -> StageParser:
         help="score on these images instead of the run's own: their test split, or all of them, in "
         "a report of their own",
     )
+    add_catalog_option(parser)
     add_set_option(parser)
     add_plugin_option(parser)
     return parser
@@ -65,8 +74,9 @@ def main(argv: Sequence[str]) -> None:
         )
     _check_head(run, arguments)
     stage = PROBE if arguments.probe else EVALUATE
-    config = load_stage_config(stage, str(run.config), arguments.overrides, arguments.data)
-    config = with_folder_settings(without_settings_of(own.data, config, arguments.overrides))
+    words, table = arguments.overrides, catalog_override(arguments)
+    config = load_stage_config(stage, str(run.config), words, arguments.data, own=table)
+    config = with_folder_settings(without_settings_of(own.data, config, [*words, *table]))
     require_folder(Path(config.data.path))
     import_for_stage()
     from deeplens_tf.evaluation.report_folder import summary_table

@@ -11,6 +11,7 @@ from deeplens_tf.cli import (
     MULTIWORKER,
     StageParser,
     add_run_options,
+    catalog_override,
     next_command,
     run_stage,
     stage_parser,
@@ -88,7 +89,7 @@ def resolve_config(arguments: Namespace) -> Config:
     base = _sections(pretrained) if pretrained else {}
     config = load_stage_config(FINETUNE, name, overrides, arguments.data, base, own)
     if pretrained:
-        config = without_settings_of(pretrained.data, config, overrides)
+        config = without_settings_of(pretrained.data, config, [*overrides, *own])
     config = with_folder_settings(config)
     return replace(config, finetune=replace(config.finetune, encoder=encoder))
 
@@ -97,6 +98,7 @@ def _as_overrides(arguments: Namespace) -> list[str]:
     given = {key: getattr(arguments, key) for key in ("head", "encoder", "fraction")}
     # JSON is YAML, and its quotes keep a path text even if it looks like a date or a comment.
     overrides = [f"finetune.{k}={json.dumps(v)}" for k, v in given.items() if v is not None]
+    overrides += catalog_override(arguments)
     return overrides + (["finetune.freeze=true"] if arguments.freeze else [])
 
 

@@ -134,6 +134,8 @@ USES: dict[str, Use] = {
     "data.scale_bands": DATA,
     "data.mixed_sizes": DATA,
     "data.validation_fraction": DATA,
+    "data.catalog": DATA,  # refused for a prepared folder
+    "data.catalog_columns": DATA,  # refused without a catalogue
     "data.strict": EVERYWHERE,
     "data.cache": EVERYWHERE,
     "data.in_memory": EVERYWHERE,

@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deeplens_tf.cli import StageParser, add_plugin_option, run_stage, stage_parser
+from deeplens_tf.cli import (
+    StageParser,
+    add_catalog_option,
+    add_plugin_option,
+    run_stage,
+    stage_parser,
+)
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import MODEL
@@ -54,6 +60,15 @@ def build_parser() -> StageParser:
         help="resize images of different sizes all the same, which gives them different pixel "
         "scales",
     )
+    add_catalog_option(parser)
+    parser.add_argument(
+        "--catalog-column",
+        action="append",
+        default=[],
+        metavar="ROLE=NAME",
+        dest="catalog_columns",
+        help="name of the catalogue's column for file, id, ra or dec, where that is another one",
+    )
     add_plugin_option(parser)
     return parser
 
@@ -76,9 +91,18 @@ def main(argv: Sequence[str]) -> None:
         pixel_scale_arcsec=scale,
         resample=arguments.resample,
         mixed_sizes=arguments.mixed_sizes,
+        catalog=arguments.catalog,
+        catalog_columns=dict(map(_role_and_name, arguments.catalog_columns)),
     )
     count = predictions.count
     print_lines(f"predictions: {predictions.table}, of {counted(count, 'image')}")
+
+
+def _role_and_name(argument: str) -> tuple[str, str]:
+    role, equals, name = argument.partition("=")
+    if not (equals and name):
+        raise RequestError(f"--catalog-column {argument}: write it as role=name")
+    return role, name
 
 
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ from pathlib import Path
 
 from deeplens_tf.cli import (
     StageParser,
+    add_catalog_option,
     add_plugin_option,
     add_set_option,
+    catalog_override,
     run_stage,
     stage_parser,
 )
 from deeplens_tf.config import Config
 from deeplens_tf.cores import available_cores
-from deeplens_tf.data.folder_settings import scale_of, with_folder_settings
+from deeplens_tf.data.folder_settings import preparation_arguments, with_folder_settings
 from deeplens_tf.data.folders import require_folder
-from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.data.summary import summarise
 from deeplens_tf.errors import RequestError
@@ -49,9 +50,11 @@ def main(argv: Sequence[str]) -> None:
     config = with_folder_settings(_requested(arguments))
     require_folder(Path(config.data.path))
     if arguments.out is not None:
-        manifest = _prepare(config, arguments.out, arguments.jobs)
+        how = {**preparation_arguments(config), "jobs": arguments.jobs}
+        manifest = prepare_folder(config.data.path, arguments.out, **how)
         print_lines(*summarise(manifest, arguments.out).split("\n"))
-        config = replace(config, data=replace(config.data, path=str(arguments.out)))
+        data = replace(config.data, path=str(arguments.out), catalog=None, catalog_columns={})
+        config = replace(config, data=data)
     if arguments.preview is not None:
         import_for_stage()  # preparing does without TensorFlow
         from deeplens_tf.evaluation.preview import draw_preview
@@ -76,6 +79,7 @@ def build_parser() -> StageParser:
     parser.add_argument("--config", default="defaults", metavar="NAME|PATH", help="configuration")
     add_set_option(parser)
     add_plugin_option(parser)
+    add_catalog_option(parser)
     for option, key in SHORTCUTS.items():
         name = f"--{option.replace('_', '-')}"
         same = f"the same as --set {key}=VALUE"
@@ -94,33 +98,12 @@ def _check_picture_path(path: Path) -> None:
         raise RequestError(f"--preview {path}: there is no folder {path.parent}")
 
 
-def _prepare(config: Config, out: Path, jobs: int) -> Manifest:
-    return prepare_folder(
-        Path(config.data.path),
-        out,
-        image_size=config.data.image_size,
-        fit=config.data.fit,
-        validation_fraction=config.data.validation_fraction,
-        seed=config.seed,
-        bands=config.data.bands,
-        mixed_sizes=config.data.mixed_sizes,
-        band_names=config.data.band_names,
-        pixel_scale_arcsec=config.data.pixel_scale_arcsec,
-        resample_to_arcsec=config.data.resample_to_arcsec,
-        scale=scale_of(config.data),
-        strict=config.data.strict,
-        jobs=jobs,
-    )
-
-
 def _requested(arguments: argparse.Namespace) -> Config:
-    given = vars(arguments)
-    own = [f"{key}={given[option]}" for option, key in SHORTCUTS.items() if option in given]
-    own += ["data.strict=true"] * arguments.strict
+    own = [f"{key}={getattr(arguments, o)}" for o, key in SHORTCUTS.items() if o in arguments]
+    own += [*catalog_override(arguments), *["data.strict=true"] * arguments.strict]
     stage = PREPARE if arguments.preview is None else PREVIEW
-    return load_stage_config(
-        stage, arguments.config, arguments.overrides, arguments.source, own=own
-    )
+    config, words = arguments.config, arguments.overrides
+    return load_stage_config(stage, config, words, arguments.source, own=own)
 
 
 if __name__ == "__main__":

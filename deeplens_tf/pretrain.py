@@ -8,6 +8,7 @@ from deeplens_tf.cli import (
     MULTIWORKER,
     StageParser,
     add_run_options,
+    catalog_override,
     next_command,
     run_stage,
     stage_parser,
@@ -35,7 +36,13 @@ def main(argv: Sequence[str]) -> None:
     arguments = build_parser().parse_args(argv)
     point_to_run(arguments, "pretrain", PRETRAIN_CONFIG)
     config = with_folder_settings(
-        load_stage_config(PRETRAIN, arguments.config, arguments.overrides, arguments.data)
+        load_stage_config(
+            PRETRAIN,
+            arguments.config,
+            arguments.overrides,
+            arguments.data,
+            own=catalog_override(arguments),
+        )
     )
     opened = None
     if arguments.strategy != MULTIWORKER:  # of several workers, the chief opens the run

@@ -30,7 +30,7 @@ def read_columns(path: Path, columns: tuple[str, ...], what: str) -> Iterator[tu
         raise DataError(f"{path}: larger than 64 MB, the maximum for a table of {what}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = _rows(stream, path)
+            rows = text_rows(stream, path)
             positions = _positions(next(rows, []), columns, path, what)
             for row in rows:
                 yield tuple(row[at] if at < len(row) else "" for at in positions)
@@ -38,14 +38,20 @@ def read_columns(path: Path, columns: tuple[str, ...], what: str) -> Iterator[tu
         raise DataError(f"{path}: not a CSV table: {error}") from error
 
 
-def _rows(stream: TextIO, path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a table. Each is one line, and lines have a maximum length."""
+def text_rows(stream: TextIO, path: Path, delimiter: str = ",") -> Iterator[list[str]]:
+    """Yield the rows of a table. Each is one line, and lines have a maximum length.
+
+    Raises:
+        DataError: a longer line.
+        csv.Error, UnicodeDecodeError: not a CSV table.
+    """
     while line := stream.readline(MAX_ROW_CHARACTERS):
         if len(line) == MAX_ROW_CHARACTERS:
             raise DataError(
                 f"{path}: not a CSV table: a line of {MAX_ROW_CHARACTERS} characters or more"
             )
-        row = next(csv.reader([line], skipinitialspace=True, strict=True), [])
+        rows = csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True)
+        row = next(rows, [])
         yield [value.strip() for value in row]
 
 

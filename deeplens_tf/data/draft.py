@@ -6,15 +6,22 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from deeplens_tf.data.catalog_folders import why_left_out
+from deeplens_tf.data.catalog_texts import texts_digests
 from deeplens_tf.data.folders import SourceFolder
 from deeplens_tf.data.image_reader import ImageReader, Learnt, ReadAgain
-from deeplens_tf.data.manifest import Manifest, Split, version_for
+from deeplens_tf.data.manifest import CatalogFacts, Manifest, Split, version_for
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
 from deeplens_tf.data.relations import object_tables
 from deeplens_tf.data.shards import SplitWriter, write_splits
 from deeplens_tf.data.source_files import RECORDS_FILE, SourceState, save_records
-from deeplens_tf.data.source_folders import Folders, shown_name, with_common_classes
+from deeplens_tf.data.source_folders import (
+    Folders,
+    kept_columns,
+    shown_name,
+    with_common_classes,
+)
 from deeplens_tf.errors import DataError
 from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.process_pool import Workers
@@ -87,10 +94,21 @@ def write_draft(
         pixel_scale_arcsec=reader.pixel_scale_arcsec,
         source_side=reader.source_side,
         band_names=reader.band_names,
-        format_version=version_for(settings.to_dict(), _have_objects(folders)),
+        catalog=_catalog_facts(draft, folders, splits),
+        format_version=version_for(
+            with_objects=_have_objects(folders),
+            newer="scale" in settings.to_dict() or any(each.catalog for each in folders.values()),
+        ),
     )
     manifest.save(draft)
-    return manifest, reader.notes()
+    return manifest, reader.notes() + _split_notes(folders["train"])
+
+
+def _split_notes(train: SourceFolder) -> list[str]:
+    if train.catalog is None or not train.catalog.names_validation:
+        return []
+    name = train.catalog.path.name
+    return [f"{name}: names the validation images, so data.validation_fraction is not used"]
 
 
 def _write_splits(
@@ -113,7 +131,8 @@ def _write_splits(
             try:
                 examples = reader.read_splits(known, bar.update)
                 classes, with_objects = known["train"].classes, _have_objects(folders)
-                return reader, write_splits(draft, classes, examples, with_objects)
+                columns = kept_columns(folders)
+                return reader, write_splits(draft, classes, examples, with_objects, columns)
             except ReadAgain:
                 continue
 
@@ -123,7 +142,11 @@ def _reject_unread(folders: Folders, rejected: RejectedFiles) -> Folders:
     rejected.clear()
     for split, folder in folders.items():
         for name in folder.strays:
-            rejected.add(shown_name(split, folder, name), "not in a class folder")
+            shown = shown_name(split, folder, name)
+            if folder.catalog is None:
+                rejected.add(shown, "not in a class folder")
+            else:
+                rejected.leave_out(shown, *why_left_out(folder.catalog, name), split)
     known, foreign = with_common_classes(folders)
     classes = ", ".join(folders["train"].classes)
     for file in foreign:
@@ -135,7 +158,17 @@ def _reject_unread(folders: Folders, rejected: RejectedFiles) -> Folders:
 
 
 def _have_objects(folders: Folders) -> bool:
-    return any(object_tables(folder.root) for folder in folders.values())
+    return any(
+        object_tables(folder.root) or (folder.catalog and folder.catalog.objects)
+        for folder in folders.values()
+    )
+
+
+def _catalog_facts(draft: Path, folders: Folders, splits: dict[str, Split]) -> CatalogFacts | None:
+    catalog = folders["train"].catalog
+    if catalog is None:
+        return None
+    return catalog.facts(texts_digests(draft, splits) if catalog.kept else {})
 
 
 def _check_classes(train: SourceFolder, splits: dict[str, Split], rejected: RejectedFiles) -> None:
@@ -154,7 +187,7 @@ def _empty_test_split(draft: Path, folders: Folders, rejected: RejectedFiles) ->
     if not rejected.has_left_out_tests:
         raise DataError(f"{folders['test'].root}: no usable image in it; {rejected}")
     classes, with_objects = folders["train"].classes, _have_objects(folders)
-    return SplitWriter(draft, "test", classes, with_objects).finish()
+    return SplitWriter(draft, "test", classes, with_objects, kept_columns(folders)).finish()
 
 
 def _passed_over(folders: Folders) -> dict[str, int]:

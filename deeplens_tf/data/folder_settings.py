@@ -17,6 +17,7 @@ RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION = 64, "resize", 0.1
 # Keys of `data` that a prepared folder decides, and those that any folder may.
 PREPARED_KEYS = ("image_size", "fit", "validation_fraction", "resample_to_arcsec")
 PROPERTY_KEYS = ("band_names", "pixel_scale_arcsec")
+READING_KEYS = ("bands", "mixed_sizes", "catalog", "catalog_columns", "strict")
 SCALE_KEYS = tuple(each.name for each in fields(ValueScale))  # a prepared folder decides them too
 
 
@@ -36,6 +37,17 @@ def with_folder_settings(config: Config) -> Config:
     # Min-max scaling that nobody asked for stays open, as in the runs of earlier versions.
     values = vars(scale) if scale != MIN_MAX or scale_of(data) else {}
     return replace(config, data=replace(data, **chosen, **values))
+
+
+def preparation_arguments(config: Config) -> dict[str, Any]:
+    """Return what `prepare_folder` and `open_folder` take of a configuration, by argument.
+
+    Raises:
+        RequestError: a parameter of the scale of values that is out of range.
+    """
+    same = (*PREPARED_KEYS, *PROPERTY_KEYS, *READING_KEYS)
+    values = {key: getattr(config.data, key) for key in same}
+    return {"seed": config.seed, "scale": scale_of(config.data), **values}
 
 
 def scale_of(data: DataConfig) -> ValueScale | None:
@@ -93,10 +105,19 @@ def without_settings_of(
     if Path(config.data.path).resolve() == Path(trained_on.path).resolve():
         return config
     keys = [*PROPERTY_KEYS, *["validation_fraction"] * is_prepared(Path(config.data.path))]
+    config = _without_catalog_of(trained_on, config, overrides)
     kept = {override.partition("=")[0] for override in overrides}
     inherited = [key for key in keys if getattr(config.data, key) == getattr(trained_on, key)]
     open_again: dict[str, Any] = {key: None for key in inherited if f"data.{key}" not in kept}
     return replace(config, data=replace(config.data, **open_again))
+
+
+def _without_catalog_of(trained_on: DataConfig, config: Config, overrides: Sequence[str]) -> Config:
+    """Return a configuration without the catalogue of another folder's images."""
+    given = any(override.startswith("data.catalog") for override in overrides)
+    if given or config.data.catalog != trained_on.catalog:
+        return config
+    return replace(config, data=replace(config.data, catalog=None, catalog_columns={}))
 
 
 def _prepared(folder: Path) -> dict[str, Any]:

@@ -7,10 +7,11 @@ elsewhere. Only two levels are scanned, so no link can cause a loop. No file is 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deeplens_tf.data.catalog import Catalog
 from deeplens_tf.data.passed_over import FOLDERS, count_kinds, passed_over_text
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.labels import UNLABELLED
@@ -44,11 +45,15 @@ class SourceFolder:
 
     Attributes:
         root: the folder.
-        classes: names of the class folders, sorted; empty for unlabelled data.
+        classes: names of the class folders, or of the classes in a catalogue, sorted; empty for
+            unlabelled data.
         files: the image files, sorted by name.
-        strays: names of image files next to the class folders, which have no class.
+        strays: names of image files next to the class folders, which have no class, or of files
+            that a catalogue does not use.
         passed_over: number of files that are not read, by their suffix, and of folders within
             class folders; see `passed_over.count_kinds`.
+        catalog: the table that lists the images; None for folders that are the classes.
+        part: whether the other files of the catalogue are in another split.
     """
 
     root: Path
@@ -56,6 +61,20 @@ class SourceFolder:
     files: tuple[SourceFile, ...]
     strays: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    catalog: Catalog | None = None
+    part: bool = False
+
+    @property
+    def known_names(self) -> Collection[str]:
+        """Names of the images that a table in the folder may list: all those of a catalogue."""
+        return [file.name for file in self.files] if self.catalog is None else self.catalog.labels
+
+    @property
+    def image_folders(self) -> list[str]:
+        """The folders, relative to the root, whose tables are read."""
+        if self.catalog is None:
+            return [".", *self.classes]
+        return sorted({".", *(file.name.rpartition("/")[0] or "." for file in self.files)})
 
 
 def scan_folder(root: Path, *, of_tests: bool = False) -> SourceFolder:
@@ -102,6 +121,11 @@ def scan_unlabelled(root: Path) -> SourceFolder:
         passed_over += count_kinds(_other_names(root / inside), at_root=False)
     files = tuple(SourceFile(root / name, name, UNLABELLED) for name in sorted(names))
     return SourceFolder(root, (), files, passed_over=passed_over)
+
+
+def has_class_folders(root: Path) -> bool:
+    """Return whether there is a folder in a data folder, which is a class."""
+    return any(_is_folder(entry) for entry in _entries(root))
 
 
 def require_folder(root: Path) -> None:

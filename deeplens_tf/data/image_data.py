@@ -1,7 +1,7 @@
 """What training and probes need from a set of images, wherever the images are stored."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import pandas as pd
@@ -82,6 +82,20 @@ class ImageData(ABC):
         see `content.content_digest`, "" in folders that earlier versions prepared. `object` is the
         name of what the image shows, "" if unknown.
         """
+
+    @property
+    def catalog_units(self) -> Mapping[str, str]:
+        """Columns that a catalogue adds to the images, with their units; "" for none."""
+        return {}
+
+    def catalog(self, split: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return what a catalogue says of the images of a split in some of its columns, as text.
+
+        Args:
+            split: name of the split.
+            columns: of `catalog_units`.
+        """
+        return pd.DataFrame(index=range(self.count(split)), columns=list(columns), dtype=str)
 
     def objects(self, split: str) -> Objects:
         """Return the objects of a split; an image of no known object is one of its own."""

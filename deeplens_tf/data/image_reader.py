@@ -21,7 +21,7 @@ from deeplens_tf.data.placement import Placement
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.data.shards import Example
-from deeplens_tf.data.source_folders import Folders, shown_name
+from deeplens_tf.data.source_folders import Folders, kept_columns, shown_name, texts_of
 from deeplens_tf.data.source_images import SourceImage, read_source_images
 from deeplens_tf.data.splitting import shuffled
 from deeplens_tf.errors import DataError, NoSignal, RequestError, UnusableFile
@@ -80,6 +80,7 @@ class ImageReader:
         self._first_name = ""  # the file that set the number of bands
         self._with_mass: set[Path] = set()  # class folders
         self._without_mass: set[Path] = set()
+        self._masses_are_optional = False  # a folder of a catalogue may have images of all classes
         self._tables: dict[Path, dict[str, str]] = {}
         self._large_masses: dict[Path, list[float]] = {}  # in eV, by class folder
         self._complete: Counter[bool] = Counter()  # images by whether they have all used bands
@@ -103,8 +104,10 @@ class ImageReader:
         placement = Placement(folders, self.settings, self.rejected, self.learnt.contradictions)
         self.group_counts = placement.group_counts
         self.object_counts = placement.object_counts
+        columns = kept_columns(folders)
         for split, folder in folders.items():
-            masses = read_masses(folder.root, [file.name for file in folder.files])
+            masses = read_masses(folder.root, folder.known_names)
+            self._masses_are_optional = folder.catalog is not None
             self._tables |= {folder.root / name: table for name, table in masses.items()}
             objects = placement.objects(split)
             files = shuffled(folder.files, self.settings.seed, objects)
@@ -112,7 +115,8 @@ class ImageReader:
                 name = shown_name(split, folder, file.name)
                 example = self._example(split, file, name, found)
                 if example and (chosen := placement.place(split, file, name, example)):
-                    yield chosen, replace(example, object=objects.get(file.name, ""))
+                    texts = texts_of(folder, file.name, columns)
+                    yield chosen, replace(example, object=objects.get(file.name, ""), texts=texts)
                 advance()
         if self._complete[False] > self._complete[True]:
             raise DataError(
@@ -183,10 +187,13 @@ class ImageReader:
     def _mass_ev(self, file: SourceFile, file_mass_ev: float | None) -> float:
         folder = file.path.parent
         required = folder in self.learnt.mass_required
-        mass_ev = resolve_mass(file.name, file_mass_ev, self._tables.get(folder), required)
+        table = self._tables.get(folder)
+        if self._masses_are_optional and file.name not in (table or {}):
+            table, required = None, False
+        mass_ev = resolve_mass(file.name, file_mass_ev, table, required)
         if mass_ev > LARGE_MASS_EV:
             self._large_masses.setdefault(folder, []).append(mass_ev)
-        if file.label >= 0:
+        if file.label >= 0 and not self._masses_are_optional:
             (self._without_mass if math.isnan(mass_ev) else self._with_mass).add(folder)
         return mass_ev
 

@@ -16,7 +16,7 @@ from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "deeplens_tf prepared images"
 MANIFEST_VERSION = 5  # the newest
-WITH_SCALE = 5  # the first version whose settings may have a scale
+WITH_CATALOG = 5  # the first version that may have a catalogue, or a scale of values
 WITH_OBJECTS = 4  # the first version whose tables name the images' objects
 WITHOUT_OBJECTS = 3  # what is written where no image has one
 WITH_LEFT_OUT = 3  # the first version that counts left_out and passed_over
@@ -24,7 +24,10 @@ WITHOUT_MARGIN = 1  # the version of folders whose images never have a margin
 PREPARE_AGAIN = "prepare the images again"
 SPLITS = ("train", "validation", "test")
 # Why a file is left out that could be read.
-LEFT_OUT = ("duplicate", "contradiction", "no signal", "group", "object", "class")
+LEFT_OUT = (
+    *("duplicate", "contradiction", "no signal", "group", "object", "class"),
+    *("no row", "no label"),
+)
 
 _MAX_BYTES = 8 << 20  # enough for 50,000 shards, so for millions of images
 _SHARD_NAME = re.compile(r"[a-z]+-\d{5,}\.tfrecord")
@@ -57,6 +60,34 @@ class Split:
 
 
 @dataclass(frozen=True)
+class CatalogFacts:
+    """What a manifest says of the table that lists the images.
+
+    Attributes:
+        name: of the table's file.
+        roles: what it says of an image, such as file and label.
+        units: of each column that is kept with the images, "" if it has none.
+        missing: number of rows whose file is not there.
+        first_missing: the files of the first of them.
+        passed_over: names of the columns that are not read.
+        sha256: of the table of the kept columns of each split, by its name.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    units: dict[str, str]
+    missing: int
+    first_missing: tuple[str, ...]
+    passed_over: tuple[str, ...]
+    sha256: dict[str, str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are kept with the images."""
+        return tuple(self.units)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of a prepared folder.
 
@@ -73,6 +104,7 @@ class Manifest:
             "unknown" rows, which name no image; empty without it.
         objects: number of "objects" in `objects.csv`, and of "images" and "unknown" rows likewise.
         passed_over: number of files that are not images, by their suffix.
+        catalog: what a table lists of the images; None without one.
         bands_left_out: positions, from 0, of the bands that are constant in every source image;
             `image_shape` does not count them.
         pixel_scale_arcsec: of the prepared images; None if it is unknown or differs.
@@ -96,6 +128,7 @@ class Manifest:
     pixel_scale_arcsec: float | None = None
     source_side: int | None = None
     band_names: tuple[str, ...] | None = None
+    catalog: CatalogFacts | None = None
     value_range: tuple[float, float] = (0.0, 1.0)
     format_version: int = WITHOUT_OBJECTS
 
@@ -121,6 +154,8 @@ class Manifest:
         values = {"format": MANIFEST_FORMAT, **asdict(self)}
         if self.format_version < WITH_OBJECTS:
             del values["objects"]
+        if self.format_version < WITH_CATALOG:
+            del values["catalog"]
         text = json.dumps(values, indent=2, ensure_ascii=True)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -142,10 +177,15 @@ class Manifest:
             raise DataError(f"{path}: damaged, {reason}; {PREPARE_AGAIN}") from error
 
 
-def version_for(settings: Mapping[str, Any], with_objects: bool) -> int:
-    """Return the earliest version of a manifest that knows all that a folder has."""
-    if "scale" in settings:
-        return WITH_SCALE
+def version_for(*, with_objects: bool, newer: bool) -> int:
+    """Return the earliest version of a manifest that knows all that a folder has.
+
+    Args:
+        with_objects: whether images have objects.
+        newer: whether it has a catalogue or a scale of values.
+    """
+    if newer:
+        return WITH_CATALOG
     return WITH_OBJECTS if with_objects else WITHOUT_OBJECTS
 
 
@@ -198,6 +238,7 @@ def _parse(values: Mapping[str, Any]) -> Manifest:
         settings=settings,
         rejected=_count(values["rejected"], "rejected"),
         **_later_fields(values),
+        catalog=_catalog(values["catalog"], splits) if version >= WITH_CATALOG else None,
         format_version=version,
     )
 
@@ -226,6 +267,23 @@ def _later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 def _objects(values: Mapping[str, Any]) -> dict[str, int]:
     has_objects = values["format_version"] >= WITH_OBJECTS
     return _counts(values["objects"], "objects") if has_objects else {}
+
+
+def _catalog(values: Any, splits: Mapping[str, Split]) -> CatalogFacts | None:
+    if values is None:
+        return None
+    units, digests = _mapping(values["units"], "units"), _mapping(values["sha256"], "sha256")
+    _require(all(isinstance(unit, str) for unit in units.values()), "a unit is not a text")
+    _require(set(digests) == (set(splits) if units else set()), "a split without its catalogue")
+    return CatalogFacts(
+        name=_text(values["name"], "catalog"),
+        roles=tuple(_names(values["roles"], "roles")),
+        units=units,
+        missing=_count(values["missing"], "missing"),
+        first_missing=tuple(_names(values["first_missing"], "first_missing")),
+        passed_over=tuple(_names(values["passed_over"], "passed_over")),
+        sha256={name: _digest(digest) for name, digest in digests.items()},
+    )
 
 
 def _properties(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,7 +321,7 @@ def _settings(value: Any, version: int) -> dict[str, Any]:
     if version >= WITH_LEFT_OUT:
         settings |= _properties(settings)
     if "scale" in settings:
-        _require(version >= WITH_SCALE, f"a scale in version {version}")
+        _require(version >= WITH_CATALOG, f"a scale in version {version}")
         ValueScale.from_dict(settings["scale"])
     margin, size = settings["margin"], settings["image_size"]
     is_margin = type(margin) is int and type(size) is int and 0 <= margin <= size
@@ -315,6 +373,11 @@ def _digest(value: Any) -> str:
 def _names(value: Any, key: str) -> list[str]:
     valid = isinstance(value, list) and all(isinstance(name, str) for name in value)
     _require(valid and len(set(value)) == len(value), f"{key} is not a list of different names")
+    return value
+
+
+def _text(value: Any, key: str) -> str:
+    _require(isinstance(value, str), f"{key} is not a text")
     return value
 
 

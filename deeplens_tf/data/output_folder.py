@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from deeplens_tf.data.catalog_texts import verify_texts
 from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import WITH_LEFT_OUT, Manifest, is_prepared
 from deeplens_tf.data.preparation_settings import PreparationSettings
@@ -22,6 +23,7 @@ def is_current(out: Path, settings: PreparationSettings, fingerprint: str) -> bo
         if manifest.fingerprint != fingerprint or manifest.settings != settings.to_dict():
             return False
         verify_shards(out, manifest)
+        verify_texts(out, manifest)
         for split in manifest.splits.values():
             read_index(out, split.name, split.count)
     except DataError:  # damaged or of another version: prepare again

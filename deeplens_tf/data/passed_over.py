@@ -9,7 +9,7 @@ from deeplens_tf.data.relations import is_object_table
 from deeplens_tf.terminal import counted
 
 ROOT_FILES = ("simulation.json", "images.yaml", "groups.csv")  # read, or written by `simulate`
-LABELS_FILE = "labels.csv"  # not read, unlike what one may expect
+LABELS_FILE = "labels.csv"  # a catalogue, but not beside class folders
 FOLDERS, NO_SUFFIX = "folders", "no suffix"
 
 _NOTES = ("README", "LICENSE", "LICENCE")
@@ -33,7 +33,8 @@ def passed_over_text(counts: Mapping[str, int]) -> str:
     parts = [f"{kinds} passed over: only .npy and .npz files are read"] if kinds else []
     if LABELS_FILE in counts:
         parts.append(
-            f"{LABELS_FILE} is not read: put the images of each class in a folder of its own"
+            f"{LABELS_FILE} is not read: it is where images lie beside it and no class folder "
+            "does, or where data.catalog names it"
         )
     return "; ".join(parts)
 

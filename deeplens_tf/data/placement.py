@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from itertools import chain
 
 from deeplens_tf.data.copies import WHERE, Contradictions, Copies, Copy
-from deeplens_tf.data.folders import SourceFile
+from deeplens_tf.data.folders import SourceFile, SourceFolder
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.data.relations import Relation, connected, read_groups, read_objects
 from deeplens_tf.data.shards import Example
 from deeplens_tf.data.source_folders import Folders
-from deeplens_tf.data.splitting import SplitAssigner
+from deeplens_tf.data.splitting import NamedSplits, SplitAssigner
 
 
 class Placement:
@@ -38,18 +38,14 @@ class Placement:
         self._objects: dict[str, Relation] = {}
         self._labels: dict[str, dict[str, tuple[str, ...]]] = {}
         for split, folder in folders.items():
-            names = [file.name for file in folder.files]
-            self._groups[split] = groups = read_groups(folder.root, names)
-            self._objects[split] = objects = read_objects(folder.root, names)
+            self._groups[split] = groups = _groups_of(folder)
+            self._objects[split] = objects = _objects_of(folder)
             self._labels[split] = _labels(groups, objects)
         # Objects and groups that share images are on one side of the split together.
         self._joint = connected(chain.from_iterable(map(dict.values, self._labels.values())))
         self._copies = Copies(contradictions)
-        self._assigner = SplitAssigner(
-            folders["train"].files,
-            settings.validation_fraction,
-            {name: self._joint[labels[0]] for name, labels in self._labels["train"].items()},
-        )
+        joint = {name: self._joint[labels[0]] for name, labels in self._labels["train"].items()}
+        self._assigner = _assigner(folders["train"], settings.validation_fraction, joint)
 
     @property
     def found_contradictions(self) -> bool:
@@ -100,6 +96,28 @@ class Placement:
                 return kind, f"{labels[0]} is {WHERE[where]}"
         reason = self._copies.duplicate(content, split)
         return ("duplicate", reason) if reason else None
+
+
+def _groups_of(folder: SourceFolder) -> Relation:
+    own = folder.catalog.groups if folder.catalog else None
+    return _of_part(folder, own or read_groups(folder.root, folder.known_names))
+
+
+def _objects_of(folder: SourceFolder) -> Relation:
+    own = folder.catalog.objects if folder.catalog else None
+    return _of_part(folder, own or read_objects(folder.root, folder.known_names))
+
+
+def _of_part(folder: SourceFolder, relation: Relation) -> Relation:
+    return relation.among(file.name for file in folder.files) if folder.catalog else relation
+
+
+def _assigner(
+    train: SourceFolder, fraction: float, joint: Mapping[str, str]
+) -> SplitAssigner | NamedSplits:
+    if train.catalog is None or not train.catalog.names_validation:
+        return SplitAssigner(train.files, fraction, joint)
+    return NamedSplits(train.catalog.splits, joint, str(train.catalog.path))
 
 
 def _labels(groups: Relation, objects: Relation) -> dict[str, tuple[str, ...]]:

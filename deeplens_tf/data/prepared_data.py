@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from deeplens_tf.augment import without_margin
 from deeplens_tf.config import Config
-from deeplens_tf.data.folder_settings import scale_of
+from deeplens_tf.data.catalog_texts import read_texts
+from deeplens_tf.data.folder_settings import preparation_arguments
 from deeplens_tf.data.held_split import HeldSplit, read_split
 from deeplens_tf.data.image_data import CHUNK, WHOLE, Example, ImageData, Share
 from deeplens_tf.data.index_tables import read_index
@@ -127,6 +128,15 @@ class PreparedData(ImageData):
     def index(self, split: str) -> pd.DataFrame:
         """Return the table of a split: index, file, label, mass_ev, content, object."""
         return read_index(self.folder, split, self.count(split))
+
+    @property
+    def catalog_units(self) -> Mapping[str, str]:
+        """Columns that a catalogue adds to the images, with their units; "" for none."""
+        return self.manifest.catalog.units if self.manifest.catalog else {}
+
+    def catalog(self, split: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return what a catalogue says of the images of a split in some of its kept columns."""
+        return read_texts(self.folder, split, self.count(split), columns)
 
     def objects(self, split: str) -> Objects:
         """Return the objects of a split, each with its images next to each other in one shard.
@@ -288,6 +298,8 @@ def open_folder(
     pixel_scale_arcsec: float | None = None,
     resample_to_arcsec: float | None = None,
     scale: ValueScale | None = None,
+    catalog: str | Path | None = None,
+    catalog_columns: Mapping[str, str | None] | None = None,
     cache: str | Path = "runs/cache",
     strict: bool = False,
 ) -> PreparedData:
@@ -311,6 +323,9 @@ def open_folder(
         resample_to_arcsec: pixel scale to which every image is resampled before its central
             square is cut; needs the pixel scale. None for that of a prepared folder, or none.
         scale: of the values; None for that of a prepared folder, or min-max.
+        catalog: table of the images, whose files are relative to `folder`; None for class folders,
+            or the `labels.csv` beside images.
+        catalog_columns: role -> name of the table's column for it, see `prepare_folder`.
         cache: folder for the prepared images.
         strict: whether a single unusable file is an error.
 
@@ -331,6 +346,8 @@ def open_folder(
         pixel_scale_arcsec=pixel_scale_arcsec,
         resample_to_arcsec=resample_to_arcsec,
         scale=scale,
+        catalog=catalog,
+        catalog_columns=catalog_columns,
         strict=strict,
     )
     manifest = Manifest.load(prepared)
@@ -340,21 +357,7 @@ def open_folder(
 def open_data(config: Config) -> PreparedData:
     """Open the data of a configuration; see `open_folder`."""
     data = config.data
-    return open_folder(
-        data.path,
-        image_size=data.image_size,
-        fit=data.fit,
-        bands=data.bands,
-        validation_fraction=data.validation_fraction,
-        seed=config.seed,
-        mixed_sizes=data.mixed_sizes,
-        band_names=data.band_names,
-        pixel_scale_arcsec=data.pixel_scale_arcsec,
-        resample_to_arcsec=data.resample_to_arcsec,
-        scale=scale_of(data),
-        cache=data.cache,
-        strict=data.strict,
-    )
+    return open_folder(data.path, cache=data.cache, **preparation_arguments(config))
 
 
 def dataset_facts(data: PreparedData) -> dict[str, object]:

@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deeplens_tf.data.catalog import CatalogRequest
+from deeplens_tf.data.catalog_texts import verify_texts
 from deeplens_tf.data.draft import ReadingOptions, write_draft
 from deeplens_tf.data.folder_settings import (
     PREPARED_KEYS,
@@ -21,7 +23,7 @@ from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles, check_strict
 from deeplens_tf.data.shard_checks import check_shards
 from deeplens_tf.data.shards import verify_shards
 from deeplens_tf.data.source_files import RECORDS_FILE, read_records, renew_records, source_state
-from deeplens_tf.data.source_folders import Folders, scan_folders
+from deeplens_tf.data.source_folders import FOLDERS_ALONE, Folders, scan_folders
 from deeplens_tf.data.summary import notes
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
@@ -51,6 +53,8 @@ def prepare_folder(
     pixel_scale_arcsec: float | None = None,
     resample_to_arcsec: float | None = None,
     scale: ValueScale | None = None,
+    catalog: str | Path | None = None,
+    catalog_columns: Mapping[str, str | None] | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -75,6 +79,10 @@ def prepare_folder(
         resample_to_arcsec: pixel scale to which every image is resampled, see
             `resampling.resample_with_margin`; None for none.
         scale: of the values; None for min-max.
+        catalog: table of the images, whose files are relative to `source`, see data/README.md; None
+            for class folders, or the `labels.csv` beside images.
+        catalog_columns: role -> name of the table's column for it, None for one not to be read;
+            None for columns that are called as their roles.
         strict: whether one file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
         jobs: number of processes that read images; the folder is the same for any number. They
@@ -97,7 +105,8 @@ def prepare_folder(
         pixel_scale_arcsec=pixel_scale_arcsec,
     )
     options = ReadingOptions(bands, strict, progress, jobs)
-    return _prepare(Path(source), Path(out), settings, options, replace=False)
+    request = CatalogRequest.of(catalog, catalog_columns)
+    return _prepare(Path(source), request, Path(out), settings, options, replace=False)
 
 
 def ensure_prepared(
@@ -114,6 +123,8 @@ def ensure_prepared(
     pixel_scale_arcsec: float | None = None,
     resample_to_arcsec: float | None = None,
     scale: ValueScale | None = None,
+    catalog: str | Path | None = None,
+    catalog_columns: Mapping[str, str | None] | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -139,11 +150,14 @@ def ensure_prepared(
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
     )
+    request = CatalogRequest.of(catalog, catalog_columns)
     if is_prepared(data):
+        _refuse_catalog(data, request)
         _check_prepared(data, settings, strict)
         return data
-    out = cache / _cache_name(data, settings)
-    _prepare(data, out, settings, ReadingOptions(bands, strict, progress, jobs), replace=True)
+    out = cache / _cache_name(data, settings, request)
+    options = ReadingOptions(bands, strict, progress, jobs)
+    _prepare(data, request, out, settings, options, replace=True)
     return out
 
 
@@ -155,13 +169,24 @@ def _settings(
     return PreparationSettings(seed=seed, mixed_sizes=mixed_sizes, **chosen)
 
 
-def _cache_name(data: Path, settings: PreparationSettings) -> str:
+def _refuse_catalog(data: Path, request: CatalogRequest) -> None:
+    if request != FOLDERS_ALONE:
+        raise RequestError(
+            f"{data}: prepared already, with the catalogue of its preparation: set "
+            "data.catalog=null and data.catalog_columns={}, or give the images"
+        )
+
+
+def _cache_name(data: Path, settings: PreparationSettings, request: CatalogRequest) -> str:
     path = data.resolve()
     content = settings.to_dict()
     for key in LATER_SETTINGS:
         if not content[key]:  # as in earlier versions, which replaces their folders in the cache
             del content[key]
     identity = f"{str(path)!r} {sorted(content.items())}"
+    if request != FOLDERS_ALONE:
+        place = request.path and str(request.path.resolve())
+        identity += f" {place!r} {sorted(request.columns.items())}"
     return f"{path.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
@@ -179,18 +204,20 @@ def _check_prepared(data: Path, settings: PreparationSettings, strict: bool) -> 
             )
     check_strict(data, manifest, strict)
     verify_shards(data, manifest)
+    verify_texts(data, manifest)
     check_shards(data, manifest)
 
 
 def _prepare(
     source: Path,
+    request: CatalogRequest,
     out: Path,
     settings: PreparationSettings,
     options: ReadingOptions,
     *,
     replace: bool,
 ) -> Manifest:
-    folders = scan_folders(source)
+    folders = scan_folders(source, request)
     check_outside(out, *(folder.root for folder in folders.values()))
     total = sum(len(folder.files) + len(folder.strays) for folder in folders.values())
     if options.jobs < 1:

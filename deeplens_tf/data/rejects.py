@@ -18,6 +18,8 @@ WORDS = {  # for the kinds in `LEFT_OUT`, apart from duplicates
     "group": "of a group in training or validation",
     "object": "of an object in training or validation",
     "class": "of a class that training lacks",
+    "no row": "without a row in the catalogue",
+    "no label": "without a label in the catalogue",
 }
 
 

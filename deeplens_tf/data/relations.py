@@ -7,7 +7,7 @@ on one side too, and pretraining can make the two views from two of its images.
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class Relation:
 
     of_image: Mapping[str, str] = field(default_factory=dict)
     unknown: int = 0
+
+    def among(self, names: Iterable[str]) -> "Relation":
+        """Return what holds of some of the images; the unknown rows are not counted again."""
+        return Relation({name: self.of_image[name] for name in names if name in self.of_image})
 
 
 def object_tables(root: Path) -> list[Path]:
@@ -70,20 +74,37 @@ def read_objects(root: Path, names: Collection[str]) -> Relation:
             longer than 200 characters or contains one that cannot be printed.
     """
     relation = _read(object_tables(root), "object", root, names)
-    folders: dict[str, str] = {}
-    for name, found in relation.of_image.items():
+    require_objects_usable(root, relation.of_image, lambda name: name.rpartition("/")[0])
+    return relation
+
+
+def require_objects_usable(
+    where: Path, of_image: Mapping[str, str], class_of: Callable[[str], str]
+) -> None:
+    """Refuse objects that cannot be kept.
+
+    Args:
+        where: what the message begins with.
+        of_image: the object of each image, by the image's name.
+        class_of: name of an image -> its class.
+
+    Raises:
+        DataError: the images of an object are in two classes, or its name is longer than 200
+            characters or contains one that cannot be printed.
+    """
+    classes: dict[str, str] = {}
+    for name, found in of_image.items():
         if len(found) > MAX_OBJECT_NAME or not found.isprintable():
             raise DataError(
-                f"{root}: {name!r} has the object {found!r:.60}; the name of an object has at most "
-                f"{MAX_OBJECT_NAME} characters, all of them printable"
+                f"{where}: {name!r} has the object {found!r:.60}; the name of an object has at "
+                f"most {MAX_OBJECT_NAME} characters, all of them printable"
             )
-        folder = name.rpartition("/")[0]
-        if folders.setdefault(found, folder) != folder:
+        own = class_of(name)
+        if classes.setdefault(found, own) != own:
             raise DataError(
-                f"{root}: object {found!r} has images in the classes {folders[found]} and "
-                f"{folder}; an object is of one class"
+                f"{where}: object {found!r} has images in the classes {classes[found]} and "
+                f"{own}; an object is of one class"
             )
-    return relation
 
 
 def connected(labels: Iterable[Sequence[str]]) -> dict[str, str]:

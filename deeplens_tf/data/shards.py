@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deeplens_tf.data.catalog_texts import TextsWriter
 from deeplens_tf.data.example_records import example_record
 from deeplens_tf.data.index_tables import INDEX_COLUMNS, index_name
 from deeplens_tf.data.manifest import PREPARE_AGAIN, SPLITS, Manifest, Shard, Split
@@ -48,6 +49,7 @@ class Example:
     content: str = ""
     typed_content: bytes = b""
     object: str = ""
+    texts: tuple[str, ...] = ()  # of the columns of a catalogue that are kept
 
 
 class SplitWriter:
@@ -60,10 +62,16 @@ class SplitWriter:
         name: name of the split, with which the file names begin.
         classes: in label order.
         with_objects: whether the index has a column with the examples' objects.
+        columns: of a catalogue, whose texts a table of their own has.
     """
 
     def __init__(
-        self, folder: Path, name: str, classes: tuple[str, ...], with_objects: bool = False
+        self,
+        folder: Path,
+        name: str,
+        classes: tuple[str, ...],
+        with_objects: bool = False,
+        columns: tuple[str, ...] = (),
     ) -> None:
         self.folder, self.name, self.classes = folder, name, classes
         self._with_objects = with_objects
@@ -80,6 +88,7 @@ class SplitWriter:
         )
         self._rows = csv.writer(self._index, lineterminator="\n")
         self._rows.writerow(INDEX_COLUMNS[: None if with_objects else -1])
+        self._texts = TextsWriter(folder, name, columns)
 
     @property
     def count(self) -> int:
@@ -96,6 +105,7 @@ class SplitWriter:
         mass = repr(float(example.mass_ev)) if known else ""
         row = [self.count, example.file, example.label, mass, example.content]
         self._rows.writerow(row + [example.object] * self._with_objects)
+        self._texts.add(example.texts)
         if not example.object or example.object != self._object:
             self._finish_object()
         self._object = example.object
@@ -118,6 +128,7 @@ class SplitWriter:
     def close(self) -> None:
         """Close the index; sufficient if the split is discarded."""
         self._index.close()
+        self._texts.close()
 
     def _require_room(self) -> None:
         size, count = sum(map(len, self._of_object)), len(self._of_object)
@@ -149,6 +160,7 @@ def write_splits(
     classes: tuple[str, ...],
     examples: Iterable[tuple[str, Example]],
     with_objects: bool = False,
+    columns: tuple[str, ...] = (),
 ) -> dict[str, Split]:
     """Write examples to the shards and indices of their splits, in the order given.
 
@@ -157,6 +169,7 @@ def write_splits(
         classes: in label order; empty for unlabelled data.
         examples: pairs of the name of a split and an example; those of an object follow each other.
         with_objects: whether the indices have a column with the examples' objects.
+        columns: of a catalogue, whose texts the examples have.
 
     Returns:
         The splits that have examples, by name.
@@ -165,7 +178,7 @@ def write_splits(
     with ExitStack() as stack:
         for name, example in examples:
             if name not in writers:
-                writers[name] = SplitWriter(folder, name, classes, with_objects)
+                writers[name] = SplitWriter(folder, name, classes, with_objects, columns)
                 stack.callback(writers[name].close)
             writers[name].add(example)
         return {name: writers[name].finish() for name in SPLITS if name in writers}

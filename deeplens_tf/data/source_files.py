@@ -99,6 +99,8 @@ def source_state(
         digest.update(f"{name!r} {records[name].sha256}\n".encode())
     for folder in folders.values():
         digest.update(repr(folder.classes).encode())
+        if folder.catalog is not None:
+            digest.update(repr(sorted(folder.catalog.roles.items())).encode())
     return SourceState(digest.hexdigest(), records)
 
 
@@ -137,11 +139,13 @@ def renew_records(path: Path, known: Records, records: Records) -> None:
 def _files(split: str, folder: SourceFolder) -> Iterator[tuple[str, Path]]:
     paths = {file.name: file.path for file in folder.files}
     names = [*folder.strays]
-    for name in (".", *folder.classes):
+    for name in folder.image_folders:
         names += [f"{name}/{table.name}" for table in mass_files(folder.root / name)]
     names += [name for name in FOLDER_TABLES if os.path.lexists(folder.root / name)]
     names += [table.name for table in object_tables(folder.root)]
     paths |= {name: folder.root / name for name in names}
+    if folder.catalog is not None:  # which need not lie in the folder
+        paths["data.catalog"] = folder.catalog.path
     yield from ((f"{split}/{name}", path) for name, path in sorted(paths.items()))
 
 

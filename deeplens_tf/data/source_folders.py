@@ -1,31 +1,61 @@
-"""The folder of training images, with the test images beside it in the same classes."""
+"""The training images and the test images, which lie beside them or are named in a catalogue."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deeplens_tf.data.folders import SourceFile, SourceFolder, find_test_folder, scan_folder
+from deeplens_tf.data.catalog import CatalogRequest
+from deeplens_tf.data.catalog_folders import catalog_path, scan_catalog
+from deeplens_tf.data.folders import (
+    SourceFile,
+    SourceFolder,
+    find_test_folder,
+    require_folder,
+    scan_folder,
+)
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.labels import UNLABELLED
 
-Folders = Mapping[str, SourceFolder]  # "train", and "test" if there is a test folder
+Folders = Mapping[str, SourceFolder]  # "train", and "test" if there are test images
+FOLDERS_ALONE = CatalogRequest()
 
 
-def scan_folders(source: Path) -> Folders:
+def scan_folders(source: Path, request: CatalogRequest = FOLDERS_ALONE) -> Folders:
     """List the images of a data folder and of its test folder, each with its own classes.
 
+    Args:
+        source: the data folder.
+        request: the catalogue of its images. A test folder may have a `labels.csv` of its own.
+
     Raises:
-        RequestError: there is no such folder, or it is a prepared one.
-        DataError: one of them, or one of their class folders, contains no image.
+        RequestError: there is no such folder or catalogue, or it is a prepared folder; or the
+            catalogue names test images, and there is a test folder too.
+        DataError: one of them, or one of their class folders, contains no image; or a catalogue
+            cannot be used.
     """
     if is_prepared(source):
         raise RequestError(f"{source}: is a prepared folder already; give a folder of images")
-    test = find_test_folder(source)
-    folders = {"train": source} | ({"test": test} if test else {})
-    return {
-        split: scan_folder(folder, of_tests=split == "test") for split, folder in folders.items()
-    }
+    test, folders = find_test_folder(source), _scan(source, request)
+    if request.columns and folders["train"].catalog is None:
+        raise RequestError(f"data.catalog_columns: {source} has no labels.csv; set data.catalog")
+    if test is None:
+        return folders
+    if "test" in folders:
+        raise RequestError(
+            f"{source}: its catalogue names test images, and {test} is a folder of test images: "
+            "remove one of them"
+        )
+    columns = CatalogRequest(None, {**request.columns, "split": None})
+    return {**folders, "test": _scan(test, columns, of_tests=True)["train"]}
+
+
+def _scan(root: Path, request: CatalogRequest, *, of_tests: bool = False) -> Folders:
+    require_folder(root)
+    path = catalog_path(root, request)
+    if path is not None:
+        return scan_catalog(root, path, request)
+    return {"train": scan_folder(root, of_tests=of_tests)}
 
 
 def with_common_classes(folders: Folders) -> tuple[Folders, list[SourceFile]]:
@@ -53,6 +83,17 @@ def with_common_classes(folders: Folders) -> tuple[Folders, list[SourceFile]]:
     return {"train": train, "test": replace(test, classes=train.classes, files=kept)}, foreign
 
 
+def kept_columns(folders: Folders) -> tuple[str, ...]:
+    """Return the columns of the catalogue that are kept with the images; none without one."""
+    catalog = folders["train"].catalog
+    return () if catalog is None else catalog.kept
+
+
+def texts_of(folder: SourceFolder, name: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return what an image has in columns of the catalogue, "" for nothing."""
+    return folder.catalog.texts(name, columns) if folder.catalog else ("",) * len(columns)
+
+
 def shown_name(split: str, folder: SourceFolder, name: str) -> str:
     """Return the path of a file relative to the source folder."""
-    return f"../{folder.root.name}/{name}" if split == "test" else name
+    return f"../{folder.root.name}/{name}" if split == "test" and not folder.part else name

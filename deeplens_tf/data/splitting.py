@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from deeplens_tf.data.folders import SourceFile
+from deeplens_tf.errors import DataError
 
 
 class SplitAssigner:
@@ -83,6 +84,35 @@ class SplitAssigner:
     def _is_last_chance(self, label: int) -> bool:
         target = self._targets[label]
         return self._undecided[label] == 1 and 0 < target == self._missing[label]
+
+
+class NamedSplits:
+    """Assigns images to training or validation as a table says; the others are for training.
+
+    Args:
+        splits: the split of an image, by its name.
+        groups: the group of an image, by its name.
+        table: what names the splits, for messages.
+
+    Raises:
+        DataError: a group is in training and in validation.
+    """
+
+    def __init__(self, splits: Mapping[str, str], groups: Mapping[str, str], table: str) -> None:
+        self._splits = splits
+        self.split_of_group: dict[str, str] = {}
+        for name, group in groups.items():
+            split = splits.get(name, "train")
+            if self.split_of_group.setdefault(group, split) != split:
+                raise DataError(
+                    f"{table}: {group} is in training and in validation, with {name!r} in {split}"
+                )
+
+    def next_split(self, file: SourceFile) -> str:
+        """Return "train" or "validation"."""
+        return self._splits.get(file.name, "train")
+
+    assign = next_split
 
 
 def validation_count(size: int, fraction: float) -> int:

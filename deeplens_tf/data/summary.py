@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from deeplens_tf.data.manifest import Manifest
+from deeplens_tf.data.manifest import CatalogFacts, Manifest
 from deeplens_tf.data.passed_over import passed_over_text
 from deeplens_tf.data.rejects import REJECTED_FILE, left_out_counts
 from deeplens_tf.terminal import counted, printable
@@ -29,10 +29,10 @@ def notes(manifest: Manifest) -> list[str]:
         f"band {band + 1} of {total} is constant in every image: left out"
         for band in manifest.bands_left_out
     ]
-    if manifest.groups:
-        lines.append(_relation_text(manifest.groups, "group"))
-    if manifest.objects:
-        lines.append(_relation_text(manifest.objects, "object"))
+    lines += _catalog_lines(manifest)
+    for counts, what in ((manifest.groups, "group"), (manifest.objects, "object")):
+        if counts:
+            lines.append(_relation_text(_table_of(manifest, what), counts, what))
     if "validation" not in manifest.splits and manifest.settings.get("validation_fraction"):
         apart = " and of different objects" if manifest.objects else ""
         lines.append(
@@ -43,9 +43,36 @@ def notes(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _relation_text(counts: Mapping[str, int], what: str) -> str:
+def missing_rows(catalog: CatalogFacts) -> list[str]:
+    """Return a line on the rows of a catalogue whose files are not there, if there are any."""
+    if not catalog.missing:
+        return []
+    more = ", ..." if catalog.missing > len(catalog.first_missing) else ""
+    rows, first = counted(catalog.missing, "row"), ", ".join(catalog.first_missing)
+    return [f"{catalog.name}: {rows} without the file that is named: {first}{more}"]
+
+
+def _table_of(manifest: Manifest, what: str) -> str:
+    """Return the name of the table that says what belongs together."""
+    catalog = manifest.catalog
+    return catalog.name if catalog and what in catalog.roles else f"{what}s.csv"
+
+
+def _catalog_lines(manifest: Manifest) -> list[str]:
+    """Return what a user should know of the table that lists the images."""
+    catalog = manifest.catalog
+    if catalog is None:
+        return []
+    lines = missing_rows(catalog)
+    if catalog.passed_over:
+        names = ", ".join(catalog.passed_over)
+        lines.append(f"{catalog.name}: not kept, because they are not of numbers: {names}")
+    return lines
+
+
+def _relation_text(table: str, counts: Mapping[str, int], what: str) -> str:
     total, images, unknown = (counts.get(key, 0) for key in (f"{what}s", "images", "unknown"))
-    text = f"{what}s.csv: {counted(total, what)} of {counted(images, 'image')}, each in one split"
+    text = f"{table}: {counted(total, what)} of {counted(images, 'image')}, each in one split"
     return f"{text}; rows that name no image: {unknown}" if unknown else text
 
 

@@ -78,6 +78,7 @@ def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str
         metrics, predictions, figures = score(model, scored, config.seed)
     flags, counted = _unlike_training(model, scored)
     predictions["unlike_training"] = flags
+    predictions = predictions.join(scored.places())
     head = {"split": scored.split, "head": model.head_name}
     metrics = {**head, **scored.facts, **counted, **metrics}
     return write_report(run.folder, metrics, predictions, figures, scored.folder_name), metrics

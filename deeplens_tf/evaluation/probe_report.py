@@ -75,6 +75,7 @@ def evaluate_probe(
     few = "" if fraction == 1 else f"-{fraction:g}"
     name = f"{scored.folder_name}-probe-{head}-{kind}{few}"
     predictions = _predictions(scored.scored, head, data.classes, probed.outputs, control.outputs)
+    predictions = predictions.join(scored.places())
     return write_report(run.folder, report, predictions, folder_name=name), report
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
 from deeplens_tf.data.batches import image_batches
+from deeplens_tf.data.catalog import PLACES
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.overlaps import described, overlap
@@ -62,6 +63,15 @@ class ScoredImages:
         """
         parts = self._rows_of_parts()
         return np.concatenate([model_outputs(model, self.data, *part) for part in parts])
+
+    def places(self) -> pd.DataFrame:
+        """Return what a catalogue calls the scored images and where they are on the sky, as text.
+
+        Those of the columns id, ra and dec that the catalogue has; none without one.
+        """
+        columns = [name for name in PLACES if name in self.data.catalog_units]
+        tables = [self.data.catalog(part, columns) for part in self.parts]
+        return pd.concat(tables, ignore_index=True)[self.rows].reset_index(drop=True)
 
     def unlike(self, training_range: TrainingRange) -> NDArray[np.bool_]:
         """Return True for each scored image that is unlike the training images."""

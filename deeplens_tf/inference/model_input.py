@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.data.manifest import is_prepared
@@ -37,6 +38,7 @@ def open_input(
     pixel_scale_arcsec: float | None = None,
     resample: bool = False,
     mixed_sizes: bool = False,
+    catalog: CatalogRequest | None = None,
 ) -> ModelInput:
     """Load a model and find out how the images of a folder are preprocessed for it.
 
@@ -46,6 +48,7 @@ def open_input(
         pixel_scale_arcsec: of the images; None for that of the folder, or unknown.
         resample: whether to resample images of another pixel scale.
         mixed_sizes: whether images may have different sizes.
+        catalog: the table of the images; None for every image in the folder.
 
     Raises:
         RequestError: no such run, file or folder, or images of other bands or of another pixel
@@ -59,13 +62,15 @@ def open_input(
     if is_prepared(folder):  # whose own preprocessing is compared with the model's
         if resample or pixel_scale_arcsec is not None:
             raise RequestError(f"{folder}: prepared already, so its pixels cannot be resampled")
+        if catalog is not None:
+            raise RequestError(f"{folder}: prepared already, with what its own catalogue says")
         return ModelInput(file, model, NewImages(folder, how))
     own = image_properties(folder)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
     how = _for_scale(how, folder, scale, resample)
     how = replace(how, source_side=None) if mixed_sizes else how
-    return ModelInput(file, model, NewImages(folder, how, mixed_sizes))
+    return ModelInput(file, model, NewImages(folder, how, mixed_sizes, catalog))
 
 
 def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:

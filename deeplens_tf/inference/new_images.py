@@ -1,6 +1,6 @@
 """Images without a split, as a model takes them, a batch at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.data.batches import image_batches
-from deeplens_tf.data.folders import SourceFile, scan_unlabelled
+from deeplens_tf.data.catalog import PLACES, CatalogRequest
+from deeplens_tf.data.catalog_folders import scan_catalog
+from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.image_sizes import ImageSizes
 from deeplens_tf.data.manifest import SPLITS, is_prepared
@@ -17,10 +19,12 @@ from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.passed_over import passed_over_text
 from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.data.rejects import RejectedFiles
+from deeplens_tf.data.source_folders import texts_of
+from deeplens_tf.data.summary import missing_rows
 from deeplens_tf.errors import DataError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.probes.outputs import BATCH_SIZE
-from deeplens_tf.terminal import print_lines
+from deeplens_tf.terminal import counted, print_lines
 
 
 class Batch(NamedTuple):
@@ -28,11 +32,13 @@ class Batch(NamedTuple):
 
     Attributes:
         files: of each image, relative to the folder.
+        places: what a catalogue says of them in its columns id, ra and dec, as text.
         images: shape (batch, height, width, bands), float32 in [0, 1].
         read: number of files that were read for them, with those that cannot be used.
     """
 
     files: list[str]
+    places: dict[str, list[str]]
     images: NDArray[np.float32]
     read: int
 
@@ -46,11 +52,13 @@ class NewImages:
         preprocessing: of the images, for the model.
         mixed_sizes: whether images may have different sizes where resizing them gives them
             different pixel scales.
+        catalog: the table of the images; None for every image in the folder.
     """
 
     folder: Path
     preprocessing: Preprocessing
     mixed_sizes: bool = False
+    catalog: CatalogRequest | None = None
 
     def batches(self, rejected: RejectedFiles) -> Iterator[Batch]:
         """Yield every usable image once; files that cannot be used go to `rejected`.
@@ -62,7 +70,7 @@ class NewImages:
         return self._prepared(rejected) if is_prepared(self.folder) else self._raw(rejected)
 
     def _raw(self, rejected: RejectedFiles) -> Iterator[Batch]:
-        folder = scan_unlabelled(self.folder)
+        folder = self._listed()
         if text := passed_over_text(folder.passed_over):
             print_lines(f"{self.folder}: {text}")
         rejected.total = len(folder.files)
@@ -75,7 +83,15 @@ class NewImages:
             found = {file.name: self._image(file, sizes, rejected) for file in part}
             usable = {name: image for name, image in found.items() if image is not None}
             images = np.stack([*usable.values()]) if usable else np.empty(0, np.float32)
-            yield Batch([*usable], images, len(part))
+            yield Batch([*usable], _places(folder, usable), images, len(part))
+
+    def _listed(self) -> SourceFolder:
+        """Return the images of the folder, or those that the catalogue names."""
+        if self.catalog is None or self.catalog.path is None:
+            return scan_unlabelled(self.folder)
+        folder = scan_catalog(self.folder, self.catalog.path, self.catalog)["train"]
+        print_lines(*(f"{self.folder}: {line}" for line in _catalog_lines(folder)))
+        return folder
 
     def _image(
         self, file: SourceFile, sizes: ImageSizes, rejected: RejectedFiles
@@ -100,12 +116,31 @@ class NewImages:
         require_same_preprocessing(self.preprocessing, data, "the model")
         splits = [split for split in SPLITS if data.count(split)]
         rejected.total = sum(map(data.count, splits))
+        columns = [name for name in PLACES if name in data.catalog_units]
         for split in splits:
+            texts = data.catalog(split, columns)
             files = data.index(split)["file"].tolist()
             if split == "test":  # its names may repeat those of the other splits
                 files = [f"test/{file}" for file in files]
             start = 0
             for images in image_batches(data, split, BATCH_SIZE).as_numpy_iterator():
                 end = start + len(images)
-                yield Batch(files[start:end], images, len(images))
+                places = {name: texts[name][start:end].tolist() for name in columns}
+                yield Batch(files[start:end], places, images, len(images))
                 start = end
+
+
+def _places(folder: SourceFolder, names: Collection[str]) -> dict[str, list[str]]:
+    columns = [name for name in PLACES if folder.catalog and name in folder.catalog.kept]
+    rows = [texts_of(folder, name, columns) for name in names]
+    return {column: [row[i] for row in rows] for i, column in enumerate(columns)}
+
+
+def _catalog_lines(folder: SourceFolder) -> list[str]:
+    """Return how many rows and files of a catalogue have no image and no row."""
+    if folder.catalog is None:
+        return []
+    table, without = folder.catalog.path.name, folder.strays
+    first = f"{counted(len(without), 'image')} without a row in {table}" if without else ""
+    lines = [f"{first}, the first: {without[0]}: no prediction"] if without else []
+    return missing_rows(folder.catalog.facts()) + lines

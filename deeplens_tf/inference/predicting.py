@@ -1,7 +1,7 @@
 """Predictions of a fine-tuned model for the images of a folder, with or without labels."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from deeplens_tf.data.catalog import PLACES, ROLES, CatalogRequest
 from deeplens_tf.data.output_folder import check_outside
 from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
 from deeplens_tf.errors import DataError, RequestError
@@ -49,6 +50,8 @@ def predict(
     pixel_scale_arcsec: float | None = None,
     resample: bool = False,
     mixed_sizes: bool = False,
+    catalog: str | Path | None = None,
+    catalog_columns: Mapping[str, str | None] | None = None,
 ) -> Predictions:
     """Write the predictions of a model for every usable image of a folder, in name order.
 
@@ -64,10 +67,14 @@ def predict(
         resample: whether to resample images of another pixel scale than the model's.
         mixed_sizes: whether to resize images of different sizes all the same, which gives them
             different pixel scales.
+        catalog: a table whose column `file` names the images, relative to `data`, see
+            data/README.md; None for every image in the folder.
+        catalog_columns: role -> name of its column for it, where that is another one.
 
     Returns:
         The table and the counts. Its columns are `file`, `predicted`, then `p_<class>` for each
-        class or `std_dex`, and `unlike_training`. `predicted` is a class, or log10 of the mass in
+        class or `std_dex`, `unlike_training`, and those of `id`, `ra` and `dec` that a catalogue
+        has, as they are there. `predicted` is a class, or log10 of the mass in
         eV. `std_dex` is empty without a predicted uncertainty, `unlike_training` for a model of an
         earlier version.
 
@@ -77,7 +84,8 @@ def predict(
         DataError: no image can be used, or they differ in size.
     """
     folder = Path(data)
-    source = open_input(Path(run), folder, pixel_scale_arcsec, resample, mixed_sizes)
+    request = _places_request(catalog, catalog_columns)
+    source = open_input(Path(run), folder, pixel_scale_arcsec, resample, mixed_sizes, request)
     target = Path(out) if out else _default_target(source, folder)
     check_outside(target, folder)
     _require_free(target)
@@ -133,7 +141,8 @@ def _table(source: ModelInput, batch: Batch) -> pd.DataFrame:
     found = _classes(model, outputs) if model.class_names else _masses(model, outputs)
     spread = model.training_range
     flags = None if spread is None else spread.unlike(batch.images)
-    return pd.DataFrame({"file": batch.files, **found, "unlike_training": flags})
+    columns = {"file": batch.files, **found, "unlike_training": flags}
+    return pd.DataFrame({**columns, **batch.places})
 
 
 def _classes(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, NDArray]:
@@ -146,6 +155,21 @@ def _classes(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, 
 def _masses(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, NDArray]:
     std = outputs[:, 1] if model.head.gaussian else np.full(len(outputs), np.nan)
     return {"predicted": outputs[:, 0], "std_dex": std}
+
+
+def _places_request(
+    catalog: str | Path | None, columns: Mapping[str, str | None] | None
+) -> CatalogRequest | None:
+    """Return the request for the part of a catalogue that predictions use: files and places."""
+    if catalog is None:
+        if columns:
+            raise RequestError("catalog_columns: of no use without a catalogue")
+        return None
+    CatalogRequest.of(catalog, columns)  # refuses names that are no roles
+    used = ("file", "row", *PLACES)
+    unread = {role: None for role in ROLES if role not in used}
+    given = {role: name for role, name in (columns or {}).items() if role in used}
+    return CatalogRequest.of(catalog, {**unread, **given})
 
 
 def _default_target(source: ModelInput, folder: Path) -> Path:

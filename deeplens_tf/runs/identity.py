@@ -6,7 +6,7 @@ from typing import Any
 from deeplens_tf.config import Config
 from deeplens_tf.dataclass_parsing import to_plain
 
-PATH_KEYS = ("data.path", "data.cache", "pretrain.encoder", "finetune.encoder")
+PATH_KEYS = ("data.path", "data.catalog", "data.cache", "pretrain.encoder", "finetune.encoder")
 KEYS_WITHOUT_EFFECT = (
     *("data.strict", "data.in_memory"),
     *("pretrain.probe_every_epochs", "checkpoint."),

@@ -51,8 +51,8 @@ def test_a_table_of_labels_beside_images_is_named(tmp_path):
     folder = scan_folder(tmp_path)
     assert folder.passed_over == {"labels.csv": 1, ".png": 1}
     assert passed_over_text(folder.passed_over) == (
-        "1 .png file passed over: only .npy and .npz files are read; labels.csv is not read: put "
-        "the images of each class in a folder of its own"
+        "1 .png file passed over: only .npy and .npz files are read; labels.csv is not read: it is "
+        "where images lie beside it and no class folder does, or where data.catalog names it"
     )
 
 
@@ -77,7 +77,7 @@ def test_the_counts_in_words(counts, text):
     [
         ("d/a", ["1.xyz", "2.xyz"], r"a: no .* in this class folder; 2 \.xyz files passed over: "),
         ("d", ["cutouts.hdf5"], r"d: no class folder and no .*; 1 \.hdf5 file passed over: only "),
-        ("d", ["labels.csv"], "d: no class folder and no .*; labels.csv is not read: put the "),
+        ("d", ["labels.csv"], "d: no class folder and no .*; labels.csv is not read: it is "),
         ("d/a/lenses", ["1.npy"], "a: no .* if the folders in it are the classes, give .*d/a as"),
     ],
 )

@@ -182,6 +182,44 @@ TABLES = [
 ]
 
 
+def catalog_case(name, content, line, code=3, suffix="csv"):
+    def place(folder):
+        path = Path(f"c.{suffix}")
+        content(path) if callable(content) else path.write_bytes(content)
+
+    words = f"prepare images --out out --catalog c.{suffix}"
+    return Case(f"catalogue: {name}", placed(place), words, code, line)
+
+
+WIDE = b"file" + b"".join(b",%d" % i for i in range(10**5)) + b"\n"
+CATALOGS = [
+    catalog_case("bytes", bytes(range(256)), "not a table of text"),
+    catalog_case("a hundred thousand columns", WIDE, "a line of 65536 characters or more"),
+    catalog_case("1001 columns", b"file" + b",x" * 1000 + b"\n", "1001 columns, at most 1000"),
+    catalog_case("a row without end", b"file\n" + b"x" * 10**6, "a line of 65536"),
+    catalog_case("a quote without end", b'file,id\n"' + b"x,\n" * 10**4, "not a table of text"),
+    catalog_case("NUL in a file", b"file\na/0\0.npy\n", "leads out of the data folder"),
+    catalog_case("NUL in an id", b"file,id\na/0.npy,\0\n", "at most 200 characters, all of them"),
+    catalog_case("a path upwards", b"file\na/../../x.npy\n", "leads out of the data folder"),
+    catalog_case("an absolute path", b"file\n/etc/passwd\n", "leads out of the data folder"),
+    catalog_case("a file twice", b"file\na/0.npy\na/./0.npy\n", "'a/0.npy' is listed twice"),
+    catalog_case("a label to obey", b"file,label\na/0.npy,\x1b[2J\n", "label '\\x1b[2J'"),
+    catalog_case("a column to obey", b"file,\x1b[2J\n", "a column is called '\\x1b[2J'"),
+    catalog_case("a pipe", os.mkfifo, "not a regular file"),
+    catalog_case("a device", lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    catalog_case("2 TB", lambda path: sparse(path, 2 * 10**12), "larger than 1 GB"),
+    catalog_case("of another kind", b"x", "a catalogue is a table", 2, "pickle"),
+    catalog_case("ECSV that is none", b"file\na/0.npy\n", "not an ECSV table", 3, "ecsv"),
+    catalog_case(
+        "ECSV with a tag that runs",
+        b"# %ECSV 1.0\n# ---\n# datatype:\n# - !!python/object/apply:os.system ['touch x']\nfile\n",
+        "its header does not describe columns",
+        3,
+        "ecsv",
+    ),
+]
+
+
 def config_case(name, text, line):
     def make(good):
         write_images(Path("images"))
@@ -318,6 +356,7 @@ CASES = [
     *(image_case(name, "npz", *rest) for name, rest in NPZ.items()),
     *FILES,
     *TABLES,
+    *CATALOGS,
     *(config_case(name, *rest) for name, rest in CONFIGS.items()),
     *(model_case(name, *rest) for name, rest in MODELS.items()),
     Case("keras: hollow weights of 450 MB", hollow_model, EVALUATE, 2, "Bad CRC-32"),

@@ -82,6 +82,15 @@ def longest_table(folder):
     return ["prepare", "images", "--out", "out", "--strict"], 3, "x.npy: no mass in masses.csv"
 
 
+def longest_catalog(folder):
+    """A catalogue of two million files that are not there, and of one that is."""
+    (folder / "images").mkdir()
+    np.save(folder / "images/x.npy", np.random.default_rng(0).random((16, 16)))
+    rows = "".join(f"{i:x}.npy,1\n" for i in range(2_000_000))
+    (folder / "c.csv").write_text("file,z\nx.npy,1\n" + rows)
+    return ["prepare", "images", "--out", "out", "--catalog", "c.csv"], 0, ""
+
+
 def thickest_model(folder):
     """A file of 40 MB that declares as many weights as its network has, in another shape."""
     import h5py
@@ -107,7 +116,9 @@ def thickest_model(folder):
     )
 
 
-@pytest.mark.parametrize("make", [largest_image, widest_report, longest_table, thickest_model])
+@pytest.mark.parametrize(
+    "make", [largest_image, widest_report, longest_table, longest_catalog, thickest_model]
+)
 def test_the_peak_stays_within_the_promise(make, bare, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words, expected, line = make(tmp_path)

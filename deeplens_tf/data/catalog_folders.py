@@ -1,0 +1,103 @@
+"""The images of a data folder that a catalogue lists, with its classes and its test images."""
+
+import os
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from deeplens_tf.data.catalog import Catalog, CatalogRequest, read_catalog
+from deeplens_tf.data.folders import SourceFile, SourceFolder, has_class_folders, scan_unlabelled
+from deeplens_tf.data.passed_over import LABELS_FILE, count_kinds
+from deeplens_tf.data.relations import GROUPS_FILE, object_tables
+from deeplens_tf.errors import DataError
+from deeplens_tf.labels import UNLABELLED
+
+
+def catalog_path(root: Path, request: CatalogRequest) -> Path | None:
+    """Return the table of a data folder's images: that of the request, or its `labels.csv`.
+
+    A `labels.csv` is one only beside images, where there are no class folders.
+    """
+    if request.path is not None or has_class_folders(root):
+        return request.path
+    return next((path for path in root.iterdir() if path.name.lower() == LABELS_FILE), None)
+
+
+def scan_catalog(root: Path, path: Path, request: CatalogRequest) -> dict[str, SourceFolder]:
+    """List the images that a catalogue names: as "train", and those of its test split as "test".
+
+    Files without a row are strays, and so are those without a label where others have one.
+
+    Args:
+        root: the data folder.
+        path: of the catalogue.
+        request: how its columns are called.
+
+    Raises:
+        RequestError: no such catalogue, or a column is not in it.
+        DataError: it cannot be used, see `read_catalog`, it has no label at all in its column of
+            labels, or `groups.csv` or `objects.csv` repeat a column of it.
+    """
+    folder = scan_unlabelled(root)
+    listed = [file.name for file in folder.files]
+    catalog = read_catalog(request, path, root, listed)
+    _require_one_table(root, catalog)
+    passed_over = Counter(folder.passed_over)
+    if path.resolve().parent == root.resolve():
+        passed_over -= count_kinds([path.name], at_root=True)
+    labelled = "label" in catalog.roles
+    used = sorted(name for name, label in catalog.labels.items() if label or not labelled)
+    unused = [name for name in listed if name not in catalog.labels]
+    unused += [name for name, label in catalog.labels.items() if labelled and not label]
+    tests = [name for name in used if catalog.splits.get(name) == "test"]
+    others = [name for name in used if catalog.splits.get(name) != "test"] if tests else used
+    if not others:
+        raise DataError(f"{path}: no image to train on{_why_none(catalog, used)}")
+    parts = {"train": _part(root, catalog, others, sorted(unused), passed_over)}
+    return parts | ({"test": _part(root, catalog, tests)} if tests else {})
+
+
+def why_left_out(catalog: Catalog, name: str) -> tuple[str, str]:
+    """Return the kind and the reason of a file that a catalogue does not use."""
+    if name in catalog.labels:
+        return "no label", f"no label in {catalog.path.name}"
+    return "no row", f"no row in {catalog.path.name}"
+
+
+def _part(
+    root: Path,
+    catalog: Catalog,
+    names: Collection[str],
+    strays: Collection[str] = (),
+    passed_over: Counter[str] | None = None,
+) -> SourceFolder:
+    classes = sorted({catalog.labels[name] for name in names} - {""})
+    index = {label: i for i, label in enumerate(classes)} | {"": UNLABELLED}
+    files = tuple(SourceFile(root / name, name, index[catalog.labels[name]]) for name in names)
+    return SourceFolder(
+        root,
+        tuple(classes),
+        files,
+        tuple(strays),
+        passed_over or {},
+        catalog,
+        part="test" in catalog.splits.values(),
+    )
+
+
+def _why_none(catalog: Catalog, used: Collection[str]) -> str:
+    if used:
+        return ", every image with a row is of the test split"
+    column = catalog.roles["label"]
+    return f", column {column} has no label; data.catalog_columns={{label: null}} does without"
+
+
+def _require_one_table(root: Path, catalog: Catalog) -> None:
+    tables = [root / GROUPS_FILE] if os.path.lexists(root / GROUPS_FILE) else []
+    pairs = (("group", catalog.groups, tables), ("object", catalog.objects, object_tables(root)))
+    for role, relation, beside in pairs:
+        if relation is not None and beside:
+            raise DataError(
+                f"{catalog.path}: has a column {catalog.roles[role]}, and {beside[0]} says it too: "
+                f"remove one, or set data.catalog_columns={{{role}: null}}"
+            )

@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING
 
 from deeplens_tf.cli import StageParser, run_stage, stage_parser
 from deeplens_tf.cores import available_cores
-from deeplens_tf.errors import RequestError
-from deeplens_tf.simulation.priors import CLASSES, PRESETS, SHARED_FIELDS
-from deeplens_tf.simulation.request import SIMULATED_SPLITS, SimulationRequest
+from deeplens_tf.simulation.priors import SHARED_FIELDS
+from deeplens_tf.simulation.request import (
+    ALL_CLASSES,
+    FILE_FORMATS,
+    KNOWN_PRESETS,
+    SIMULATED_SPLITS,
+    SimulationRequest,
+    parse_shard,
+)
 from deeplens_tf.terminal import counted, print_lines
 
 if TYPE_CHECKING:
     from deeplens_tf.simulation.generation import SimulationOutcome
 
-DESCRIPTION = """Simulate images of strong lenses like those of the DeepLense data sets, one folder
-per class. An interrupted run resumes where it stopped; a larger --count adds images. With
---views-per-lens, objects.csv says which images show one lens."""
+DESCRIPTION = """Simulate images of strong lenses, one folder per class: like those of the DeepLense
+data sets, or lenses and non-lenses of a survey in several bands. An interrupted run resumes where
+it stopped; a larger --count adds images. With --views-per-lens, objects.csv says which images show
+one lens."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -37,10 +44,13 @@ def main(argv: Sequence[str]) -> None:
         seed=arguments.seed,
         noise=arguments.noise,
         split=arguments.split,
-        classes=tuple(name.strip() for name in arguments.classes.split(",")),
+        classes=_names(arguments.classes),
         shard=parse_shard(arguments.shard),
         views_per_lens=arguments.views_per_lens,
         shared=arguments.shared,
+        format=arguments.format,
+        bands=_names(arguments.bands),
+        catalog=arguments.catalog,
     )
     if request.shared == "substructure":
         print_lines(
@@ -56,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
 def build_parser() -> StageParser:
     """Return the parser of the command line, which defines the defaults of the options."""
     parser = stage_parser("simulate", DESCRIPTION)
-    parser.add_argument("--preset", default="model_ii", help=f"instrument: {', '.join(PRESETS)}")
+    parser.add_argument("--preset", default="model_ii", help=f"one of {', '.join(KNOWN_PRESETS)}")
     parser.add_argument("--count", type=int, required=True, help="lenses per class")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the images"
@@ -66,7 +76,7 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--noise",
         action="store_true",
-        help="add the instrument's noise; Model I always has noise",
+        help="add the instrument's noise; Model I and the survey always have noise",
     )
     parser.add_argument(
         "--split",
@@ -74,7 +84,7 @@ def build_parser() -> StageParser:
         help=f"one of {', '.join(SIMULATED_SPLITS)}; test writes <DIR>_test",
     )
     parser.add_argument(
-        "--classes", default=",".join(CLASSES), help="classes to simulate, separated by commas"
+        "--classes", default=",".join(ALL_CLASSES), help="classes to simulate, as in axion,cdm"
     )
     parser.add_argument(
         "--views-per-lens",
@@ -95,20 +105,14 @@ def build_parser() -> StageParser:
         metavar="i/n",
         help="make the i-th of n parts, for array jobs",
     )
+    parser.add_argument("--format", default="npy", help=f"of files: {' or '.join(FILE_FORMATS)}")
+    parser.add_argument("--bands", help="bands of the survey's images; without it g,r,i")
+    parser.add_argument("--catalog", action="store_true", help="write the survey's catalog.csv")
     return parser
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Return (i, n) from "i/n".
-
-    Raises:
-        RequestError: the text isn't two integers separated by a slash.
-    """
-    first, _, second = text.partition("/")
-    try:
-        return int(first), int(second)
-    except ValueError:
-        raise RequestError(f"--shard takes i/n, as in 1/8. Received: {text}") from None
+def _names(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def _report(outcome: "SimulationOutcome") -> None:

@@ -126,6 +126,10 @@ def test_images_made_by_other_versions_are_reported(tmp_path, capsys):
         ({"views_per_lens": "two"}, "--views-per-lens"),
         ({"views_per_lens": 2, "shared": "source"}, "known: lens, substructure"),
         ({"shared": "substructure"}, "shared substructure has no effect on one image"),
+        ({"format": "h5"}, "unknown format 'h5'; known: npy, fits"),
+        ({"bands": "g"}, "model_ii has one band: bands needs preset sersic_survey"),
+        ({"preset": "sersic_survey", "bands": "g,"}, "unknown band ''; known: g, r, i, z, Y"),
+        ({"preset": "sersic_survey", "views_per_lens": 2}, "makes one image of each lens"),
         ({"wrong": 1}, "--wrong"),
     ],
 )

@@ -15,7 +15,7 @@ import deeplens_tf as dl
 from deeplens_tf import cli
 from deeplens_tf.__main__ import STAGES
 from deeplens_tf.errors import RequestError
-from deeplens_tf.simulation import compiled_cache, render
+from deeplens_tf.simulation import compiled_cache, render, survey_images
 from deeplens_tf.startup import import_for_stage
 from tests.conftest import REPOSITORY
 
@@ -135,10 +135,11 @@ def test_the_compiled_functions_get_a_temporary_place_if_there_is_no_other(monke
     assert os.environ["NUMBA_CACHE_DIR"] == numba.config.CACHE_DIR == str(folder)
 
 
-def test_every_import_of_lenstronomy_comes_after_the_question_for_a_place():
+@pytest.mark.parametrize("module", [render, survey_images])
+def test_every_import_of_lenstronomy_comes_after_the_question_for_a_place(module):
     functions = [
         node
-        for node in ast.parse(Path(render.__file__).read_text()).body
+        for node in ast.parse(Path(module.__file__).read_text()).body
         if isinstance(node, ast.FunctionDef)
     ]
     importing = [each for each in functions if "from lenstronomy" in ast.unparse(each)]

@@ -12,6 +12,7 @@ ROOT_FILES = ("simulation.json", "images.yaml", "groups.csv")  # read, or writte
 LABELS_FILE = "labels.csv"  # a catalogue, but not beside class folders
 FOLDERS, NO_SUFFIX = "folders", "no suffix"
 
+_CATALOG = re.compile(r"catalog(-\d+-of-\d+)?\.csv")  # written by `simulate`
 _NOTES = ("README", "LICENSE", "LICENCE")
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,9}(\.(gz|bz2|xz|zst|fz))?$")
 
@@ -40,7 +41,7 @@ def passed_over_text(counts: Mapping[str, int]) -> str:
 
 
 def _is_own(name: str) -> bool:
-    return name in ROOT_FILES or is_object_table(name)
+    return name in ROOT_FILES or is_object_table(name) or bool(_CATALOG.fullmatch(name))
 
 
 def _kind(name: str) -> str:

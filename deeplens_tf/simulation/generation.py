@@ -6,30 +6,29 @@
 <folder>/<class>/<class>_sim_<index>.npy
 <folder>/<class>/<class>_sim_<index>_<view>.npy
 <folder>/axion/masses.csv
+<folder>/catalog.csv
 
-`objects.csv` and the views in file names are those of several images per lens.
+`objects.csv` and the views in file names are those of several images per lens, `catalog.csv` is
+that of the survey. Files may be `.fits` instead of `.npy`.
 """
 
-import io
 import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import sweep_partials, write_whole
 from deeplens_tf.process_pool import map_unordered
-from deeplens_tf.simulation.image_tables import write_masses, write_objects
-from deeplens_tf.simulation.priors import CLASSES
+from deeplens_tf.simulation.drawn_files import complete_size, file_content
+from deeplens_tf.simulation.image_tables import write_catalog, write_masses, write_objects
 from deeplens_tf.simulation.properties_file import write_properties
-from deeplens_tf.simulation.render import image_shape, render_image
-from deeplens_tf.simulation.request import SimulationRequest
+from deeplens_tf.simulation.request import ALL_CLASSES, SimulationRequest
 from deeplens_tf.simulation.request_file import claim_folder
 
 # Small enough to stop in less than a second, large enough to hide the cost of starting a task.
@@ -44,7 +43,7 @@ class SimulationOutcome:
 
     Attributes:
         request: what was simulated; `request.lens(class_name, index, view)` returns the
-            parameters of an image.
+            parameters of an image, `request.scene(class_name, index)` those of a survey's.
         written: number of images that this run made.
         kept: number of images that already existed.
         other_versions: package -> version that made the kept images, for each package that is
@@ -69,12 +68,15 @@ def simulate(
     preset: str = "model_ii",
     seed: int = 0,
     split: str = "train",
-    classes: Sequence[str] = CLASSES,
+    classes: Sequence[str] = ALL_CLASSES,
     noise: bool = False,
     shard: tuple[int, int] = (1, 1),
     jobs: int = 1,
     views_per_lens: int = 1,
     shared: str = "lens",
+    format: str = "npy",
+    bands: Sequence[str] = (),
+    catalog: bool = False,
 ) -> SimulationOutcome:
     """Simulate images of strong lenses into a folder, one subfolder per class.
 
@@ -84,17 +86,20 @@ def simulate(
     Args:
         out: folder of the training split; the test split is written to `<out>_test`.
         count: lenses per class.
-        preset: instrument, one of `PRESETS`.
+        preset: one of `KNOWN_PRESETS`: an instrument of DeepLense, or "sersic_survey".
         seed: another seed gives other lenses.
         split: "train" or "test"; no image is in both.
-        classes: which of `CLASSES`, in any order.
-        noise: add the instrument's noise; Model I always has noise.
+        classes: which of the preset's classes, in any order; by default all of them.
+        noise: add the instrument's noise; Model I and the survey always have noise.
         shard: (i, n), counted from 1: make only the i-th of n parts.
         jobs: number of processes; the images are the same for any number.
         views_per_lens: images of each lens, from 1 to 100, which differ in source position,
             exposure time and noise (arXiv:2308.09751). The first is the image that 1 gives.
         shared: what the images of a lens have in common: "lens" (halo, shear and substructure)
             or "substructure". The presets fix halo and shear, so both give the same images.
+        format: of the files, "npy" or "fits".
+        bands: of the survey's images, from g, r, i, z and Y; empty for g, r and i.
+        catalog: write `catalog.csv`: positions, Einstein radii and magnitudes of the survey.
 
     Raises:
         RequestError: an argument is invalid, or the folder contains another simulation.
@@ -104,7 +109,7 @@ def simulate(
         raise RequestError("out must name a folder. Received: out=''")
     request = SimulationRequest(
         *(preset, count, Path(out), seed, noise, split, tuple(classes), shard),
-        *(views_per_lens, shared),
+        *(views_per_lens, shared, format, tuple(bands), catalog),
     )
     return run_request(request, jobs)
 
@@ -135,6 +140,8 @@ def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
     _render_all(request, missing, kept, jobs)
     if "axion" in request.classes:
         write_masses(request)
+    if request.catalog:
+        write_catalog(request)
     for name in request.classes:
         sweep_partials(request.folder / name)
     return SimulationOutcome(request, len(missing), kept, other_versions)
@@ -142,18 +149,18 @@ def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
 
 def missing_images(request: SimulationRequest) -> list[ImageKey]:
     """Return the keys of the request's images that are absent or incomplete on disk."""
-    complete_size = len(_npy_bytes(np.zeros(image_shape(request.preset))))
+    complete = complete_size(request)
     sizes = {name: _file_sizes(request.folder / name) for name in request.classes}
     return [
         (name, index, view)
         for name, index, view in request.images()
-        if sizes[name].get(request.image_path(name, index, view).name) != complete_size
+        if sizes[name].get(request.image_path(name, index, view).name) != complete
     ]
 
 
 def write_image(request: SimulationRequest, class_name: str, index: int, view: int) -> None:
-    """Render one image and write it as a plain float64 `.npy` file, completely or not at all."""
-    content = _npy_bytes(render_image(request.lens(class_name, index, view), request.noise))
+    """Render one image and write its file, completely or not at all."""
+    content = file_content(request, class_name, index, view)
     write_whole(request.image_path(class_name, index, view), lambda file: file.write(content))
 
 
@@ -192,16 +199,3 @@ def _make_folder(folder: Path) -> None:
 def _file_sizes(folder: Path) -> dict[str, int]:
     with os.scandir(folder) as entries:
         return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-
-
-def _npy_bytes(image: np.ndarray) -> bytes:
-    return _npy_header(image.shape) + image.astype("<f8", copy=False).tobytes()
-
-
-@cache
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    # Once a shape, because NumPy takes longer for it than for the pixels.
-    buffer = io.BytesIO()
-    description = {"descr": "<f8", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, description)
-    return buffer.getvalue()

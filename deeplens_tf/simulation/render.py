@@ -1,4 +1,4 @@
-"""Renders the image of a lens, pixel for pixel as lenstronomy would. The only module that uses it.
+"""Renders the image of a lens of Models I to III, pixel for pixel as lenstronomy would.
 
 DeepLenseSim's Models I, II and III are three instruments and two scales of the deflections:
 

@@ -21,7 +21,12 @@ from deeplens_tf.simulation.priors import (
     require_known,
     with_shared,
 )
+from deeplens_tf.simulation.survey_bands import DEFAULT_BANDS, SURVEY_BANDS
+from deeplens_tf.simulation.survey_scenes import SURVEY_CLASSES, SURVEY_PRESETS, Scene, draw_scene
 
+KNOWN_PRESETS = (*PRESETS, *SURVEY_PRESETS)
+ALL_CLASSES = ("all",)
+FILE_FORMATS = ("npy", "fits")
 SIMULATED_SPLITS = ("train", "test")
 MAX_COUNT = 10**8
 MAX_VIEWS = 100  # two digits in a file's name
@@ -34,18 +39,22 @@ class SimulationRequest:
     """Which images to simulate, and where they go.
 
     Attributes:
-        preset: one of `deeplens_tf.simulation.priors.PRESETS`.
+        preset: one of `KNOWN_PRESETS`.
         count: lenses per class.
         out: folder of the training split; the test split is written next to it.
         seed: another seed gives other lenses.
-        noise: add the instrument's noise; Model I always has noise.
+        noise: add the instrument's noise; Model I and the survey always have noise.
         split: one of `SIMULATED_SPLITS`.
-        classes: which of `deeplens_tf.simulation.priors.CLASSES`, in any order.
+        classes: which of the preset's classes, in any order; `ALL_CLASSES` for all of them.
         shard: (i, n), counted from 1: make only the i-th of n parts.
         views_per_lens: images of each lens, each with its own source position, exposure time and
             noise.
         shared: what the images of a lens have in common: "lens" (halo, shear and substructure)
             or "substructure". The priors fix halo and shear, so both give the same images.
+        format: of the files, one of `FILE_FORMATS`.
+        bands: of the survey's images, in their order, from
+            `deeplens_tf.simulation.survey_bands.SURVEY_BANDS`; empty for g, r and i.
+        catalog: write `catalog.csv`, of the survey's images.
 
     Raises:
         RequestError: one of them is invalid; the message states what is valid.
@@ -57,26 +66,35 @@ class SimulationRequest:
     seed: int = 0
     noise: bool = False
     split: str = "train"
-    classes: tuple[str, ...] = CLASSES
+    classes: tuple[str, ...] = ALL_CLASSES
     shard: tuple[int, int] = (1, 1)
     views_per_lens: int = 1
     shared: str = "lens"
+    format: str = "npy"
+    bands: tuple[str, ...] = ()
+    catalog: bool = False
 
     def __post_init__(self) -> None:
-        require_known("preset", self.preset, PRESETS)
+        require_known("preset", self.preset, KNOWN_PRESETS)
         require_known("split", self.split, SIMULATED_SPLITS)
-        for name in self.classes:
-            require_known("class", name, CLASSES)
-        if not self.classes:
-            raise RequestError(f"no class to simulate; known: {', '.join(CLASSES)}")
+        require_known("format", self.format, FILE_FORMATS)
         _check_range("count", self.count, 1, MAX_COUNT)
         _check_range("seed", self.seed, 0, MAX_SEED)
         _check_shard(*self.shard)
         _check_views(self.views_per_lens, self.shared)
         _check_out(self.out)
-        ordered = tuple(name for name in CLASSES if name in self.classes)
-        object.__setattr__(self, "classes", ordered)
-        object.__setattr__(self, "noise", self.noise or self.preset == "model_i")
+        object.__setattr__(self, "classes", _ordered_classes(self.preset, self.classes))
+        if self.is_survey:
+            _check_survey(self)
+            object.__setattr__(self, "bands", self.bands or DEFAULT_BANDS)
+        else:
+            _refuse_survey_options(self)
+        object.__setattr__(self, "noise", self.noise or self.preset == "model_i" or self.is_survey)
+
+    @property
+    def is_survey(self) -> bool:
+        """Whether an image is a `Scene` in several bands, and not a `Lens`."""
+        return self.preset in SURVEY_PRESETS
 
     @property
     def folder(self) -> Path:
@@ -109,10 +127,17 @@ class SimulationRequest:
     def image_path(self, class_name: str, index: int, view: int = 0) -> Path:
         """Return the path of an image; names sort by index, then by view."""
         suffix = f"_{view:02d}" if self.views_per_lens > 1 else ""
-        return self.folder / class_name / f"{class_name}_sim_{index:08d}{suffix}.npy"
+        return self.folder / class_name / f"{class_name}_sim_{index:08d}{suffix}.{self.format}"
+
+    def object_name(self, class_name: str, index: int) -> str:
+        """Return the name of what the images of an index show.
+
+        It contains the split, since lenses of the test split are others.
+        """
+        return f"{self.split}_{class_name}_{index:08d}"
 
     def lens(self, class_name: str, index: int, view: int = 0) -> Lens:
-        """Draw the lens of an image.
+        """Draw the lens of an image of `PRESETS`.
 
         View 0 depends only on (preset, split, seed, class, index). A later view is drawn from a
         generator of its own, and has the shared parameters of view 0.
@@ -123,14 +148,69 @@ class SimulationRequest:
         drawn = draw_lens(self.preset, class_name, self._generator(class_name, index, view))
         return with_shared(drawn, first, self.shared)
 
+    def scene(self, class_name: str, index: int) -> Scene:
+        """Draw what an image of the survey shows, from (preset, split, seed, class, index)."""
+        return draw_scene(class_name, self._generator(class_name, index))
+
     def _generator(self, class_name: str, *indices: int) -> np.random.Generator:
         key = (
-            PRESETS.index(self.preset),
+            KNOWN_PRESETS.index(self.preset),
             SIMULATED_SPLITS.index(self.split),
-            CLASSES.index(class_name),
+            _classes_of(self.preset).index(class_name),
         )
         seeds = np.random.SeedSequence(self.seed, spawn_key=(*key, *indices))
         return np.random.default_rng(seeds)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (i, n) from "i/n".
+
+    Raises:
+        RequestError: the text isn't two integers separated by a slash.
+    """
+    first, _, second = text.partition("/")
+    try:
+        return int(first), int(second)
+    except ValueError:
+        raise RequestError(f"--shard takes i/n, as in 1/8. Received: {text}") from None
+
+
+def _classes_of(preset: str) -> tuple[str, ...]:
+    return SURVEY_CLASSES if preset in SURVEY_PRESETS else CLASSES
+
+
+def _ordered_classes(preset: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+    known = _classes_of(preset)
+    if classes == ALL_CLASSES:
+        return known
+    for name in classes:
+        require_known("class", name, known)
+    if not classes:
+        raise RequestError(f"no class to simulate; known: {', '.join(known)}")
+    return tuple(name for name in known if name in classes)
+
+
+def _check_survey(request: SimulationRequest) -> None:
+    for band in request.bands:
+        require_known("band", band, tuple(SURVEY_BANDS))
+    if len(set(request.bands)) < len(request.bands):
+        raise RequestError(f"bands must differ. Received: {','.join(request.bands)}")
+    if request.views_per_lens > 1:
+        raise RequestError(
+            f"{request.preset} makes one image of each lens: views_per_lens must be 1. "
+            f"Received: {request.views_per_lens}"
+        )
+
+
+def _refuse_survey_options(request: SimulationRequest) -> None:
+    survey = " or ".join(SURVEY_PRESETS)
+    if request.bands:
+        raise RequestError(f"{request.preset} has one band: bands needs preset {survey}")
+    if request.catalog:
+        raise RequestError(
+            f"lenses of {request.preset} have no positions or magnitudes: "
+            f"catalog needs preset {survey}"
+        )
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

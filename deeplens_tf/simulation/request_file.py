@@ -12,11 +12,14 @@ from deeplens_tf.simulation.request import SimulationRequest
 
 RECORD_NAME = "simulation.json"
 # Requests that differ in one of these need folders of their own.
-FIXED_KEYS = ("preset", "split", "seed", "noise", "views_per_lens", "shared")
+FIXED_KEYS = ("preset", "split", "seed", "noise", "views_per_lens", "shared", "format", "bands")
 # What a record of an earlier version, which lacks these keys, stands for.
-EARLIER_REQUESTS = {"views_per_lens": 1, "shared": "lens"}
+EARLIER_REQUESTS = {
+    **{"views_per_lens": 1, "shared": "lens"},
+    **{"format": "npy", "bands": [], "catalog": False},
+}
 # A later request may extend these: existing images stay valid.
-GROWING_KEYS = ("count", "classes")
+GROWING_KEYS = ("count", "classes", "catalog")
 USE_ANOTHER = "use another folder (out)"
 
 
@@ -57,6 +60,9 @@ def describe(request: SimulationRequest) -> dict[str, Any]:
         "noise": request.noise,
         "views_per_lens": request.views_per_lens,
         "shared": request.shared,
+        "format": request.format,
+        "bands": list(request.bands),
+        "catalog": request.catalog,
         "classes": list(request.classes),
         "count": request.count,
         "versions": {
@@ -91,7 +97,8 @@ def _contains_only_text(value: Any) -> bool:
 
 
 def _refuse_unrecorded_images(request: SimulationRequest) -> None:
-    image = next(request.folder.glob("*/*.np[yz]"), None)
+    patterns = ("*/*.np[yz]", "*/*.fits")
+    image = next((path for each in patterns for path in request.folder.glob(each)), None)
     # Read again, because another shard may just have written the record and its first image.
     if image is not None and _read(request) is None:
         raise RequestError(
@@ -104,8 +111,8 @@ def _require_compatible(
     request: SimulationRequest, found: dict[str, Any], wanted: dict[str, Any]
 ) -> None:
     differing = [key for key in FIXED_KEYS if found[key] != wanted[key]]
-    if found["count"] > wanted["count"]:
-        differing.append("count")
+    # The other way round, images would lack a row of the catalogue.
+    differing += [key for key in ("count", "catalog") if found[key] > wanted[key]]
     if not set(found["classes"]) <= set(wanted["classes"]):
         differing.append("classes")
     if differing:

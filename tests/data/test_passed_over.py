@@ -21,10 +21,12 @@ def test_files_of_other_kinds_are_counted_by_suffix(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 1, "b": 1})
     touch(root, "cutouts.H5", "list.csv", "notes")
     touch(root / "a", "1.fits", "2.FITS", "3.fits.gz", "snapshot.000123", "x.tar.gz")
-    touch(root / "b", "4.fits", "labels.csv", "groups.csv", "masses_of_all.csv")
+    touch(root / "b", "4.fits", "catalog.csv", "groups.csv", "masses_of_all.csv")
+    touch(root / "b", "labels.csv")
+    touch(root, "catalog-of-lenses.csv")
     (root / "b" / "deeper").mkdir()
     assert scan_folder(root).passed_over == {
-        ".csv": 3,
+        ".csv": 5,
         ".fits": 3,
         ".fits.gz": 1,
         ".tar.gz": 1,
@@ -40,6 +42,7 @@ def test_what_the_package_reads_or_writes_is_not_counted(tmp_path):
     touch(
         root, "simulation.json", "images.yaml", "groups.csv", "masses.csv", "README", "LICENSE.md"
     )
+    touch(root, "catalog.csv", "catalog-1-of-2.csv")
     touch(root / "a", "masses.csv", "masses-1-of-2.csv", "readme.txt", ".hidden", "__notes__")
     (root / "a" / ".git").mkdir()
     assert scan_folder(root).passed_over == {}

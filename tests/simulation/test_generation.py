@@ -9,7 +9,7 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.simulate import build_parser
 from deeplens_tf.simulation import generation
 from deeplens_tf.simulation.generation import run_request, simulate
-from deeplens_tf.simulation.priors import PRESETS
+from deeplens_tf.simulation.priors import CLASSES, PRESETS
 from deeplens_tf.simulation.render import image_shape, render_image
 from deeplens_tf.simulation.request import SimulationRequest
 
@@ -155,7 +155,7 @@ def test_an_interrupted_run_resumes(make):
 
 def test_a_complete_run_renders_nothing(make, monkeypatch):
     run_request(make())
-    monkeypatch.setattr("deeplens_tf.simulation.generation.render_image", None)
+    monkeypatch.setattr("deeplens_tf.simulation.generation.file_content", None)
     assert run_request(make()).written == 0
 
 
@@ -227,9 +227,11 @@ def test_defaults_of_the_library_function_are_those_of_the_command_line(tmp_path
     arguments = build_parser().parse_args(["--count", "1", "--out", str(tmp_path)])
     request, jobs = simulate(tmp_path, 1)
     assert jobs == 1
-    for name in ("preset", "seed", "split", "noise", "views_per_lens", "shared"):
+    for name in ("preset", "seed", "split", "noise", "views_per_lens", "shared", "format"):
         assert getattr(arguments, name) == getattr(request, name)
-    assert ",".join(request.classes) == arguments.classes
+    assert (arguments.bands, request.bands) == (None, ())
+    assert (arguments.catalog, request.catalog) == (False, False)
+    assert (arguments.classes, request.classes) == ("all", CLASSES)
     assert "{}/{}".format(*request.shard) == arguments.shard
 
 

@@ -166,7 +166,7 @@ def test_a_resumed_run_completes_images_and_table(make):
 
 
 def test_objects_are_listed_before_their_images_exist(make, monkeypatch):
-    monkeypatch.setattr("deeplens_tf.simulation.generation.render_image", None)
+    monkeypatch.setattr("deeplens_tf.simulation.generation.file_content", None)
     with pytest.raises(TypeError):
         run_request(make())
     assert image_files(make().folder) == {}

@@ -39,6 +39,9 @@ def test_record_contains_the_options_and_the_versions(request_, tmp_path):
         "noise": False,
         "views_per_lens": 1,
         "shared": "lens",
+        "format": "npy",
+        "bands": [],
+        "catalog": False,
         "classes": ["axion", "cdm"],
         "count": 10,
     }
@@ -53,6 +56,7 @@ def test_record_contains_the_options_and_the_versions(request_, tmp_path):
         ({"seed": 5}, "seed"),
         ({"noise": True}, "noise"),
         ({"views_per_lens": 2}, "views_per_lens"),
+        ({"format": "fits"}, "format"),
         ({"count": 9}, "count"),
         ({"classes": ("axion",)}, "classes"),
         ({"classes": ("cdm", "no_sub")}, "classes"),
@@ -77,7 +81,8 @@ def test_what_the_images_of_a_lens_share_is_part_of_the_record(request_):
 def test_a_record_of_an_earlier_version_stands_for_one_image_of_each_lens(request_, tmp_path):
     claim_folder(request_)
     earlier = record(tmp_path)
-    del earlier["views_per_lens"], earlier["shared"]
+    for key in ("views_per_lens", "shared", "format", "bands", "catalog"):
+        del earlier[key]
     (tmp_path / "simulation.json").write_text(json.dumps(earlier))
     assert claim_folder(request_) == {}
     with pytest.raises(RequestError, match=r"in views_per_lens \(recorded 1, requested 2\)"):

@@ -85,7 +85,7 @@ ALLOWED_IMPORTS = {
 # Libraries that only these modules import.
 OWNERS = {
     "lenstronomy": {"simulation/render.py", "simulation/survey_images.py"},
-    "astropy": {"simulation/fits_content.py"},
+    "astropy": {"preprocessing/value_scale.py", "simulation/fits_content.py"},
     "PIL": {"preprocessing/scaling.py"},
     "h5py": {"files/hdf5_arrays.py", "saving/archive_checks.py", "conversion/weight_files.py"},
     "yaml": {"config.py", "files/plain_yaml.py"},

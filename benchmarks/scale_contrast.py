@@ -6,11 +6,17 @@ Renders lenses of Model II with the instrument's noise, 64 x 64 pixels, and the 
 2 x 2 pixels beside the lens. The contrast is the median of the pixels that are brighter than 30 %
 of the maximum of the noise-free lens, minus the median of those fainter than 3 %, in prepared
 images.
+
+    python benchmarks/scale_contrast.py --write data/starred --lenses 700
+
+writes such images to train on instead, in class folders: stars at random places outside of the
+lens, 10 to 1000 times as bright. `--seed` makes other ones.
 """
 
 import argparse
 import time
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +35,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lenses", type=int, default=10, help="of each class")
     parser.add_argument("--star", type=float, default=100.0, help="in units of the lens's maximum")
+    parser.add_argument("--write", type=Path, metavar="DIR", help="write images with stars to DIR")
+    parser.add_argument("--seed", type=int, default=0, help="of the images that are written")
     arguments = parser.parse_args()
+    if arguments.write:
+        write(arguments.write, arguments.lenses, arguments.seed)
+    else:
+        _print_table(arguments.lenses, arguments.star)
+
+
+def _print_table(count: int, star: float) -> None:
     lenses = [
         draw_lens("model_ii", name, np.random.default_rng([i, k]))
         for k, name in enumerate(CLASSES)
-        for i in range(arguments.lenses)
+        for i in range(count)
     ]
     print("| scale | contrast | with a star | noise of the sky with it | ms per image |")
     print("|---|---|---|---|---|")
     for interval, stretch in product(INTERVALS, STRETCHES):
         scale = ValueScale(interval, stretch=stretch)
-        found = np.array([contrasts(lens, scale, arguments.star) for lens in lenses])
+        found = np.array([contrasts(lens, scale, star) for lens in lenses])
         plain, starred, noise, seconds = np.median(found, axis=0)
         print(f"| {scale} | {plain:.3f} | {starred:.4f} | {noise:.4f} | {1e3 * seconds:.2f} |")
+
+
+def write(folder: Path, count: int, seed: int) -> None:
+    """Write `count` noisy lenses of each class, each with a star."""
+    for k, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            rng = np.random.default_rng([seed, k, i, 0x73746172])
+            image = render_image(draw_lens("model_ii", name, rng), noise=True)
+            row, column = rng.integers(0, 62), rng.choice([*range(10), *range(52, 62)])
+            image[row : row + 2, column : column + 2] = 10 ** rng.uniform(1, 3) * image.max()
+            np.save(folder / name / f"{i:05d}.npy", image)
 
 
 def contrasts(lens: Lens, scale: ValueScale, star: float) -> tuple[float, float, float, float]:

@@ -89,6 +89,20 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
+class BackgroundNoiseConfig:
+    """Gaussian noise; the standard deviation is in units of each image's own background noise."""
+
+    factor: NonNegative
+
+
+@dataclass(frozen=True)
+class JitterConfig:
+    """Random shift, uniform in ±pixels, in whole pixels."""
+
+    pixels: Annotated[int, Bounds(low=0, high=1024)]
+
+
+@dataclass(frozen=True)
 class FlipConfig:
     """Random mirroring."""
 
@@ -136,6 +150,10 @@ class AugmentConfig:
     probability: Mapping[str, Fraction] = field(default_factory=partial(_default, "probability"))
     rotation: RotationConfig = field(default_factory=partial(_default, "rotation"))
     gaussian_noise: NoiseConfig = field(default_factory=partial(_default, "gaussian_noise"))
+    background_noise: BackgroundNoiseConfig = field(
+        default_factory=partial(_default, "background_noise")
+    )
+    jitter: JitterConfig = field(default_factory=partial(_default, "jitter"))
     flip: FlipConfig = field(default_factory=partial(_default, "flip"))
     crop: CropConfig = field(default_factory=partial(_default, "crop"))
     brightness: BrightnessConfig = field(default_factory=partial(_default, "brightness"))

@@ -146,6 +146,8 @@ USES: dict[str, Use] = {
     "augment.rotation.degrees": _of_view("rotation"),
     "augment.rotation.interpolation": _of_view("rotation"),
     "augment.gaussian_noise.stddev": _of_view("gaussian_noise"),
+    "augment.background_noise.factor": _of_view("background_noise"),
+    "augment.jitter.pixels": _of_view("jitter"),
     "augment.flip.horizontal": _of_view("flip"),
     "augment.flip.vertical": _of_view("flip"),
     "augment.crop.minimum_area": _of_view("crop"),

@@ -187,5 +187,11 @@ methods = Registry(
 augmentations = Registry(
     "augmentation",
     (),
-    dict.fromkeys(("flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"), _AUGMENT),
+    dict.fromkeys(
+        (
+            *("flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"),
+            *("background_noise", "jitter"),
+        ),
+        _AUGMENT,
+    ),
 )

@@ -28,7 +28,10 @@ from deeplens_tf.data.view_making import build_augment
 from deeplens_tf.dataclass_parsing import Bounds
 from deeplens_tf.errors import RequestError
 
-NAMES = ("flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise")
+NAMES = (
+    *("flip", "rot90", "rotation", "crop", "brightness", "gaussian_noise"),
+    *("background_noise", "jitter"),
+)
 
 
 def images_of(*shape, seed=0):

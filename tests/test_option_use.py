@@ -35,18 +35,19 @@ USED = {
     "evaluate": ("seed", "data."),
     "evaluate --probe": ("seed", "data.", "finetune.fraction"),
 }
+NOISES = ("gaussian_noise", "background_noise", "jitter")
 OF_SCALE = ("percentiles", "asinh_softening")
 # Passed over although their section is used: with min-max scaling, contrastive, flip and rot90,
 # classification.
 CONDITIONAL = {
     "prepare": ("data.bands", *OF_SCALE),
-    "prepare --preview": ("rotation", "gaussian_noise", "crop", "brightness", *OF_SCALE),
+    "prepare --preview": ("rotation", *NOISES, "crop", "brightness", *OF_SCALE),
     "pretrain": (
-        *("rotation", "gaussian_noise", "crop", "brightness", *OF_SCALE),
+        *("rotation", *NOISES, "crop", "brightness", *OF_SCALE),
         *("neighbours", "byol", "twin", "simsiam", "inpainting"),
     ),
     "finetune": (
-        *("rotation", "gaussian_noise", "crop", "brightness", "likelihood", "standardise"),
+        *("rotation", *NOISES, "crop", "brightness", "likelihood", "standardise"),
         *OF_SCALE,
     ),
     "evaluate": OF_SCALE,

@@ -7,8 +7,15 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         **dict.fromkeys(
             (
-                *("AUGMENTATIONS", "Augmentation", "Brightness", "Crop", "Flip", "GaussianNoise"),
-                *("QuarterTurn", "Rotation", "Sometimes", "register_augmentation"),
+                *("AUGMENTATIONS", "Augmentation", "BackgroundNoise", "Brightness", "Crop", "Flip"),
+                *(
+                    "GaussianNoise",
+                    "Jitter",
+                    "QuarterTurn",
+                    "Rotation",
+                    "Sometimes",
+                    "register_augmentation",
+                ),
             ),
             "augmentations",
         ),

@@ -8,12 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from deeplens_tf import registry
-from deeplens_tf.augment.mirroring import mirrored, where
+from deeplens_tf.augment.background import background_deviation
+from deeplens_tf.augment.mirroring import mirrored, shifted, where
 from deeplens_tf.augment.projections import project, require_interpolation, rotate
 from deeplens_tf.augment.randomness import fold_in, normal, uniform, whole_numbers
 
 ImageShape: TypeAlias = tuple[int, int, int]
 
+MAX_JITTER = 1024
 CHOICE, NESTED = -1, -2  # folded into keys; an augmentation's own numbers begin at 0
 
 
@@ -170,6 +172,53 @@ class GaussianNoise:
 
 
 @dataclass(frozen=True)
+class BackgroundNoise:
+    """Gaussian noise as strong as the background's own in each image and band, clipped to [0, 1].
+
+    Args:
+        factor: of the standard deviation that `background_deviation` estimates. Noise of the sky
+            grows by sqrt(1 + factor^2).
+    """
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.factor >= 0, "factor", self.factor, "at least 0")
+
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the noise in units of each image's own, of the images' shape."""
+        return self.factor * normal(keys, image_shape)
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Add each image's noise, of the images' shape, times the deviation of its background."""
+        deviation = background_deviation(images)[:, None, None]
+        return tf.clip_by_value(images + deviation * draws, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Random shift by whole pixels, which keeps every value and its noise; reflected at the border.
+
+    Args:
+        pixels: the shifts down and to the right are uniform in ±pixels.
+    """
+
+    pixels: int = 2
+
+    def __post_init__(self) -> None:
+        valid = type(self.pixels) is int and 0 <= self.pixels <= MAX_JITTER
+        _require(valid, "pixels", self.pixels, f"a whole number from 0 to {MAX_JITTER}")
+
+    def draw(self, keys: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
+        """Return the shifts down and to the right, shape (batch, 2), int32."""
+        return whole_numbers(keys, (2,), 2 * self.pixels + 1) - self.pixels
+
+    def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Shift each image by its row of `draws`, (batch, 2)."""
+        return shifted(images, draws[:, 0], draws[:, 1])
+
+
+@dataclass(frozen=True)
 class Sometimes:
     """An augmentation that each view has with a probability.
 
@@ -224,6 +273,8 @@ register_augmentation("rotation", Rotation)
 register_augmentation("crop", Crop)
 register_augmentation("brightness", Brightness)
 register_augmentation("gaussian_noise", GaussianNoise)
+register_augmentation("background_noise", BackgroundNoise)
+register_augmentation("jitter", Jitter)
 
 
 def _require(valid: bool, name: str, value: Any, range_text: str) -> None:

@@ -53,10 +53,17 @@ def preparation_arguments(config: Config) -> dict[str, Any]:
 def scale_of(data: DataConfig) -> ValueScale | None:
     """Return the scale of values that a configuration sets, or None if it leaves it open.
 
+    A parameter of another interval or stretch than the one that is set does not count: it may be
+    that of a run whose stretch is changed.
+
     Raises:
         RequestError: a parameter that is out of range.
     """
     given = {key: getattr(data, key) for key in SCALE_KEYS if getattr(data, key) is not None}
+    if data.interval not in (None, "percentile"):
+        given.pop("percentiles", None)
+    if data.stretch not in (None, "asinh"):
+        given.pop("asinh_softening", None)
     try:
         return ValueScale(**given) if given else None
     except ValueError as error:

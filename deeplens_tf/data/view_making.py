@@ -12,10 +12,12 @@ import tensorflow as tf
 from deeplens_tf.augment import (
     Augment,
     Augmentation,
+    BackgroundNoise,
     Brightness,
     Crop,
     Flip,
     GaussianNoise,
+    Jitter,
     QuarterTurn,
     Rotation,
     Sometimes,
@@ -28,7 +30,8 @@ from deeplens_tf.registry import augmentations
 from deeplens_tf.terminal import print_lines
 
 # Augmentations that move nothing into an image from outside of it.
-STAY_INSIDE = (Flip, QuarterTurn, Brightness, GaussianNoise)
+STAY_INSIDE = (Flip, QuarterTurn, Brightness, GaussianNoise, BackgroundNoise)
+LOOK_OUTSIDE = (Rotation, Crop, Jitter)
 
 
 def build_augment(config: AugmentConfig) -> Augment:
@@ -89,11 +92,11 @@ def require_two_views(patches: int, masked_views: bool) -> None:
 
 
 def report_missing_margin(data: ImageData, augment: Augment) -> None:
-    """Print one line if a rotation or a crop would show the surroundings that the data lack."""
-    if data.lacks_margin and any(isinstance(each, Rotation | Crop) for each in _all(augment)):
+    """Print one line if a view would show the surroundings that the data lack."""
+    if data.lacks_margin and any(isinstance(each, LOOK_OUTSIDE) for each in _all(augment)):
         print_lines(
             f"{data.name}: prepared by an earlier version, so views are made without a margin and "
-            "show reflections in the corners; prepare the images again for views of the sky there"
+            "show reflections at their border; prepare the images again for views of the sky there"
         )
 
 

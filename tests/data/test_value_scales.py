@@ -1,6 +1,7 @@
 """A scale of values from the configuration to shards, manifest, model and new images."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import deeplens_tf as dl
 from deeplens_tf import prepare
 from deeplens_tf.config import load_config, save_config
-from deeplens_tf.data.folder_settings import with_folder_settings
+from deeplens_tf.data.folder_settings import scale_of, with_folder_settings
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import open_data
@@ -120,6 +121,12 @@ def test_a_prepared_folder_decides_its_scale(source, prepared):
 def test_another_scale_than_its_own_is_refused(prepared, words, message):
     with pytest.raises(RequestError, match=message):
         open_data(configured(prepared, *words))
+
+
+def test_the_parameters_of_another_stretch_do_not_count(prepared):
+    of_run = with_folder_settings(configured(prepared)).data
+    changed = replace(of_run, interval="zscale", stretch="log")
+    assert scale_of(changed) == dl.data.ValueScale("zscale", stretch="log")
 
 
 def test_another_scale_in_python_is_refused(source, prepared):

@@ -317,7 +317,7 @@ def test_an_empty_class_folder_of_tests_is_a_class_that_they_lack(tmp_path):
     assert manifest.passed_over == {".fits": 1}
     for file in (test / "a").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match=r"d_test/a: no \.npy or \.npz image in this class folder"):
+    with pytest.raises(DataError, match=r"d_test/a: no image in this class folder"):
         prepare_folder(root, tmp_path / "out2", **SETTINGS)
 
 

@@ -14,6 +14,7 @@ import yaml
 from deeplens_tf.dataclass_parsing import (
     Bounds,
     Different,
+    WholeOrName,
     all_keys,
     knows_key,
     parse_dataclass,
@@ -39,6 +40,7 @@ Fraction = Annotated[float, Bounds(low=0, high=1)]
 NonNegative = Annotated[float, Bounds(low=0)]
 POSITIVE = Bounds(above=0)
 Positive = Annotated[float, POSITIVE]
+Hdu = Annotated[Any, WholeOrName()]
 IMAGE_SIZE = Bounds(low=8, high=4096)
 VALIDATION_FRACTION = Bounds(low=0, high=0.9)
 MAX_UNNAMED_BANDS = 10  # a longer axis counts bands only where `data.bands` is its length
@@ -48,8 +50,9 @@ MAX_UNNAMED_BANDS = 10  # a longer axis counts bands only where `data.bands` is 
 class DataConfig:
     """Where the images are and how they are converted to one size, range and number of bands.
 
-    Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec` or `validation_fraction`, and
-    for all keys of the scale of values, is the folder's own, see `data.folder_settings`.
+    Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec`, `fits_hdu` or
+    `validation_fraction`, and for all keys of the scale of values, is the folder's own, see
+    `data.folder_settings`.
     """
 
     path: str
@@ -64,6 +67,7 @@ class DataConfig:
     stretch: Stretch | None
     asinh_softening: Positive | None
     scale_bands: Literal["together", "each"] | None
+    fits_hdu: Hdu | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     catalog: str | None

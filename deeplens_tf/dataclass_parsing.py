@@ -66,6 +66,18 @@ class Different:
         return "a list without repetitions"
 
 
+class WholeOrName:
+    """A whole number of at least 0, or a name; attached to `Any` with `typing.Annotated`."""
+
+    def admits(self, value: Any) -> bool:
+        """Return whether it is one of them."""
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return is_number or (isinstance(value, str) and bool(value))
+
+    def __str__(self) -> str:
+        return "a whole number of at least 0 or a name"
+
+
 def parse_dataclass(kind: type[Settings], values: Any, where: str = "") -> Settings:
     """Build the dataclass `kind` from a mapping, checking every key and type.
 

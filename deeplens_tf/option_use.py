@@ -132,6 +132,7 @@ USES: dict[str, Use] = {
     "data.stretch": DATA,
     "data.asinh_softening": _of_scale("stretch", "asinh"),
     "data.scale_bands": DATA,
+    "data.fits_hdu": DATA,
     "data.mixed_sizes": DATA,
     "data.validation_fraction": DATA,
     "data.catalog": DATA,  # refused for a prepared folder

@@ -85,8 +85,12 @@ ALLOWED_IMPORTS = {
 # Libraries that only these modules import.
 OWNERS = {
     "lenstronomy": {"simulation/render.py", "simulation/survey_images.py"},
-    "astropy": {"preprocessing/value_scale.py", "simulation/fits_content.py"},
-    "PIL": {"preprocessing/scaling.py"},
+    "astropy": {
+        "data/formats/tile_compression.py",
+        "preprocessing/value_scale.py",
+        "simulation/fits_content.py",
+    },
+    "PIL": {"preprocessing/scaling.py", "data/formats/pictures.py"},
     "h5py": {"files/hdf5_arrays.py", "saving/archive_checks.py", "conversion/weight_files.py"},
     "yaml": {"config.py", "files/plain_yaml.py"},
 }

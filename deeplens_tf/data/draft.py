@@ -9,6 +9,7 @@ from tqdm import tqdm
 from deeplens_tf.data.catalog_folders import why_left_out
 from deeplens_tf.data.catalog_texts import texts_digests
 from deeplens_tf.data.folders import SourceFolder
+from deeplens_tf.data.formats.image_formats import mixed_text
 from deeplens_tf.data.image_reader import ImageReader, Learnt, ReadAgain
 from deeplens_tf.data.manifest import CatalogFacts, Manifest, Split, version_for
 from deeplens_tf.data.preparation_settings import PreparationSettings
@@ -101,7 +102,8 @@ def write_draft(
         ),
     )
     manifest.save(draft)
-    return manifest, reader.notes() + _split_notes(folders["train"])
+    mixed = mixed_text(file.name for folder in folders.values() for file in folder.files)
+    return manifest, [mixed] * bool(mixed) + reader.notes() + _split_notes(folders["train"])
 
 
 def _split_notes(train: SourceFolder) -> list[str]:

@@ -16,7 +16,7 @@ from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION = 64, "resize", 0.1
 # Keys of `data` that a prepared folder decides, and those that any folder may.
 PREPARED_KEYS = ("image_size", "fit", "validation_fraction", "resample_to_arcsec")
-PROPERTY_KEYS = ("band_names", "pixel_scale_arcsec")
+PROPERTY_KEYS = ("band_names", "pixel_scale_arcsec", "fits_hdu")
 READING_KEYS = ("bands", "mixed_sizes", "catalog", "catalog_columns", "strict")
 SCALE_KEYS = tuple(each.name for each in fields(ValueScale))  # a prepared folder decides them too
 
@@ -74,8 +74,8 @@ def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, A
     """Return given settings; those that are None are the folder's own.
 
     A prepared folder has its own. Raw images, and a folder that does not exist, get
-    `RAW_IMAGE_SIZE`, `RAW_FIT`, `RAW_VALIDATION_FRACTION` and min-max scaling, and the bands' names
-    and the pixel scale of `images.yaml`.
+    `RAW_IMAGE_SIZE`, `RAW_FIT`, `RAW_VALIDATION_FRACTION` and min-max scaling, and the bands'
+    names, the pixel scale and the HDU of `images.yaml`.
 
     Args:
         folder: of images, or a prepared one.
@@ -95,6 +95,7 @@ def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, A
         folder,
         band_names=None if names is None else tuple(names),
         pixel_scale_arcsec=given["pixel_scale_arcsec"],
+        fits_hdu=given["fits_hdu"],
     )
     return chosen | asdict(properties)
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deeplens_tf.data.catalog import Catalog
+from deeplens_tf.data.formats.image_formats import is_image_name
 from deeplens_tf.data.passed_over import FOLDERS, count_kinds, passed_over_text
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.labels import UNLABELLED
-
-IMAGE_SUFFIXES = (".npy", ".npz")
 
 _SPLIT = "(?:train|training|val|valid|validation|test|testing)"
 _SPLIT_NAME = re.compile(rf"{_SPLIT}([ _-]?(set|split|data|images))?")
@@ -101,9 +100,7 @@ def scan_folder(root: Path, *, of_tests: bool = False) -> SourceFolder:
             _require_all_classes(root, classes, files)
         return SourceFolder(root, classes, files, loose, passed_over + of_classes)
     if not loose:
-        raise DataError(
-            f"{root}: no class folder and no .npy or .npz image in it{_hint(root, passed_over)}"
-        )
+        raise DataError(f"{root}: no class folder and no image in it{_hint(root, passed_over)}")
     files = tuple(SourceFile(root / name, name, UNLABELLED) for name in loose)
     return SourceFolder(root, (), files, passed_over=passed_over)
 
@@ -200,7 +197,7 @@ def _require_all_classes(
     found = {file.label for file in files}
     for folder in (root / name for label, name in enumerate(classes) if label not in found):
         hint = _hint(folder, _others_in_class(folder))
-        raise DataError(f"{folder}: no .npy or .npz image in this class folder{hint}")
+        raise DataError(f"{folder}: no image in this class folder{hint}")
 
 
 def _hint(folder: Path, passed_over: Mapping[str, int]) -> str:
@@ -208,7 +205,7 @@ def _hint(folder: Path, passed_over: Mapping[str, int]) -> str:
     if FOLDERS in passed_over:
         return f"; if the folders in it are the classes, give {folder} as the data folder"
     text = passed_over_text(passed_over)
-    return f"; {text}; convert images with numpy.save" if text else ""
+    return f"; {text}" if text else ""
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -226,11 +223,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _image_names(folder: Path) -> Iterator[str]:
     # Broken links and pipes are included: reading them gives the reason for rejecting them.
     for entry in _entries(folder):
-        if entry.name.lower().endswith(IMAGE_SUFFIXES) and not _is_folder(entry):
+        if is_image_name(entry.name) and not _is_folder(entry):
             yield entry.name
 
 
 def _other_names(folder: Path) -> Iterator[str]:
     for entry in _entries(folder):
-        if not entry.name.lower().endswith(IMAGE_SUFFIXES) and not _is_folder(entry):
+        if not is_image_name(entry.name) and not _is_folder(entry):
             yield entry.name

@@ -9,21 +9,24 @@ from pathlib import Path
 
 import numpy as np
 
+from deeplens_tf.data.formats.image_formats import FIRST_BYTES, Selection, format_of
 from deeplens_tf.data.image_axes import bands_last
-from deeplens_tf.data.npy import byte_text, read_npy
-from deeplens_tf.data.npz import read_npz
+from deeplens_tf.data.npy import byte_text
 from deeplens_tf.errors import UnusableFile
 
 MAX_IMAGE_FILE_BYTES = 10**9
 
 
-def read_image(path: str | Path, bands: int | None = None) -> tuple[np.ndarray, float | None]:
-    """Read one image file, `.npy` or `.npz`.
+def read_image(
+    path: str | Path, bands: int | None = None, selection: Selection | None = None
+) -> tuple[np.ndarray, float | None]:
+    """Read one image file of a format in `formats.image_formats`, which its first bytes decide.
 
     Args:
         path: a regular file or a link to one.
         bands: number of bands that was asked for. An axis longer than 10 counts bands only if it
             has this length; without it, such an array is refused as a stack of images.
+        selection: which part of a file is its image; None for the only or first one.
 
     Returns:
         The image, floating point, (height, width, bands), and the axion mass in eV that the file
@@ -36,11 +39,9 @@ def read_image(path: str | Path, bands: int | None = None) -> tuple[np.ndarray, 
     path = Path(path)
     try:
         size = _file_size(path)
-        if path.suffix.lower() == ".npz":
-            array, mass_ev = read_npz(path)
-        else:
-            with path.open("rb", buffering=0) as stream:
-                array, mass_ev = read_npy(stream, size)
+        with path.open("rb", buffering=0) as stream:
+            known = format_of(stream.read(FIRST_BYTES))
+        array, mass_ev = known.read(path, size, selection or Selection())
     except OSError as error:
         raise UnusableFile(f"cannot be read: {error.strerror or error}") from error
     return bands_last(array, bands), mass_ev

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.config import Positive
+from deeplens_tf.config import Hdu, Positive
 from deeplens_tf.data.folders import find_test_folder
 from deeplens_tf.data.manifest import PREPARE_AGAIN, Manifest, is_prepared
 from deeplens_tf.dataclass_parsing import parse_dataclass
@@ -23,10 +23,12 @@ class ImageProperties:
     Attributes:
         band_names: in the order of the files.
         pixel_scale_arcsec: side of a pixel.
+        fits_hdu: number, from 0, or name of the HDU of FITS files.
     """
 
     band_names: tuple[str, ...] | None = None
     pixel_scale_arcsec: Positive | None = None
+    fits_hdu: Hdu | None = None
 
     def confirmed(self, folder: Path, **given: Any) -> "ImageProperties":
         """Return these properties with the given ones, where those are not None.

@@ -158,7 +158,12 @@ class ImageReader:
         paths = [str(file.path) for file in files]
         tasks = (paths[first : first + size] for first in range(0, len(paths), size))
         framing = self.settings.framing
-        read = partial(read_source_images, framing=framing, bands=self._wanted_bands)
+        read = partial(
+            read_source_images,
+            framing=framing,
+            bands=self._wanted_bands,
+            selection=self.settings.selection,
+        )
         return chain.from_iterable(self._workers.map(read, tasks))
 
     def _example(

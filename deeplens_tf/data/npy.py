@@ -87,7 +87,7 @@ def split_header(start: bytes) -> tuple[Layout, int]:
         UnusableFile: the bytes are not the beginning of a `.npy` file.
     """
     if not start.startswith(MAGIC):
-        raise UnusableFile(_describe_content(start))
+        raise UnusableFile("not a NumPy array")
     width = _HEADER_LENGTH_BYTES.get(int.from_bytes(start[6:7], "little"))
     if width is None:
         raise UnusableFile("an unknown version of the .npy format")
@@ -212,14 +212,3 @@ def _read_rest(start: memoryview, stream: IO[bytes], count: int) -> bytearray:
     if offset < count:
         raise UnusableFile("truncated")
     return data
-
-
-def _describe_content(start: bytes) -> str:
-    """Return the reason for refusing bytes that do not begin as a `.npy` file does."""
-    if not start:
-        return "empty file"
-    try:
-        text = start[:256].decode("ascii")
-    except UnicodeDecodeError:
-        return "not a NumPy array"
-    return "text, not a NumPy array" if text.isprintable() or "\n" in text else "not a NumPy array"

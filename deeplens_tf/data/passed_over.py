@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from deeplens_tf.data.formats.image_formats import READ_TEXT
 from deeplens_tf.data.mass_tables import is_mass_table
 from deeplens_tf.data.relations import is_object_table
 from deeplens_tf.terminal import counted
@@ -18,7 +19,7 @@ _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,9}(\.(gz|bz2|xz|zst|fz))?$")
 
 
 def count_kinds(names: Iterable[str], at_root: bool) -> Counter[str]:
-    """Return the number of files of each kind that are passed over, such as {".fits": 18}.
+    """Return the number of files of each kind that are passed over, such as {".pdf": 18}.
 
     Args:
         names: of the files in a data folder or in a class folder that are no images.
@@ -29,9 +30,9 @@ def count_kinds(names: Iterable[str], at_root: bool) -> Counter[str]:
 
 
 def passed_over_text(counts: Mapping[str, int]) -> str:
-    """Return the counts in words, or nothing: `18 .fits files passed over: only ...`."""
+    """Return the counts in words, or nothing: `18 .pdf files passed over: only ...`."""
     kinds = ", ".join(_words(kind, counts[kind]) for kind in sorted(counts) if kind != LABELS_FILE)
-    parts = [f"{kinds} passed over: only .npy and .npz files are read"] if kinds else []
+    parts = [f"{kinds} passed over: {READ_TEXT}"] if kinds else []
     if LABELS_FILE in counts:
         parts.append(
             f"{LABELS_FILE} is not read: it is where images lie beside it and no class folder "

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, POSITIVE, VALIDATION_FRACTION
+from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.whole_numbers import is_real, is_whole
 from deeplens_tf.errors import RequestError
 from deeplens_tf.preprocessing.framing import Framing
@@ -25,6 +26,7 @@ class PreparationSettings:
         pixel_scale_arcsec: of the source images; None if unknown.
         resample_to_arcsec: pixel scale to resample every image to; None for none.
         scale: of the values.
+        fits_hdu: number or name of the HDU of a FITS file; None for the first image.
         margin: width in pixels of the margin that is stored around each image; it follows from
             `image_size` and `fit`, see `scaling.crop_margin`.
 
@@ -41,6 +43,7 @@ class PreparationSettings:
     pixel_scale_arcsec: float | None = None
     resample_to_arcsec: float | None = None
     scale: ValueScale = MIN_MAX
+    fits_hdu: int | str | None = None
     margin: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,11 @@ class PreparationSettings:
         object.__setattr__(self, "margin", crop_margin(int(size), self.fit))
 
     @property
+    def selection(self) -> Selection:
+        """Which part of a source file is its image."""
+        return Selection(self.fits_hdu)
+
+    @property
     def framing(self) -> Framing:
         """Which part of a source image is kept, and with which pixels."""
         pixel_scales = self.pixel_scale_arcsec, self.resample_to_arcsec
@@ -80,6 +88,8 @@ class PreparationSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings for a manifest, as in earlier versions where these suffice."""
         values = asdict(self)
+        if self.fits_hdu is None:
+            del values["fits_hdu"]
         if self.scale == MIN_MAX:
             del values["scale"]
             return values

@@ -300,6 +300,7 @@ def open_folder(
     scale: ValueScale | None = None,
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
+    fits_hdu: int | str | None = None,
     cache: str | Path = "runs/cache",
     strict: bool = False,
 ) -> PreparedData:
@@ -326,6 +327,8 @@ def open_folder(
         catalog: table of the images, whose files are relative to `folder`; None for class folders,
             or the `labels.csv` beside images.
         catalog_columns: role -> name of the table's column for it, see `prepare_folder`.
+        fits_hdu: number, from 0, or name of the HDU of FITS files; None for that of `images.yaml`,
+            or the first one that is an image.
         cache: folder for the prepared images.
         strict: whether a single unusable file is an error.
 
@@ -348,6 +351,7 @@ def open_folder(
         scale=scale,
         catalog=catalog,
         catalog_columns=catalog_columns,
+        fits_hdu=fits_hdu,
         strict=strict,
     )
     manifest = Manifest.load(prepared)

@@ -55,6 +55,7 @@ def prepare_folder(
     scale: ValueScale | None = None,
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
+    fits_hdu: int | str | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -83,6 +84,8 @@ def prepare_folder(
             for class folders, or the `labels.csv` beside images.
         catalog_columns: role -> name of the table's column for it, None for one not to be read;
             None for columns that are called as their roles.
+        fits_hdu: number, from 0, or name of the HDU of FITS files; None for that of `images.yaml`,
+            or the first one that is an image.
         strict: whether one file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
         jobs: number of processes that read images; the folder is the same for any number. They
@@ -103,6 +106,7 @@ def prepare_folder(
         scale=scale,
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
+        fits_hdu=fits_hdu,
     )
     options = ReadingOptions(bands, strict, progress, jobs)
     request = CatalogRequest.of(catalog, catalog_columns)
@@ -125,6 +129,7 @@ def ensure_prepared(
     scale: ValueScale | None = None,
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
+    fits_hdu: int | str | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -149,6 +154,7 @@ def ensure_prepared(
         scale=scale,
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
+        fits_hdu=fits_hdu,
     )
     request = CatalogRequest.of(catalog, catalog_columns)
     if is_prepared(data):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplens_tf.data.content import content_digest, typed_digest
+from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, used_bands
@@ -39,7 +40,10 @@ class SourceImage:
 
 
 def read_source_images(
-    paths: Sequence[str | Path], framing: Framing, bands: int | None
+    paths: Sequence[str | Path],
+    framing: Framing,
+    bands: int | None,
+    selection: Selection,
 ) -> list[SourceImage | UnusableFile]:
     """Return the image of each file, or why it cannot be read.
 
@@ -47,15 +51,16 @@ def read_source_images(
         paths: of the files.
         framing: which part of an image is kept, and with which pixels.
         bands: number of bands that was asked for, see `read_image`.
+        selection: which part of a file is its image.
     """
-    return [_read_source_image(path, framing, bands) for path in paths]
+    return [_read_source_image(path, framing, bands, selection) for path in paths]
 
 
 def _read_source_image(
-    path: str | Path, framing: Framing, bands: int | None
+    path: str | Path, framing: Framing, bands: int | None, selection: Selection
 ) -> SourceImage | UnusableFile:
     try:
-        image, mass_ev = read_image(path, bands)
+        image, mass_ev = read_image(path, bands, selection)
     except UnusableFile as error:
         return error
     constant, scaled = _scaled(image, framing)

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from deeplens_tf.data.folders import SourceFile
+from deeplens_tf.data.formats.image_formats import rank_name
 from deeplens_tf.errors import DataError
 
 
@@ -127,7 +128,8 @@ def shuffled(
 ) -> list[SourceFile]:
     """Return files in an order that depends only on each file's name, its object and the seed.
 
-    The files of an object follow each other.
+    Of a name's suffix only what `rank_name` keeps matters. The files of an object follow each
+    other.
 
     Args:
         files: in any order.
@@ -137,7 +139,7 @@ def shuffled(
     objects = objects or {}
 
     def rank(file: SourceFile) -> tuple[bytes, bytes]:
-        name = file.name.encode("utf-8", "surrogateescape")
+        name = rank_name(file.name).encode("utf-8", "surrogateescape")
         of_file = hashlib.sha256(b"%d:%s" % (seed, name)).digest()
         if file.name not in objects:
             return of_file, of_file

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.folders import require_folder
-from deeplens_tf.data.image_properties import image_properties
+from deeplens_tf.data.formats.image_formats import Selection
+from deeplens_tf.data.image_properties import ImageProperties, image_properties
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import MODEL
@@ -70,7 +71,8 @@ def open_input(
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
     how = _for_scale(how, folder, scale, resample)
     how = replace(how, source_side=None) if mixed_sizes else how
-    return ModelInput(file, model, NewImages(folder, how, mixed_sizes, catalog))
+    images = NewImages(folder, how, mixed_sizes, catalog, _selection(file, own))
+    return ModelInput(file, model, images)
 
 
 def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:
@@ -87,6 +89,13 @@ def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:
     fit = data.fit or "resize"
     print_lines(f"{file}: of an earlier version; {fit} to {height} pixels is its run's setting")
     return Preprocessing(height, fit, bands // repeat, repeat=repeat)
+
+
+def _selection(file: Path, own: ImageProperties) -> Selection:
+    """Return which part of a file is its image: as the folder says, else as in training."""
+    run = run_of(file)
+    trained = run.load_config().data if run and own.fits_hdu is None else own
+    return Selection(trained.fits_hdu)
 
 
 def _require_same_bands(

@@ -1,7 +1,7 @@
 """Images without a split, as a model takes them, a batch at a time."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.catalog import PLACES, CatalogRequest
 from deeplens_tf.data.catalog_folders import scan_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
+from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.image_sizes import ImageSizes
 from deeplens_tf.data.manifest import SPLITS, is_prepared
@@ -53,12 +54,14 @@ class NewImages:
         mixed_sizes: whether images may have different sizes where resizing them gives them
             different pixel scales.
         catalog: the table of the images; None for every image in the folder.
+        selection: which part of a file is its image.
     """
 
     folder: Path
     preprocessing: Preprocessing
     mixed_sizes: bool = False
     catalog: CatalogRequest | None = None
+    selection: Selection = field(default_factory=Selection)
 
     def batches(self, rejected: RejectedFiles) -> Iterator[Batch]:
         """Yield every usable image once; files that cannot be used go to `rejected`.
@@ -98,7 +101,8 @@ class NewImages:
     ) -> NDArray[np.float32] | None:
         how = self.preprocessing
         try:
-            image, _ = read_image(file.path, how.bands + len(how.bands_left_out))
+            bands = how.bands + len(how.bands_left_out)
+            image, _ = read_image(file.path, bands, self.selection)
             # Where the pixel scales are known, `apply` compares them.
             known = how.pixel_scale_arcsec and how.source_scale_arcsec
             if not (self.mixed_sizes or known):

@@ -94,7 +94,7 @@ def predict(
     with draft_folder(target) as draft:
         counts = _write(source, rejected, draft)
         if not counts.sum():
-            why = rejected if rejected.total else "no .npy or .npz file is in it"
+            why = rejected if rejected.total else "no image file is in it"
             raise DataError(f"{folder}: no usable image in it; {why}")
         if len(rejected):
             rejected.save(draft / REJECTED_FILE)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeplens_tf.data.formats.image_formats import READ_TEXT
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.npy import byte_text
 from deeplens_tf.errors import RequestError, UnusableFile
@@ -136,11 +137,10 @@ def test_other_arrays_are_refused_with_a_reason(tmp_path, array, expected):
     ("content", "expected"),
     [
         (b"", "empty file"),
-        (b"just a note\nabout galaxies\n", "text, not a NumPy array"),
-        (b"x", "text, not a NumPy array"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "not a NumPy array"),
-        (b"PK\3\4\0\0\0\0", "not a NumPy array"),
-        (b"\x93NUM", "not a NumPy array"),
+        (b"just a note\nabout galaxies\n", f"text, not an image: {READ_TEXT}"),
+        (b"x", f"text, not an image: {READ_TEXT}"),
+        (b"PK\3\4\0\0\0\0", "not an archive as NumPy and Keras write it"),
+        (b"\x93NUM", f"not an image: {READ_TEXT}"),
         (b"\x93NUMPY", "an unknown version of the .npy format"),
         (b"\x93NUMPY\1\0", "truncated inside its header"),
         (b"\x93NUMPY\x09\0\x10\0" + b" " * 100, "an unknown version of the .npy format"),

@@ -311,13 +311,13 @@ def test_an_empty_class_folder_of_tests_is_a_class_that_they_lack(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 5, "b": 5})
     test = make_folder(tmp_path / "d_test", {"a": 3}, start=100)
     (test / "b").mkdir()
-    (test / "b" / "1.fits").write_bytes(b"x")
+    (test / "b" / "1.xyz").write_bytes(b"x")
     manifest = prepare_folder(root, tmp_path / "out", **SETTINGS)
     assert manifest.splits["test"].per_class == {"a": 3, "b": 0}
-    assert manifest.passed_over == {".fits": 1}
+    assert manifest.passed_over == {".xyz": 1}
     for file in (test / "a").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match=r"d_test/a: no \.npy or \.npz image in this class folder"):
+    with pytest.raises(DataError, match=r"d_test/a: no image in this class folder"):
         prepare_folder(root, tmp_path / "out2", **SETTINGS)
 
 

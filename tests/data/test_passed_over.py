@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deeplens_tf.data.folders import scan_folder
+from deeplens_tf.data.formats.image_formats import READ_TEXT
 from deeplens_tf.data.passed_over import passed_over_text
 from deeplens_tf.errors import DataError, RequestError
 from tests.data.image_folders import make_folder, random_image
@@ -19,18 +20,18 @@ def touch(folder, *names):
 
 def test_files_of_other_kinds_are_counted_by_suffix(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 1, "b": 1})
-    touch(root, "cutouts.H5", "list.csv", "notes")
-    touch(root / "a", "1.fits", "2.FITS", "3.fits.gz", "snapshot.000123", "x.tar.gz")
-    touch(root / "b", "4.fits", "catalog.csv", "groups.csv", "masses_of_all.csv")
+    touch(root, "cutouts.SAV", "list.csv", "notes")
+    touch(root / "a", "1.xisf", "2.XISF", "3.asdf.gz", "snapshot.000123", "x.tar.gz")
+    touch(root / "b", "4.xisf", "catalog.csv", "groups.csv", "masses_of_all.csv")
     touch(root / "b", "labels.csv")
     touch(root, "catalog-of-lenses.csv")
     (root / "b" / "deeper").mkdir()
     assert scan_folder(root).passed_over == {
         ".csv": 5,
-        ".fits": 3,
-        ".fits.gz": 1,
+        ".xisf": 3,
+        ".asdf.gz": 1,
         ".tar.gz": 1,
-        ".h5": 1,
+        ".sav": 1,
         "folders": 1,
         "labels.csv": 1,
         "no suffix": 2,
@@ -50,11 +51,11 @@ def test_what_the_package_reads_or_writes_is_not_counted(tmp_path):
 
 def test_a_table_of_labels_beside_images_is_named(tmp_path):
     np.save(tmp_path / "0.npy", random_image(0))
-    touch(tmp_path, "Labels.csv", "0.png")
+    touch(tmp_path, "Labels.csv", "0.bmp")
     folder = scan_folder(tmp_path)
-    assert folder.passed_over == {"labels.csv": 1, ".png": 1}
+    assert folder.passed_over == {"labels.csv": 1, ".bmp": 1}
     assert passed_over_text(folder.passed_over) == (
-        "1 .png file passed over: only .npy and .npz files are read; labels.csv is not read: it is "
+        f"1 .bmp file passed over: {READ_TEXT}; labels.csv is not read: it is "
         "where images lie beside it and no class folder does, or where data.catalog names it"
     )
 
@@ -63,11 +64,11 @@ def test_a_table_of_labels_beside_images_is_named(tmp_path):
     ("counts", "text"),
     [
         ({}, ""),
-        ({".fits": 18}, "18 .fits files passed over: only .npy and .npz files are read"),
+        ({".pdf": 18}, f"18 .pdf files passed over: {READ_TEXT}"),
         (
-            {"folders": 2, "no suffix": 1, ".h5": 1},
-            "1 .h5 file, 2 folders inside class folders, 1 file without a suffix passed over: "
-            "only .npy and .npz files are read",
+            {"folders": 2, "no suffix": 1, ".bmp": 1},
+            "1 .bmp file, 2 folders inside class folders, 1 file without a suffix passed over: "
+            + READ_TEXT,
         ),
     ],
 )
@@ -79,8 +80,8 @@ def test_the_counts_in_words(counts, text):
     ("folder", "names", "line"),
     [
         ("d/a", ["1.xyz", "2.xyz"], r"a: no .* in this class folder; 2 \.xyz files passed over: "),
-        ("d", ["cutouts.hdf5"], r"d: no class folder and no .*; 1 \.hdf5 file passed over: only "),
         ("d", ["labels.csv"], "d: no class folder and no .*; labels.csv is not read: it is "),
+        ("d", ["cutouts.sav"], r"d: no class folder and no .*; 1 \.sav file passed over: only "),
         ("d/a/lenses", ["1.npy"], "a: no .* if the folders in it are the classes, give .*d/a as"),
     ],
 )
@@ -133,7 +134,7 @@ def test_other_names_are_classes(tmp_path, name):
 
 def test_odd_entries_are_counted_without_being_opened(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 1})
-    os.mkfifo(root / "a" / "pipe.fits")
+    os.mkfifo(root / "a" / "pipe.xisf")
     (root / "a" / "loop").symlink_to(root / "a" / "loop")
     (root / "a" / "\x1b[31m.x\x1b").touch()
-    assert scan_folder(root).passed_over == {".fits": 1, "no suffix": 2}
+    assert scan_folder(root).passed_over == {".xisf": 1, "no suffix": 2}

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from deeplens_tf.data import image_reader, preparing
 from deeplens_tf.data.folders import scan_folder
+from deeplens_tf.data.formats.image_formats import READ_TEXT
 from deeplens_tf.data.index_tables import read_index
 from deeplens_tf.data.manifest import Manifest
 from deeplens_tf.data.preparing import ensure_prepared, prepare_folder
@@ -262,11 +263,11 @@ def test_one_bad_file_among_many_is_listed_and_left_out(source, tmp_path, capsys
     manifest = prepare_folder(source, tmp_path / "out", **SETTINGS)
     assert manifest.rejected == 1
     assert rejected(tmp_path / "out") == [
-        {"file": "cdm/cdm_0005.npy", "reason": "text, not a NumPy array"}
+        {"file": "cdm/cdm_0005.npy", "reason": f"text, not an image: {READ_TEXT}"}
     ]
     assert sum(split.per_class["cdm"] for split in manifest.splits.values()) == 19
     assert capsys.readouterr().err.splitlines() == [
-        "1 of 61 files rejected, the first: cdm/cdm_0005.npy: text, not a NumPy array; "
+        f"1 of 61 files rejected, the first: cdm/cdm_0005.npy: text, not an image: {READ_TEXT}; "
         f"all are listed in {tmp_path / 'out' / 'rejected.csv'}"
     ]
 

@@ -64,7 +64,7 @@ def long_text(size):
 
 NPY = {
     "an empty file": (b"", "empty file"),
-    "a page of text": (b"<html>\n", "text, not a NumPy array"),
+    "a page of text": (b"<html>\n", "text, not an image"),
     "a truncated header": (npy(header())[:60], "truncated inside its header"),
     "a header of 2 GB": (b"\x93NUMPY\2\0\xff\xff\xff\x7f{", "a header of 2.1 GB"),
     "code in the header": (npy(header(TOUCH)), "declares no plain array"),
@@ -154,7 +154,7 @@ def encrypted():
 
 IMAGE = npy_bytes(good_image())
 NPZ = {
-    "no archive": (lambda: b"text", "not an archive"),
+    "no archive": (lambda: b"PK\3\4text", "not an archive"),
     "a bomb of 100 MB": (lambda: bomb(100 * 2**20), "unpacks to 104.9 MB"),
     "a member that climbs out": (lambda: zipped(("../x.npy", IMAGE)), "a member named '../x.npy'"),
     "an absolute member": (lambda: zipped(("/tmp/x.npy", IMAGE)), "a member named '/tmp/x.npy'"),

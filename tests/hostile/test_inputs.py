@@ -24,6 +24,7 @@ from deeplens_tf.cli import run_stage
 from deeplens_tf.config import load_config, save_config
 from deeplens_tf.startup import import_tensorflow
 from tests.hostile.arrays import NPY, NPZ, SENTINEL, good_image
+from tests.hostile.formats import FITS, PICTURES
 from tests.hostile.models import MODELS, OLD_WEIGHTS, members_of, write_hollow, write_hollow_weights
 from tests.hostile.prepared import PREPARED
 from tests.hostile.texts import CONFIGS, DAMAGED, REPORTS, facts, scored
@@ -354,6 +355,8 @@ def odd_names(good):
 CASES = [
     *(image_case(name, "npy", *rest) for name, rest in NPY.items()),
     *(image_case(name, "npz", *rest) for name, rest in NPZ.items()),
+    *(image_case(name, "fits", *rest) for name, rest in FITS.items()),
+    *(image_case(name, "png", *rest) for name, rest in PICTURES.items()),
     *FILES,
     *TABLES,
     *CATALOGS,

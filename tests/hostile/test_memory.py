@@ -1,5 +1,6 @@
 """Whole processes: what the worst inputs take at their peak, against the bare import."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -7,9 +8,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import REPOSITORY
 from tests.hostile.arrays import header, npy
+from tests.hostile.formats import fits_bytes, primary
 from tests.hostile.test_inputs import MOST_BYTES, facts, write_evaluated_run
 
 pytestmark = pytest.mark.slow
@@ -66,6 +69,33 @@ def largest_image(folder):
     return ["prepare", "images", "--out", "out", "--strict"], 0, ""
 
 
+def largest_fits(folder):
+    """2^24 integers of 8 bytes that become floating point numbers, packed by gzip."""
+    (folder / "images").mkdir()
+    more = ["BSCALE  =                  0.5", "BLANK   =                   -1"]
+    data = np.random.default_rng(0).integers(0, 2, 2**24).astype(">i8").tobytes()
+    with gzip.open(folder / "images/x.fits.gz", "wb", 1) as stream:
+        stream.write(primary(4096, 4096, bits=64, more=more) + data)
+    return ["prepare", "images", "--out", "out", "--strict"], 0, ""
+
+
+def largest_tiles(folder):
+    """2^24 numbers of 8 bytes in the largest tiles, of almost 64 MB when they are packed."""
+    (folder / "images").mkdir()
+    image = np.random.default_rng(0).random((4096, 4096), "f4").astype("f8")
+    options = {"quantize_level": 0, "tile_shape": (512, 4096)}
+    (folder / "images/x.fits").write_bytes(fits_bytes(image, "GZIP_2", **options))
+    return ["prepare", "images", "--out", "out", "--strict"], 0, ""
+
+
+def largest_picture(folder):
+    """A TIFF of 2^24 floating point numbers."""
+    (folder / "images").mkdir()
+    image = np.random.default_rng(0).random((4096, 4096), "f4")
+    Image.fromarray(image).save(folder / "images/x.tif", compression="tiff_lzw")
+    return ["prepare", "images", "--out", "out", "--strict"], 0, ""
+
+
 def widest_report(folder):
     """JSON of the size that is read, in the form that takes most memory."""
     empties = ",".join(["{}"] * 1_300_000)
@@ -116,9 +146,11 @@ def thickest_model(folder):
     )
 
 
-@pytest.mark.parametrize(
-    "make", [largest_image, widest_report, longest_table, longest_catalog, thickest_model]
-)
+LARGEST = [largest_image, largest_fits, largest_tiles, largest_picture]
+OTHERS = [widest_report, longest_table, longest_catalog, thickest_model]
+
+
+@pytest.mark.parametrize("make", [*LARGEST, *OTHERS])
 def test_the_peak_stays_within_the_promise(make, bare, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words, expected, line = make(tmp_path)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 
 import deeplens_tf as dl
 from deeplens_tf import predict as stage
@@ -128,7 +129,7 @@ def test_a_folder_without_a_usable_image_ends_with_exit_code_3(run, elsewhere):
     assert e.value.exit_code == 3
     assert not list((run.folder / "predictions").iterdir())
     (elsewhere / "empty" / "a.npy").unlink()
-    with pytest.raises(DataError, match=r"no usable image in it; no \.npy or \.npz file is in it"):
+    with pytest.raises(DataError, match=r"no usable image in it; no image file is in it"):
         predict(run.folder, "empty")
     with pytest.raises(RequestError, match="no such folder"):
         predict(run.folder, "nowhere")
@@ -217,3 +218,22 @@ def test_the_stage_takes_the_newest_run(run, elsewhere, capsys):
     for value in ("0", "nan", "-1"):
         with pytest.raises(RequestError, match="--pixel-scale-arcsec must be above 0"):
             stage.main(["--data", "survey", "--pixel-scale-arcsec", value])
+
+
+def test_fits_images_are_predicted_as_their_copies_with_the_hdu_of_the_run(elsewhere):
+    run = finetuned(elsewhere / "run", configured("data.fits_hdu=SCI"))
+    (elsewhere / "copies").mkdir()
+    for path in (elsewhere / "survey").rglob("*.npy"):
+        image = fits.ImageHDU(np.load(path), name="SCI")
+        others = [fits.PrimaryHDU(np.random.default_rng(0).random((16, 16)))]
+        fits.HDUList([*others, image]).writeto(elsewhere / "copies" / f"{path.stem}.fits")
+
+    def predicted(folder):
+        table = pd.read_csv(predict(run.folder, folder).table)
+        table["file"] = [name.rsplit("/")[-1].partition(".")[0] for name in table["file"]]
+        return table.sort_values("file", ignore_index=True)
+
+    pd.testing.assert_frame_equal(predicted("copies"), predicted("survey"))
+    # What the folder says of its images goes before the run's setting.
+    (elsewhere / "copies" / "images.yaml").write_text("fits_hdu: 0\n")
+    assert predicted("copies")["p_cdm"].nunique() == 1

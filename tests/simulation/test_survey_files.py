@@ -9,6 +9,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from deeplens_tf.data.image_properties import image_properties
+from deeplens_tf.data.prepared_data import open_folder
+from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.generation import run_request, simulate
 from deeplens_tf.simulation.render import render_image
@@ -258,6 +260,27 @@ def test_the_folder_states_its_pixel_scale_and_bands(make):
     properties = image_properties(make().folder)
     assert properties.pixel_scale_arcsec == 0.263
     assert properties.band_names == ("g", "Y")  # a plain Y is a YAML text, not a truth value
+
+
+def test_the_catalogue_is_read_with_its_classes_positions_and_quantities(make, tmp_path):
+    request = make(count=12, format="npy")
+    run_request(request)
+    table = request.folder / "catalog.csv"
+    prepare_folder(request.folder, tmp_path / "out", image_size=64, seed=0, catalog=table)
+    data = open_folder(tmp_path / "out")
+    assert data.classes == ("lens", "nonlens")
+    columns = list(data.catalog_units)
+    assert columns[:3] == ["id", "ra", "dec"]
+    assert {"theta_e_arcsec", "mag_g", "lensed_mag_i"} < set(columns)
+    rows = catalog(table)
+    for split in ("train", "validation"):
+        index, texts = data.index(split), data.catalog(split, columns)
+        for file, label, (_, kept) in zip(
+            index["file"], index["label"], texts.iterrows(), strict=True
+        ):
+            assert data.classes[label] == rows[file]["label"]
+            assert dict(kept) == {column: rows[file][column] for column in columns}
+    assert data.count("train") + data.count("validation") == 24
 
 
 def test_the_library_function_passes_the_options_of_the_survey(make, tmp_path):

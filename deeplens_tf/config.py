@@ -64,6 +64,8 @@ class DataConfig:
     stretch: Stretch | None
     asinh_softening: Positive | None
     scale_bands: Literal["together", "each"] | None
+    max_nan_fraction: Annotated[float, Bounds(low=0, high=0.5)] | None
+    nan_fill: Literal["median", "minimum", "zero"] | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     catalog: str | None

@@ -62,12 +62,14 @@ class DataConfig:
     band_names: tuple[str, ...] | None
     pixel_scale_arcsec: Positive | None
     resample_to_arcsec: Positive | None
+    fits_hdu: Hdu | None
     interval: Interval | None
     percentiles: tuple[float, float] | None
     stretch: Stretch | None
     asinh_softening: Positive | None
     scale_bands: Literal["together", "each"] | None
-    fits_hdu: Hdu | None
+    max_nan_fraction: Annotated[float, Bounds(low=0, high=0.5)] | None
+    nan_fill: Literal["median", "minimum", "zero"] | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     catalog: str | None

@@ -127,12 +127,16 @@ USES: dict[str, Use] = {
     "data.band_names": DATA,
     "data.pixel_scale_arcsec": DATA,
     "data.resample_to_arcsec": DATA,
+    "data.fits_hdu": DATA,
     "data.interval": DATA,
     "data.percentiles": _of_scale("interval", "percentile"),
     "data.stretch": DATA,
     "data.asinh_softening": _of_scale("stretch", "asinh"),
     "data.scale_bands": DATA,
-    "data.fits_hdu": DATA,
+    "data.max_nan_fraction": DATA,
+    "data.nan_fill": _where(
+        DATA, "data.max_nan_fraction is above 0", lambda config: bool(config.data.max_nan_fraction)
+    ),
     "data.mixed_sizes": DATA,
     "data.validation_fraction": DATA,
     "data.catalog": DATA,  # refused for a prepared folder

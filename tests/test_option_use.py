@@ -36,7 +36,7 @@ USED = {
     "evaluate --probe": ("seed", "data.", "finetune.fraction"),
 }
 NOISES = ("gaussian_noise", "background_noise", "jitter")
-OF_SCALE = ("percentiles", "asinh_softening")
+OF_SCALE = ("percentiles", "asinh_softening", "nan_fill")
 # Passed over although their section is used: with min-max scaling, contrastive, flip and rot90,
 # classification.
 CONDITIONAL = {
@@ -145,6 +145,8 @@ def test_the_shared_settings_are_those_that_the_methods_take():
         ("pretrain", ["data.interval=percentile", "data.percentiles=[1, 99]"], None),
         ("pretrain", ["data.asinh_softening=0.2"], r"only where data\.stretch is asinh; leave"),
         ("evaluate", ["data.stretch=asinh", "data.asinh_softening=0.2"], None),
+        ("prepare", ["data.nan_fill=zero"], r"only where data\.max_nan_fraction is above 0; leave"),
+        ("prepare", ["data.max_nan_fraction=0.1", "data.nan_fill=zero"], None),
         ("prepare", ["augment.views=[]"], "prepare does not use it, only prepare --preview"),
         ("prepare --preview", ["augment.views=[]", "data.bands=3"], None),
         # A value that is the present one anyway changes nothing, so nothing is passed over.

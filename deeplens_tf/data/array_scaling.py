@@ -28,13 +28,15 @@ def scaled_images(
         ValueError: an image that cannot be used, as `images[i]` with the reason.
     """
     framing = settings.framing
-    constant, scaled = [], []
-    for i, image in enumerate(array):
+    images, constant, scaled = [], [], []
+    for i, raw in enumerate(array):
         with _named(i):
+            image, _ = framing.without_nan(raw)
+            images.append(image)
             constant.append(constant_bands(framing.kept(image)))
     left_out = frozenset(constant[0]).intersection(*constant)
     used = used_bands(array.shape[-1], left_out)
-    for i, image in enumerate(array):
+    for i, image in enumerate(images):
         with _named(i):
             require_content(image.shape[-1], constant[i], left_out)
             scaled.append(framing.scaled(image[..., used]))

@@ -95,6 +95,7 @@ def write_draft(
         pixel_scale_arcsec=reader.pixel_scale_arcsec,
         source_side=reader.source_side,
         band_names=reader.band_names,
+        nan_filled=dict(reader.nan_filled),
         catalog=_catalog_facts(draft, folders, splits),
         format_version=version_for(
             with_objects=_have_objects(folders),

@@ -64,6 +64,8 @@ def scale_of(data: DataConfig) -> ValueScale | None:
         given.pop("percentiles", None)
     if data.stretch not in (None, "asinh"):
         given.pop("asinh_softening", None)
+    if data.max_nan_fraction == 0:
+        given.pop("nan_fill", None)
     try:
         return ValueScale(**given) if given else None
     except ValueError as error:

@@ -76,6 +76,7 @@ class ImageReader:
         self.bands, self._wanted_bands = 0, bands
         self.group_counts: dict[str, int] = {}
         self.object_counts: dict[str, int] = {}
+        self.nan_filled: Counter[str] = Counter()  # "images" that were filled, and "pixels"
         self._file_bands = 0
         self._first_name = ""  # the file that set the number of bands
         self._with_mass: set[Path] = set()  # class folders
@@ -115,6 +116,7 @@ class ImageReader:
                 name = shown_name(split, folder, file.name)
                 example = self._example(split, file, name, found)
                 if example and (chosen := placement.place(split, file, name, example)):
+                    self._count_filled(found)
                     texts = texts_of(folder, file.name, columns)
                     yield chosen, replace(example, object=objects.get(file.name, ""), texts=texts)
                 advance()
@@ -127,6 +129,10 @@ class ImageReader:
         self.learnt.mass_required |= uneven
         if uneven or placement.found_contradictions:
             raise ReadAgain
+
+    def _count_filled(self, found: SourceImage | UnusableFile) -> None:
+        if isinstance(found, SourceImage) and found.nan_filled:
+            self.nan_filled += Counter(images=1, pixels=found.nan_filled)
 
     def notes(self) -> list[str]:
         """Return what a user should know of the images that are used, one line each."""

@@ -110,6 +110,7 @@ class Manifest:
         pixel_scale_arcsec: of the prepared images; None if it is unknown or differs.
         source_side: side in source pixels of the squares that became images; None if it differs.
         band_names: of the prepared images; None if unknown.
+        nan_filled: number of "images" with NaN pixels that were filled, and of these "pixels".
         value_range: lowest and highest value of every image.
     """
 
@@ -129,6 +130,7 @@ class Manifest:
     source_side: int | None = None
     band_names: tuple[str, ...] | None = None
     catalog: CatalogFacts | None = None
+    nan_filled: dict[str, int] = field(default_factory=dict)
     value_range: tuple[float, float] = (0.0, 1.0)
     format_version: int = WITHOUT_OBJECTS
 
@@ -156,6 +158,8 @@ class Manifest:
             del values["objects"]
         if self.format_version < WITH_CATALOG:
             del values["catalog"]
+        if not self.nan_filled:
+            del values["nan_filled"]
         text = json.dumps(values, indent=2, ensure_ascii=True)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -257,6 +261,7 @@ def _later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         "groups": _counts(values["groups"], "groups"),
         "objects": _objects(values),
         "passed_over": _counts(values["passed_over"], "passed_over"),
+        "nan_filled": _counts(values.get("nan_filled", {}), "nan_filled"),
         "bands_left_out": tuple(numbers),
         "pixel_scale_arcsec": _scale(values["pixel_scale_arcsec"]),
         "source_side": _source_side(values["source_side"]),

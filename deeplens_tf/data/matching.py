@@ -36,7 +36,7 @@ def _right_keys(trained: Preprocessing, own: Preprocessing) -> list[str]:
         keys.append(f"data.image_size={trained.image_size}")
     if own.fit != trained.fit:
         keys.append(f"data.fit={trained.fit}")
-    scale, other = vars(trained.scaling), vars(own.scaling)
+    scale, other = vars(trained.scaling.of_values), vars(own.scaling.of_values)
     for key in [key for key in scale if scale[key] != other[key] and scale[key] is not None]:
         value = list(scale[key]) if isinstance(scale[key], tuple) else scale[key]
         keys.append(f"data.{key}={value}")

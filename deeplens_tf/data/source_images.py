@@ -29,6 +29,7 @@ class SourceImage:
         constant: value of each band that is constant where the image is kept.
         scaled: its other bands as a network takes them, see `Framing.scaled`; or why it cannot be
             used.
+        nan_filled: number of the kept pixels that were NaN and are filled.
     """
 
     shape: tuple[int, int, int]
@@ -37,6 +38,7 @@ class SourceImage:
     typed_content: bytes
     constant: Mapping[int, float]
     scaled: np.ndarray | UnusableFile
+    nan_filled: int = 0
 
 
 def read_source_images(
@@ -63,19 +65,19 @@ def _read_source_image(
         image, mass_ev = read_image(path, bands, selection)
     except UnusableFile as error:
         return error
-    constant, scaled = _scaled(image, framing)
-    return SourceImage(
-        image.shape, mass_ev, content_digest(image), typed_digest(image), constant, scaled
-    )
+    digests = content_digest(image), typed_digest(image)
+    constant, scaled, filled = _scaled(image, framing)
+    return SourceImage(image.shape, mass_ev, *digests, constant, scaled, filled)
 
 
 def _scaled(
     image: np.ndarray, framing: Framing
-) -> tuple[Mapping[int, float], np.ndarray | UnusableFile]:
-    """Return the constant bands of an image, and its other bands scaled."""
+) -> tuple[Mapping[int, float], np.ndarray | UnusableFile, int]:
+    """Return the constant bands of an image, its other bands scaled, and its filled pixels."""
     try:
+        image, filled = framing.without_nan(image)
         constant = constant_bands(framing.kept(image))
         used = used_bands(image.shape[-1], constant)
-        return constant, framing.scaled(image[..., used] if constant else image)
+        return constant, framing.scaled(image[..., used] if constant else image), filled
     except UnusableFile as error:
-        return {}, error
+        return {}, error, 0

@@ -29,6 +29,7 @@ def notes(manifest: Manifest) -> list[str]:
         f"band {band + 1} of {total} is constant in every image: left out"
         for band in manifest.bands_left_out
     ]
+    lines += nan_lines(manifest.nan_filled)
     lines += _catalog_lines(manifest)
     for counts, what in ((manifest.groups, "group"), (manifest.objects, "object")):
         if counts:
@@ -41,6 +42,12 @@ def notes(manifest: Manifest) -> list[str]:
     if manifest.passed_over:
         lines.append(passed_over_text(manifest.passed_over))
     return lines
+
+
+def nan_lines(filled: Mapping[str, int]) -> list[str]:
+    """Return a line on the NaN pixels that were filled, if there are any."""
+    images, pixels = (filled.get(key, 0) for key in ("images", "pixels"))
+    return [f"{counted(pixels, 'NaN pixel')} of {counted(images, 'image')} filled"] * bool(images)
 
 
 def missing_rows(catalog: CatalogFacts) -> list[str]:

@@ -1,5 +1,6 @@
 """Images without a split, as a model takes them, a batch at a time."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,7 @@ class NewImages:
             different pixel scales.
         catalog: the table of the images; None for every image in the folder.
         selection: which part of a file is its image.
+        nan_filled: counts "images" with NaN pixels that were filled, and these "pixels".
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class NewImages:
     mixed_sizes: bool = False
     catalog: CatalogRequest | None = None
     selection: Selection = field(default_factory=Selection)
+    nan_filled: Counter[str] = field(default_factory=Counter, compare=False)
 
     def batches(self, rejected: RejectedFiles) -> Iterator[Batch]:
         """Yield every usable image once; files that cannot be used go to `rejected`.
@@ -107,7 +110,10 @@ class NewImages:
             known = how.pixel_scale_arcsec and how.source_scale_arcsec
             if not (self.mixed_sizes or known):
                 sizes.check(image.shape, file.name)
-            return how.apply([image])[0]
+            prepared = how.apply([image])[0]
+            if pixels := how.nan_pixels(image):
+                self.nan_filled.update(images=1, pixels=pixels)
+            return prepared
         except DataError:  # of the sizes; it is a `ValueError` too
             raise
         except ValueError as error:  # an `UnusableFile` is one

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from deeplens_tf.data.catalog import PLACES, ROLES, CatalogRequest
 from deeplens_tf.data.output_folder import check_outside
 from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
+from deeplens_tf.data.summary import nan_lines
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.inference.model_input import ModelInput, open_input
@@ -100,6 +101,7 @@ def predict(
             rejected.save(draft / REJECTED_FILE)
         replace_folder(draft, target)
     rejected.report(target)
+    print_lines(*nan_lines(source.images.nan_filled))
     known = source.model.training_range is not None
     if known:
         print_lines(*unlike_training_lines(int(counts[1]), int(counts.sum())))

@@ -44,11 +44,19 @@ class Framing:
             )
         return kept_pixels(image, self.image_size, self.fit)
 
+    def without_nan(self, image: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return an image with its few NaN pixels filled, and how many of the kept ones were.
+
+        Raises:
+            UnusableFile: the image does not cover the field to resample.
+        """
+        return self.scale.without_nan(image, self.kept(image))
+
     def scaled(self, image: np.ndarray) -> np.ndarray:
         """Return an image as a network takes it, with the margin that views need around it.
 
         Args:
-            image: (height, width, bands).
+            image: (height, width, bands), see `without_nan`.
 
         Returns:
             (S, S, bands), float32 in [0, 1], with S = image_size + 2 * margin.

@@ -140,6 +140,16 @@ class Preprocessing:
             raise ValueError(f"{name} cannot be used: {error}") from error
         return np.tile(scaled, (1, 1, self.repeat))
 
+    def nan_pixels(self, image: NDArray) -> int:
+        """Return how many of the kept pixels of (height, width, bands) `apply` fills.
+
+        Raises:
+            UnusableFile: an image of other bands, or one that does not cover the field to resample.
+        """
+        if not self.scaling.max_nan_fraction:
+            return 0
+        return self.framing.without_nan(self._own_bands(image))[1]
+
     def _own_bands(self, image: NDArray) -> NDArray:
         found, wanted = image.shape[-1], self.bands + len(self.bands_left_out)
         if found not in (self.bands, wanted):
@@ -151,6 +161,7 @@ class Preprocessing:
 
     def _scaled(self, image: NDArray) -> NDArray[np.float32]:
         framing, target = self.framing, self.pixel_scale_arcsec
+        image, _ = framing.without_nan(image)
         pixels = framing.kept(image)
         if framing.resample_to_arcsec is None and target and self.source_scale_arcsec:
             _require_scale(self.source_scale_arcsec * len(pixels) / self.image_size, target)
@@ -185,7 +196,7 @@ class Preprocessing:
             found.append(f"image_size {other.image_size} instead of {self.image_size}")
         if self.fit != other.fit and not scales_known:
             found.append(f"fit {other.fit} instead of {self.fit}")
-        if self.scaling != other.scaling:
+        if self.scaling.of_values != other.scaling.of_values:
             found.append(f"scaling {other.scaling} instead of {self.scaling}")
         if self.image_shape[2] != other.image_shape[2]:
             found.append(

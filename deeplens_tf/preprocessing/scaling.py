@@ -43,6 +43,7 @@ def resize_and_scale(
         UnusableFile: a kept pixel is not finite, or a few are far from all others; see
             `pixel_checks.checked_interval`.
     """
+    image, _ = scale.without_nan(image, kept_pixels(image, image_size, fit))
     return by_bands(lambda part: _resized_part(part, image_size, fit, scale), image, scale)
 
 

@@ -1,7 +1,7 @@
-"""Which pixel values become 0 and 1, and how those between them are stretched."""
+"""Which pixel values become 0 and 1, how those between are stretched, and what replaces NaN."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,14 +11,21 @@ from numpy.typing import NDArray
 INTERVALS = ("minmax", "percentile", "zscale")
 STRETCHES = ("linear", "asinh", "log", "sqrt")
 SCALE_BANDS = ("together", "each")
+NAN_FILLS = ("median", "minimum", "zero")
+MAX_NAN_FRACTION = 0.5
 DEFAULT_PERCENTILES = (0.5, 99.5)
 ASINH_SOFTENING = 0.1
+OWNERS = {
+    "percentiles": "interval percentile",
+    "asinh_softening": "stretch asinh",
+    "nan_fill": "max_nan_fraction",
+}
 ZSCALE_VALUES = 10_000  # from which zscale finds its interval, at most
 
 
 @dataclass(frozen=True)
 class ValueScale:
-    """An interval of pixel values, which becomes [0, 1], and a stretch of it.
+    """An interval of pixel values, which becomes [0, 1], a stretch of it, and what replaces NaN.
 
     Attributes:
         interval: "minmax", the extremes; "percentile", between two percentiles; or "zscale", around
@@ -30,6 +37,10 @@ class ValueScale:
         asinh_softening: a of stretch "asinh", about where it turns from linear to logarithmic; None
             for 0.1.
         scale_bands: whether all bands have one interval, "together", or "each" has its own.
+        max_nan_fraction: largest share of the kept pixels of a band, up to 0.5, that may be NaN and
+            are filled; 0 for none.
+        nan_fill: with what, of the band's other kept pixels: "median", "minimum" or "zero"; None
+            for the median.
 
     Raises:
         ValueError: a value that is not one of these, or one of another interval or stretch.
@@ -40,11 +51,20 @@ class ValueScale:
     stretch: str = "linear"
     asinh_softening: float | None = None
     scale_bands: str = "together"
+    max_nan_fraction: float = 0.0
+    nan_fill: str | None = None
 
     def __post_init__(self) -> None:
         self._require("interval", self.interval in INTERVALS, " or ".join(INTERVALS))
         self._require("stretch", self.stretch in STRETCHES, " or ".join(STRETCHES))
         self._require("scale_bands", self.scale_bands in SCALE_BANDS, " or ".join(SCALE_BANDS))
+        fraction = self.max_nan_fraction
+        is_fraction = _is_real(fraction) and 0 <= fraction <= MAX_NAN_FRACTION
+        self._require("max_nan_fraction", is_fraction, f"a number from 0 to {MAX_NAN_FRACTION}")
+        object.__setattr__(self, "max_nan_fraction", float(fraction))
+        self._complete("nan_fill", fraction > 0, NAN_FILLS[0])
+        is_fill = self.nan_fill is None or self.nan_fill in NAN_FILLS
+        self._require("nan_fill", is_fill, " or ".join(NAN_FILLS))
         self._complete("percentiles", self.interval == "percentile", DEFAULT_PERCENTILES)
         self._complete("asinh_softening", self.stretch == "asinh", ASINH_SOFTENING)
         if self.percentiles is not None:
@@ -66,8 +86,41 @@ class ValueScale:
         """Set the default of a parameter that is used, and refuse one that is not."""
         if used and getattr(self, name) is None:
             object.__setattr__(self, name, default)
-        owner = "interval percentile" if name == "percentiles" else "stretch asinh"
-        self._require(name, used or getattr(self, name) is None, f"None without {owner}")
+        self._require(name, used or getattr(self, name) is None, f"None without {OWNERS[name]}")
+
+    def without_nan(self, image: NDArray, kept: NDArray) -> tuple[NDArray, int]:
+        """Fill the NaN pixels of the bands that have few enough among the kept pixels.
+
+        Args:
+            image: (height, width, bands).
+            kept: the pixels of it that are kept.
+
+        Returns:
+            The image, also filled beyond the kept pixels, and the number of kept pixels that were
+            NaN in a band that is filled. An image without NaN is returned as it is.
+        """
+        if not self.max_nan_fraction or image.dtype.kind != "f":
+            return image, 0
+        missing = np.isnan(kept)
+        few = np.flatnonzero(missing.mean(axis=(0, 1)) <= self.max_nan_fraction)
+        gaps = np.isnan(image[..., few])
+        if not gaps.any():
+            return image, 0
+        known = [kept[..., band][~missing[..., band]].astype(np.float64) for band in few]
+        image = image.copy()
+        image[..., few] = np.where(gaps, [self._fill(values) for values in known], image[..., few])
+        return image, int(missing[..., few].any(axis=-1).sum())
+
+    def _fill(self, known: NDArray[np.float64]) -> float:
+        """Return what replaces NaN in a band with these other values."""
+        if self.nan_fill == "zero":
+            return 0.0
+        return float(np.median(known) if self.nan_fill == "median" else known.min())
+
+    @property
+    def of_values(self) -> "ValueScale":
+        """The scale without what replaces NaN, which changes no other pixel."""
+        return replace(self, max_nan_fraction=0.0, nan_fill=None)
 
     def ends(self, pixels: NDArray) -> tuple[float, float]:
         """Return the ends of the interval of some pixels, in float64.
@@ -114,8 +167,11 @@ class ValueScale:
         return interval + stretch + ", each band by itself" * (self.scale_bands == "each")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for a file."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Return plain data for a file; without what replaces NaN where nothing does."""
+        values = asdict(self)
+        if not self.max_nan_fraction:
+            del values["max_nan_fraction"], values["nan_fill"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_dict(cls, values: Any) -> "ValueScale":
@@ -124,15 +180,13 @@ class ValueScale:
         Raises:
             ValueError: anything else.
         """
-        if not isinstance(values, Mapping) or set(values) != {each.name for each in fields(cls)}:
+        keys = {each.name for each in fields(cls)}
+        given: dict[str, Any] = dict(values) if isinstance(values, Mapping) else {}
+        if set(given) not in (keys, keys - {"max_nan_fraction", "nan_fill"}):
             raise ValueError(f"scale must have the keys of a ValueScale. Received: {values!r:.200}")
-        given: dict[str, Any] = dict(values)
         if isinstance(given["percentiles"], list):
             given["percentiles"] = tuple(given["percentiles"])
         return cls(**given)
-
-
-MIN_MAX = ValueScale()
 
 
 def _are_percentiles(values: Any) -> bool:
@@ -144,3 +198,6 @@ def _are_percentiles(values: Any) -> bool:
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, float | int | np.number) and not isinstance(value, bool)
+
+
+MIN_MAX = ValueScale()

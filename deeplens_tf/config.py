@@ -50,9 +50,9 @@ MAX_UNNAMED_BANDS = 10  # a longer axis counts bands only where `data.bands` is 
 class DataConfig:
     """Where the images are and how they are converted to one size, range and number of bands.
 
-    Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec`, `fits_hdu` or
-    `validation_fraction`, and for all keys of the scale of values, is the folder's own, see
-    `data.folder_settings`.
+    Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec`, `fits_hdu`, `hdf5_dataset`,
+    `stacks` or `validation_fraction`, and for all keys of the scale of values, is the folder's own,
+    see `data.folder_settings`.
     """
 
     path: str
@@ -70,6 +70,8 @@ class DataConfig:
     scale_bands: Literal["together", "each"] | None
     max_nan_fraction: Annotated[float, Bounds(low=0, high=0.5)] | None
     nan_fill: Literal["median", "minimum", "zero"] | None
+    hdf5_dataset: str | None
+    stacks: bool | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     catalog: str | None

@@ -137,6 +137,8 @@ USES: dict[str, Use] = {
     "data.nan_fill": _where(
         DATA, "data.max_nan_fraction is above 0", lambda config: bool(config.data.max_nan_fraction)
     ),
+    "data.hdf5_dataset": DATA,
+    "data.stacks": DATA,
     "data.mixed_sizes": DATA,
     "data.validation_fraction": DATA,
     "data.catalog": DATA,  # refused for a prepared folder

@@ -91,7 +91,12 @@ OWNERS = {
         "simulation/fits_content.py",
     },
     "PIL": {"preprocessing/scaling.py", "data/formats/pictures.py"},
-    "h5py": {"files/hdf5_arrays.py", "saving/archive_checks.py", "conversion/weight_files.py"},
+    "h5py": {
+        "data/formats/hdf5.py",
+        "files/hdf5_arrays.py",
+        "saving/archive_checks.py",
+        "conversion/weight_files.py",
+    },
     "yaml": {"config.py", "files/plain_yaml.py"},
 }
 KERAS_ONLY = ("models", "losses")  # they run on any backend of Keras

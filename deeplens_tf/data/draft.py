@@ -103,7 +103,7 @@ def write_draft(
         ),
     )
     manifest.save(draft)
-    mixed = mixed_text(file.name for folder in folders.values() for file in folder.files)
+    mixed = mixed_text(file.file_name for folder in folders.values() for file in folder.files)
     return manifest, [mixed] * bool(mixed) + reader.notes() + _split_notes(folders["train"])
 
 

@@ -31,11 +31,18 @@ class SourceFile:
         path: the file's path.
         name: its path relative to the folder, with forward slashes, such as `axion/x.npy`.
         label: index of its class in `SourceFolder.classes`, -1 without classes.
+        row: which image of a stack it is, with the name `<file>#<row>`; None for a whole file.
     """
 
     path: Path
     name: str
     label: int
+    row: int | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The name without the row."""
+        return self.name if self.row is None else self.name.rpartition("#")[0]
 
 
 @dataclass(frozen=True)

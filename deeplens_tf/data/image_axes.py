@@ -63,7 +63,7 @@ def stack_text(shape: tuple[int, ...]) -> str:
     hint = f", or set data.bands={count} if these are bands" if shape.count(count) == 1 else ""
     return (
         f"looks like a stack of {count} images of {sides[0]} x {sides[1]} pixels: save each image "
-        f"in a file of its own{hint}"
+        f"in a file of its own, or all in a .npy file with data.stacks=true{hint}"
     )
 
 
@@ -81,7 +81,8 @@ def dimensions_text(shape: tuple[int, ...]) -> str:
     sides.remove(bands)
     return (
         f"{reason}; it looks like a stack of {shape[0]} images of {sides[0]} x {sides[1]} pixels "
-        f"and {bands} bands: save each image in a file of its own"
+        f"and {bands} bands: save each image in a file of its own, or all in a .npy file with "
+        "data.stacks=true"
     )
 
 

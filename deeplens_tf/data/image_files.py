@@ -15,10 +15,14 @@ from deeplens_tf.data.npy import byte_text
 from deeplens_tf.errors import UnusableFile
 
 MAX_IMAGE_FILE_BYTES = 10**9
+MAX_STACK_FILE_BYTES = 10**11  # of many images, which are read one by one
 
 
 def read_image(
-    path: str | Path, bands: int | None = None, selection: Selection | None = None
+    path: str | Path,
+    bands: int | None = None,
+    selection: Selection | None = None,
+    row: int | None = None,
 ) -> tuple[np.ndarray, float | None]:
     """Read one image file of a format in `formats.image_formats`, which its first bytes decide.
 
@@ -27,6 +31,7 @@ def read_image(
         bands: number of bands that was asked for. An axis longer than 10 counts bands only if it
             has this length; without it, such an array is refused as a stack of images.
         selection: which part of a file is its image; None for the only or first one.
+        row: which image of a stack; None for a file that is one image.
 
     Returns:
         The image, floating point, (height, width, bands), and the axion mass in eV that the file
@@ -38,24 +43,38 @@ def read_image(
     """
     path = Path(path)
     try:
-        size = _file_size(path)
+        size = _file_size(path, MAX_IMAGE_FILE_BYTES if row is None else MAX_STACK_FILE_BYTES)
         with path.open("rb", buffering=0) as stream:
             known = format_of(stream.read(FIRST_BYTES))
-        array, mass_ev = known.read(path, size, selection or Selection())
+        array, mass_ev = known.read(path, size, selection or Selection(), row)
     except OSError as error:
         raise UnusableFile(f"cannot be read: {error.strerror or error}") from error
     return bands_last(array, bands), mass_ev
 
 
-def _file_size(path: Path) -> int:
+def image_count(path: Path, selection: Selection) -> int | None:
+    """Return the number of images in a stack, None for a file that is one image or unusable."""
+    may_be = (".h5", ".hdf5", ".npy") if selection.stacks else (".h5", ".hdf5")
+    if not path.name.lower().endswith(may_be):
+        return None
+    try:
+        size = _file_size(path, MAX_STACK_FILE_BYTES)
+        with path.open("rb", buffering=0) as stream:
+            known = format_of(stream.read(FIRST_BYTES))
+        return known.count(path, size, selection)
+    except (OSError, UnusableFile):
+        return None
+
+
+def _file_size(path: Path, most: int) -> int:
     try:
         status = path.stat()
     except FileNotFoundError:
         raise UnusableFile("a broken link" if path.is_symlink() else "no such file") from None
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
         raise UnusableFile("not a regular file")
-    if status.st_size > MAX_IMAGE_FILE_BYTES:
-        limit = byte_text(MAX_IMAGE_FILE_BYTES)
+    if status.st_size > most:
+        limit = byte_text(most)
         raise UnusableFile(f"a file of {byte_text(status.st_size)}, at most {limit} are read")
     if not status.st_size:
         raise UnusableFile("empty file")

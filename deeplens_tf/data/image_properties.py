@@ -24,11 +24,15 @@ class ImageProperties:
         band_names: in the order of the files.
         pixel_scale_arcsec: side of a pixel.
         fits_hdu: number, from 0, or name of the HDU of FITS files.
+        hdf5_dataset: name of the array of images in HDF5 files.
+        stacks: whether a `.npy` array of three or four axes is a stack of images.
     """
 
     band_names: tuple[str, ...] | None = None
     pixel_scale_arcsec: Positive | None = None
     fits_hdu: Hdu | None = None
+    hdf5_dataset: str | None = None
+    stacks: bool | None = None
 
     def confirmed(self, folder: Path, **given: Any) -> "ImageProperties":
         """Return these properties with the given ones, where those are not None.

@@ -1,6 +1,6 @@
 """The settings that decide the content of a prepared folder."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, POSITIVE, VALIDATION_FRACTION
@@ -27,6 +27,8 @@ class PreparationSettings:
         resample_to_arcsec: pixel scale to resample every image to; None for none.
         scale: of the values.
         fits_hdu: number or name of the HDU of a FITS file; None for the first image.
+        hdf5_dataset: name of the array in an HDF5 file; None for the only one.
+        stacks: whether a `.npy` array of three or four axes is a stack of images.
         margin: width in pixels of the margin that is stored around each image; it follows from
             `image_size` and `fit`, see `scaling.crop_margin`.
 
@@ -44,6 +46,8 @@ class PreparationSettings:
     resample_to_arcsec: float | None = None
     scale: ValueScale = MIN_MAX
     fits_hdu: int | str | None = None
+    hdf5_dataset: str | None = None
+    stacks: bool | None = None
     margin: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +81,7 @@ class PreparationSettings:
     @property
     def selection(self) -> Selection:
         """Which part of a source file is its image."""
-        return Selection(self.fits_hdu)
+        return Selection(self.fits_hdu, self.hdf5_dataset, self.stacks)
 
     @property
     def framing(self) -> Framing:
@@ -88,8 +92,9 @@ class PreparationSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings for a manifest, as in earlier versions where these suffice."""
         values = asdict(self)
-        if self.fits_hdu is None:
-            del values["fits_hdu"]
+        for key in (each.name for each in fields(Selection)):
+            if values[key] is None:
+                del values[key]
         if self.scale == MIN_MAX:
             del values["scale"]
             return values

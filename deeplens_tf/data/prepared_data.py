@@ -301,6 +301,8 @@ def open_folder(
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
     fits_hdu: int | str | None = None,
+    hdf5_dataset: str | None = None,
+    stacks: bool | None = None,
     cache: str | Path = "runs/cache",
     strict: bool = False,
 ) -> PreparedData:
@@ -329,6 +331,10 @@ def open_folder(
         catalog_columns: role -> name of the table's column for it, see `prepare_folder`.
         fits_hdu: number, from 0, or name of the HDU of FITS files; None for that of `images.yaml`,
             or the first one that is an image.
+        hdf5_dataset: name of the array in HDF5 files; None for that of `images.yaml`, or the only
+            one that may be of images.
+        stacks: whether a `.npy` array of three or four axes is a stack of images; None for what
+            `images.yaml` says, or false.
         cache: folder for the prepared images.
         strict: whether a single unusable file is an error.
 
@@ -352,6 +358,8 @@ def open_folder(
         catalog=catalog,
         catalog_columns=catalog_columns,
         fits_hdu=fits_hdu,
+        hdf5_dataset=hdf5_dataset,
+        stacks=stacks,
         strict=strict,
     )
     manifest = Manifest.load(prepared)

@@ -24,6 +24,7 @@ from deeplens_tf.data.shard_checks import check_shards
 from deeplens_tf.data.shards import verify_shards
 from deeplens_tf.data.source_files import RECORDS_FILE, read_records, renew_records, source_state
 from deeplens_tf.data.source_folders import FOLDERS_ALONE, Folders, scan_folders
+from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import notes
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
@@ -56,6 +57,8 @@ def prepare_folder(
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
     fits_hdu: int | str | None = None,
+    hdf5_dataset: str | None = None,
+    stacks: bool | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -86,6 +89,10 @@ def prepare_folder(
             None for columns that are called as their roles.
         fits_hdu: number, from 0, or name of the HDU of FITS files; None for that of `images.yaml`,
             or the first one that is an image.
+        hdf5_dataset: name of the array in HDF5 files; None for that of `images.yaml`, or the only
+            one that may be of images.
+        stacks: whether a `.npy` array of three or four axes is a stack of images; None for what
+            `images.yaml` says, or false.
         strict: whether one file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
         jobs: number of processes that read images; the folder is the same for any number. They
@@ -107,6 +114,8 @@ def prepare_folder(
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
         fits_hdu=fits_hdu,
+        hdf5_dataset=hdf5_dataset,
+        stacks=stacks,
     )
     options = ReadingOptions(bands, strict, progress, jobs)
     request = CatalogRequest.of(catalog, catalog_columns)
@@ -130,6 +139,8 @@ def ensure_prepared(
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
     fits_hdu: int | str | None = None,
+    hdf5_dataset: str | None = None,
+    stacks: bool | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -155,6 +166,8 @@ def ensure_prepared(
         band_names=band_names,
         pixel_scale_arcsec=pixel_scale_arcsec,
         fits_hdu=fits_hdu,
+        hdf5_dataset=hdf5_dataset,
+        stacks=stacks,
     )
     request = CatalogRequest.of(catalog, catalog_columns)
     if is_prepared(data):
@@ -223,7 +236,8 @@ def _prepare(
     *,
     replace: bool,
 ) -> Manifest:
-    folders = scan_folders(source, request)
+    scanned = scan_folders(source, request)
+    folders = {split: with_rows(each, settings.selection) for split, each in scanned.items()}
     check_outside(out, *(folder.root for folder in folders.values()))
     total = sum(len(folder.files) + len(folder.strays) for folder in folders.values())
     if options.jobs < 1:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from deeplens_tf.data.image_files import MAX_IMAGE_FILE_BYTES
+from deeplens_tf.data.image_files import MAX_STACK_FILE_BYTES
 from deeplens_tf.data.index_tables import MAX_ROW_BYTES
 from deeplens_tf.data.mass_tables import mass_files
 from deeplens_tf.data.relations import GROUPS_FILE, object_tables
@@ -137,7 +137,7 @@ def renew_records(path: Path, known: Records, records: Records) -> None:
 
 
 def _files(split: str, folder: SourceFolder) -> Iterator[tuple[str, Path]]:
-    paths = {file.name: file.path for file in folder.files}
+    paths = {file.file_name: file.path for file in folder.files}
     names = [*folder.strays]
     for name in folder.image_folders:
         names += [f"{name}/{table.name}" for table in mass_files(folder.root / name)]
@@ -180,7 +180,7 @@ def _record(path: Path) -> FileRecord:
 
 def _sha256(path: Path, status: os.stat_result) -> str:
     # Opening a pipe would wait forever.
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_IMAGE_FILE_BYTES:
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_STACK_FILE_BYTES:
         return UNREADABLE
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:

@@ -42,7 +42,7 @@ class SourceImage:
 
 
 def read_source_images(
-    paths: Sequence[str | Path],
+    files: Sequence[tuple[str | Path, int | None]],
     framing: Framing,
     bands: int | None,
     selection: Selection,
@@ -50,19 +50,19 @@ def read_source_images(
     """Return the image of each file, or why it cannot be read.
 
     Args:
-        paths: of the files.
+        files: path of each file, and the row in a stack of images or None.
         framing: which part of an image is kept, and with which pixels.
         bands: number of bands that was asked for, see `read_image`.
         selection: which part of a file is its image.
     """
-    return [_read_source_image(path, framing, bands, selection) for path in paths]
+    return [_read_source_image(*file, framing, bands, selection) for file in files]
 
 
 def _read_source_image(
-    path: str | Path, framing: Framing, bands: int | None, selection: Selection
+    path: str | Path, row: int | None, framing: Framing, bands: int | None, selection: Selection
 ) -> SourceImage | UnusableFile:
     try:
-        image, mass_ev = read_image(path, bands, selection)
+        image, mass_ev = read_image(path, bands, selection, row)
     except UnusableFile as error:
         return error
     digests = content_digest(image), typed_digest(image)

@@ -1,6 +1,6 @@
 """Finds the arrays of an untrusted HDF5 file: within bounds, and only those stored in the file."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import h5py
@@ -14,7 +14,10 @@ MAX_NAME_BYTES = 1000  # the names of its groups included
 
 
 def find_arrays(
-    root: h5py.Group, max_bytes: int, skip_links: bool = False
+    root: h5py.Group,
+    max_bytes: float,
+    skip_links: bool = False,
+    filters: Collection[int] = (),
 ) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield the name, `group/.../array`, and the array of every dataset in a group, sorted.
 
@@ -23,14 +26,16 @@ def find_arrays(
         max_bytes: size of the file; all arrays together must not be larger.
         skip_links: ignore soft links, external links and second names of an object, instead of
             refusing the file.
+        filters: numbers of the HDF5 filters that an array may have.
 
     Raises:
-        UnusableFile: the file exceeds a bound, or an array is compressed or in another file.
+        UnusableFile: the file exceeds a bound, or an array has another filter or is in another
+            file.
     """
     total = 0
     for name, item in _Walk(root, skip_links).objects_in(root):
         if not isinstance(item, h5py.Group):
-            _require_stored_here(name, item)
+            _require_stored_here(name, item, filters)
             total += item.nbytes
             if total > max_bytes:
                 raise UnusableFile(f"arrays of at least {total} bytes in a file of {max_bytes}")
@@ -88,10 +93,13 @@ def _address(item: h5py.Group | h5py.Dataset) -> int:
     return h5py.h5o.get_info(item.id).addr
 
 
-def _require_stored_here(name: str, item: Any) -> None:
+def _require_stored_here(name: str, item: Any, filters: Collection[int]) -> None:
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         raise UnusableFile(f"{name} is neither a group nor an array")
     if item.external or item.is_virtual:
         raise UnusableFile(f"{name} is stored in another file")
-    if item.id.get_create_plist().get_nfilters():
-        raise UnusableFile(f"{name} is compressed, which Keras never does")
+    properties = item.id.get_create_plist()
+    found = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    if not found <= set(filters):
+        allowed = "by other filters than gzip and lzf" if filters else "which Keras never does"
+        raise UnusableFile(f"{name} is compressed{' ' if filters else ', '}{allowed}")

@@ -1,6 +1,6 @@
 """A fine-tuned model with the images that it is given, preprocessed as those of its training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from deeplens_tf.data.catalog import CatalogRequest
@@ -94,8 +94,10 @@ def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:
 def _selection(file: Path, own: ImageProperties) -> Selection:
     """Return which part of a file is its image: as the folder says, else as in training."""
     run = run_of(file)
-    trained = run.load_config().data if run and own.fits_hdu is None else own
-    return Selection(trained.fits_hdu)
+    trained = run.load_config().data if run else own
+    keys = [each.name for each in fields(Selection)]
+    known = {key: getattr(own, key) for key in keys if getattr(own, key) is not None}
+    return Selection(**{**{key: getattr(trained, key) for key in keys}, **known})
 
 
 def _require_same_bands(

@@ -22,6 +22,7 @@ from deeplens_tf.data.passed_over import passed_over_text
 from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.data.source_folders import texts_of
+from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import missing_rows
 from deeplens_tf.errors import DataError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
@@ -94,7 +95,7 @@ class NewImages:
     def _listed(self) -> SourceFolder:
         """Return the images of the folder, or those that the catalogue names."""
         if self.catalog is None or self.catalog.path is None:
-            return scan_unlabelled(self.folder)
+            return with_rows(scan_unlabelled(self.folder), self.selection)
         folder = scan_catalog(self.folder, self.catalog.path, self.catalog)["train"]
         print_lines(*(f"{self.folder}: {line}" for line in _catalog_lines(folder)))
         return folder
@@ -105,7 +106,7 @@ class NewImages:
         how = self.preprocessing
         try:
             bands = how.bands + len(how.bands_left_out)
-            image, _ = read_image(file.path, bands, self.selection)
+            image, _ = read_image(file.path, bands, self.selection, file.row)
             # Where the pixel scales are known, `apply` compares them.
             known = how.pixel_scale_arcsec and how.source_scale_arcsec
             if not (self.mixed_sizes or known):

@@ -10,14 +10,15 @@ from deeplens_tf.errors import DataError, UnusableFile
 from tests.data.image_folders import SETTINGS, make_folder, random_image, write_pair
 
 ITS_OWN = "save each image in a file of its own"
+TOGETHER = f"{ITS_OWN}, or all in a .npy file with data.stacks=true"
 STACKS = {
-    (50, 64, 64): f"a stack of 50 images of 64 x 64 pixels: {ITS_OWN}, or set data.bands=50",
-    (64, 64, 50): f"a stack of 50 images of 64 x 64 pixels: {ITS_OWN}, or set data.bands=50",
-    (200, 32, 32): f"a stack of 200 images of 32 x 32 pixels: {ITS_OWN}, or set data.bands=200",
-    (11, 40, 48): f"a stack of 11 images of 40 x 48 pixels: {ITS_OWN}, or set data.bands=11",
-    (16, 16, 16): f"a stack of 16 images of 16 x 16 pixels: {ITS_OWN}",
+    (50, 64, 64): f"a stack of 50 images of 64 x 64 pixels: {TOGETHER}, or set data.bands=50",
+    (64, 64, 50): f"a stack of 50 images of 64 x 64 pixels: {TOGETHER}, or set data.bands=50",
+    (200, 32, 32): f"a stack of 200 images of 32 x 32 pixels: {TOGETHER}, or set data.bands=200",
+    (11, 40, 48): f"a stack of 11 images of 40 x 48 pixels: {TOGETHER}, or set data.bands=11",
+    (16, 16, 16): f"a stack of 16 images of 16 x 16 pixels: {TOGETHER}",
     (20, 10, 10): "a stack of 20 images of 10 x 10 pixels",
-    (50, 2, 32, 24): f"a stack of 50 images of 32 x 24 pixels and 2 bands: {ITS_OWN}",
+    (50, 2, 32, 24): f"a stack of 50 images of 32 x 24 pixels and 2 bands: {TOGETHER}",
     (1, 1, 32, 32): "4-D, an image has 2 or 3 dimensions; remove the axis of length 1",
     (5, 5, 64): "the band axis is ambiguous",
     (1024,): "1-D, an image has 2 or 3 dimensions; if these are flattened pixels",

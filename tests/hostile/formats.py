@@ -1,10 +1,12 @@
-"""Hostile FITS files and pictures: name -> (bytes or a function that makes them, the line)."""
+"""Hostile FITS and HDF5 files and pictures: name -> (bytes or what makes them, the line)."""
 
 import gzip
 import io
 import struct
 import zlib
 
+import h5py
+import numpy as np
 from astropy.io import fits
 from PIL import Image
 
@@ -85,6 +87,43 @@ def picture(name, **options):
     return stream.getvalue()
 
 
+def hdf5(**arrays):
+    """A file of arrays, or of what functions of the open file and a name make."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for name, content in arrays.items():
+            if callable(content):
+                content(file, name)
+            else:
+                file[name] = content
+    return stream.getvalue()
+
+
+def dataset(shape=(3, 16, 16), dtype="f4", **options):
+    return lambda file, name: file.create_dataset(name, shape, dtype, **options)
+
+
+def virtual(file, name):
+    layout = h5py.VirtualLayout((3, 16, 16), "f4")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "x", (3, 16, 16))
+    file.create_virtual_dataset(name, layout)
+
+
+def unknown_filter(file, name):
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((1, 16, 16))
+    properties.set_filter(h5py.h5z.FILTER_SCALEOFFSET, h5py.h5z.FLAG_OPTIONAL, (2, 0))
+    space = h5py.h5s.create_simple((3, 16, 16))
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_I32LE, space, properties)
+
+
+def chunk_bomb(file, name):
+    """A chunk that unpacks to 300 MB."""
+    options = {"chunks": (30, 256, 256), "compression": "gzip"}
+    array = file.create_dataset(name, (30, 256, 256), "f4", **options)
+    array.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(300 * 10**6)))
+
+
 END_OF_HEADER = b"".join(f"HISTORY {i}".encode().ljust(80) for i in range(15_000))
 FITS = {
     "8 TB announced": (primary(10**6, 10**6) + bytes(BLOCK), "1000000000000 values, at most"),
@@ -149,6 +188,41 @@ FITS = {
     "tiles: 99 columns": (tiles(TFIELDS=99), "a compressed image with a column"),
     "tiles: a far tile": (far_tile, "a tile outside of its data"),
     "tiles: a bomb in a tile": (tile_bomb, "a tile that unpacks to more than it declares"),
+}
+HDF5 = {
+    "a virtual array": (hdf5(x=virtual), "x is stored in another file"),
+    "external storage": (
+        hdf5(x=dataset(external=[("/etc/hostname", 0, 3072)])),
+        "x is stored in another file",
+    ),
+    "an external link": (hdf5(x=h5py.ExternalLink("/etc/hostname", "x")), "no array of images"),
+    "a link to itself": (hdf5(x=h5py.SoftLink("/x")), "no array of images"),
+    "another filter": (hdf5(x=unknown_filter), "x is compressed by other filters than"),
+    "8 TB announced": (hdf5(x=dataset((10**5, 1000, 1000), chunks=(1, 64, 64))), "of which the"),
+    "a billion images": (hdf5(x=dataset((10**9, 8, 8), "u1", chunks=(1, 8, 8))), "a stack of 1000"),
+    "an image of 4 billion pixels": (
+        hdf5(x=dataset((1, 2**16, 2**16), "u1", chunks=(1, 64, 64))),
+        "4294967296 values an image",
+    ),
+    "a bomb in a chunk": (lambda: hdf5(x=chunk_bomb), "a chunk that unpacks to more than it"),
+    "texts": (
+        hdf5(x=dataset(dtype=h5py.string_dtype())),
+        "no array of images in it; its arrays: x",
+    ),
+    "objects": (
+        hdf5(x=dataset(dtype=h5py.vlen_dtype("f4"))),
+        "no array of images in it; its arrays: x",
+    ),
+    "complex numbers": (hdf5(x=dataset(dtype="c8")), "no array of images in it; its arrays: x"),
+    "records": (hdf5(x=dataset(dtype=[("a", "f4")])), "no array of images in it; its arrays: x"),
+    "two stacks": (
+        hdf5(x=np.ones((3, 16, 16)), y=np.ones((3, 16, 16))),
+        "several arrays of images: x, y; set data.hdf5_dataset to one",
+    ),
+    "no image": (hdf5(x=dataset((0, 16, 16))), "an array without values"),
+    "nothing": (hdf5(), "no array of images in it; it has no array"),
+    "truncated": (hdf5(x=np.ones((3, 16, 16)))[:-5000], "a damaged HDF5 file"),
+    "a name to obey": (hdf5(**{"\x1b[31mred": np.ones(3)}), "its arrays: \\x1b[31mred"),
 }
 PICTURES = {
     "png: 4 billion pixels": (

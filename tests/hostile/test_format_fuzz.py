@@ -14,7 +14,7 @@ from deeplens_tf.data.image_files import read_image
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.scaling import resize_and_scale
 from tests.hostile.arrays import good_image
-from tests.hostile.formats import fits_bytes
+from tests.hostile.formats import dataset, fits_bytes, hdf5
 from tests.hostile.test_fuzz import QUICK, damaged, each_byte_wrong
 
 GREY = (200 * good_image(shape=(8, 8))).astype("u1")
@@ -33,6 +33,8 @@ CORPUS = {
     "rice.fits": fits_bytes(GREY.astype("i2"), "RICE_1"),
     "gzip.fits": fits_bytes(GREY.astype("i4"), "GZIP_2"),
     "quantised.fits": fits_bytes(good_image(shape=(8, 8)).astype("f4"), "RICE_1"),
+    "h5": hdf5(x=good_image(shape=(8, 8))),
+    "gzip.h5": hdf5(x=dataset((8, 8), "f4", data=GREY, compression="gzip", shuffle=True)),
     "png": picture("PNG"),
     "16.png": picture("PNG", GREY.astype("u2")),
     "jpg": picture("JPEG"),

@@ -24,7 +24,7 @@ from deeplens_tf.cli import run_stage
 from deeplens_tf.config import load_config, save_config
 from deeplens_tf.startup import import_tensorflow
 from tests.hostile.arrays import NPY, NPZ, SENTINEL, good_image
-from tests.hostile.formats import FITS, PICTURES
+from tests.hostile.formats import FITS, HDF5, PICTURES
 from tests.hostile.models import MODELS, OLD_WEIGHTS, members_of, write_hollow, write_hollow_weights
 from tests.hostile.prepared import PREPARED
 from tests.hostile.texts import CONFIGS, DAMAGED, REPORTS, facts, scored
@@ -357,6 +357,7 @@ CASES = [
     *(image_case(name, "npz", *rest) for name, rest in NPZ.items()),
     *(image_case(name, "fits", *rest) for name, rest in FITS.items()),
     *(image_case(name, "png", *rest) for name, rest in PICTURES.items()),
+    *(image_case(name, "hdf5", *rest) for name, rest in HDF5.items()),
     *FILES,
     *TABLES,
     *CATALOGS,

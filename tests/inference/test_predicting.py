@@ -1,5 +1,6 @@
 """Predictions for a folder: those of evaluate, for every usable file, and what is refused."""
 
+import h5py
 import keras
 import numpy as np
 import pandas as pd
@@ -237,3 +238,15 @@ def test_fits_images_are_predicted_as_their_copies_with_the_hdu_of_the_run(elsew
     # What the folder says of its images goes before the run's setting.
     (elsewhere / "copies" / "images.yaml").write_text("fits_hdu: 0\n")
     assert predicted("copies")["p_cdm"].nunique() == 1
+
+
+def test_the_images_of_a_stack_are_predicted_as_their_copies(run, elsewhere):
+    paths = sorted((elsewhere / "survey").rglob("*.npy"))
+    (elsewhere / "stacked").mkdir()
+    with h5py.File(elsewhere / "stacked" / "x.h5", "w") as file:
+        file["images"] = np.stack([np.load(path) for path in paths])
+    found = pd.read_csv(predict(run.folder, "stacked").table).set_index("file")
+    expected = pd.read_csv(predict(run.folder, "survey").table).set_index("file")
+    found = found.loc[[f"x.h5#{row}" for row in range(len(paths))]]
+    expected = expected.loc[[f"{path.parent.name}/{path.name}" for path in paths]]
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), expected.reset_index(drop=True))

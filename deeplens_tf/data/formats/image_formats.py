@@ -17,22 +17,27 @@ from deeplens_tf.errors import UnusableFile
 from deeplens_tf.terminal import counted
 
 FIRST_BYTES = 32  # of a file, enough to know its format
-READ_TEXT = "only .npy, .npz, FITS, PNG, JPEG and TIFF files are read"
+READ_TEXT = "only .npy, .npz, FITS, HDF5, PNG, JPEG and TIFF files are read"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of a file is its image.
+    """Which part of a file is its image, or its images.
 
     Attributes:
         fits_hdu: number, from 0, or name of the HDU; None for the first one that is an image.
+        hdf5_dataset: name of the array; None for the only one that may be of images.
+        stacks: whether a `.npy` array of three or four axes is a stack of images.
     """
 
     fits_hdu: int | str | None = None
+    hdf5_dataset: str | None = None
+    stacks: bool | None = None
 
 
 Read = tuple[np.ndarray, float | None]  # the array as it is stored, and its mass in eV or None
-Reader = Callable[[Path, int, Selection], Read]
+Reader = Callable[[Path, int, Selection, int | None], Read]
+Count = Callable[[Path, int, Selection], int | None]
 
 
 @dataclass(frozen=True)
@@ -42,30 +47,58 @@ class ImageFormat:
     Attributes:
         suffixes: of its files, in lower case.
         begins: the first bytes of a file, one of these.
-        read: from a path, the size of the file and a selection, to an array of real numbers.
+        read: from a path, the size of the file, a selection, and the row in a stack of images or
+            None, to an array of real numbers.
+        count: from the first three of these to the number of images in a stack; None for a file
+            that is one image.
     """
 
     suffixes: tuple[str, ...]
     begins: tuple[bytes, ...]
     read: Reader
+    count: Count = lambda path, size, selection: None
 
 
-def _read_npy(path: Path, size: int, selection: Selection) -> Read:
+def _read_npy(path: Path, size: int, selection: Selection, row: int | None) -> Read:
+    if row is not None:
+        from deeplens_tf.data.formats.npy_stacks import read_npy_row
+
+        return read_npy_row(path, size, row), None
     with path.open("rb", buffering=0) as stream:
         return read_npy(stream, size)
 
 
-def _read_npz(path: Path, size: int, selection: Selection) -> Read:
+def _count_npy(path: Path, size: int, selection: Selection) -> int | None:
+    if not selection.stacks:
+        return None
+    from deeplens_tf.data.formats.npy_stacks import npy_count
+
+    return npy_count(path, size)
+
+
+def _read_hdf5(path: Path, size: int, selection: Selection, row: int | None) -> Read:
+    from deeplens_tf.data.formats.hdf5 import read_hdf5
+
+    return read_hdf5(path, selection.hdf5_dataset, row), None
+
+
+def _count_hdf5(path: Path, size: int, selection: Selection) -> int | None:
+    from deeplens_tf.data.formats.hdf5 import hdf5_count
+
+    return hdf5_count(path, selection.hdf5_dataset)
+
+
+def _read_npz(path: Path, size: int, selection: Selection, row: int | None) -> Read:
     return read_npz(path)
 
 
-def _read_fits(path: Path, size: int, selection: Selection) -> Read:
+def _read_fits(path: Path, size: int, selection: Selection, row: int | None) -> Read:
     from deeplens_tf.data.formats.fits import read_fits
 
     return read_fits(path, selection.fits_hdu), None
 
 
-def _read_picture(path: Path, size: int, selection: Selection) -> Read:
+def _read_picture(path: Path, size: int, selection: Selection, row: int | None) -> Read:
     from deeplens_tf.data.formats.pictures import read_picture
 
     return read_picture(path, size), None
@@ -74,9 +107,10 @@ def _read_picture(path: Path, size: int, selection: Selection) -> Read:
 # `.fz` is the suffix of FITS files whose images are compressed in tiles.
 _FITS = tuple(f".{name}{end}" for name in ("fits", "fit", "fts") for end in ("", ".gz", ".fz"))
 FORMATS = (
-    ImageFormat((".npy",), (MAGIC,), _read_npy),
+    ImageFormat((".npy",), (MAGIC,), _read_npy, _count_npy),
     ImageFormat((".npz",), (b"PK\3\4", b"PK\5\6"), _read_npz),
     ImageFormat(_FITS, (b"SIMPLE  =", b"\x1f\x8b"), _read_fits),
+    ImageFormat((".h5", ".hdf5"), (b"\x89HDF\r\n\x1a\n",), _read_hdf5, _count_hdf5),
     ImageFormat((".png",), (b"\x89PNG\r\n\x1a\n",), _read_picture),
     ImageFormat((".jpg", ".jpeg"), (b"\xff\xd8\xff",), _read_picture),
     ImageFormat((".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _read_picture),
@@ -109,13 +143,15 @@ def rank_name(name: str) -> str:
     It ends in `.npy` for the formats that earlier versions did not read, so that the images of a
     folder are split as their copies in `.npy` files are.
     """
+    name, *row = name.rsplit("#", 1) if _suffix(name) == "" else (name,)
     suffix = _suffix(name)
-    return name if suffix in ("", *_OWN_RANK) else f"{name[: -len(suffix)]}.npy"
+    name = name if suffix in ("", *_OWN_RANK) else f"{name[: -len(suffix)]}.npy"
+    return "#".join([name, *row])
 
 
 def mixed_text(names: Iterable[str]) -> str:
     """Return how many files of each suffix there are, or nothing if all have one suffix."""
-    counts = Counter(map(_suffix, names))
+    counts = Counter(map(_suffix, set(names)))
     texts = [counted(counts[suffix], f"{suffix} file") for suffix in sorted(counts)]
     return f"{', '.join(texts)} read" if len(texts) > 1 else ""
 

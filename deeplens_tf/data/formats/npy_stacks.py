@@ -1,0 +1,63 @@
+"""Images of a `.npy` file that holds many: each is read by itself."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from deeplens_tf.data.npy import (
+    FIRST_READ_BYTES,
+    Layout,
+    byte_text,
+    check_size,
+    make_array,
+    real_dtype,
+    split_header,
+)
+from deeplens_tf.errors import UnusableFile
+
+
+def npy_count(path: Path, size: int) -> int | None:
+    """Return the number of images in a stack of three or four axes, None for another array.
+
+    Raises:
+        UnusableFile: not a `.npy` file of real numbers, or not of the declared size.
+    """
+    with path.open("rb", buffering=0) as stream:
+        layout, offset = split_header(stream.read(FIRST_READ_BYTES))
+    if layout.is_object or len(layout.shape) not in (3, 4):
+        return None
+    _image_layout(layout, size - offset)
+    return layout.shape[0]
+
+
+def read_npy_row(path: Path, size: int, row: int) -> np.ndarray:
+    """Read one image of a stack.
+
+    Raises:
+        UnusableFile: not such a stack, or an image beyond the bounds.
+    """
+    with path.open("rb", buffering=0) as stream:
+        layout, offset = split_header(stream.read(FIRST_READ_BYTES))
+        image = _image_layout(layout, size - offset)
+        count = math.prod(image.shape) * real_dtype(image.descr).itemsize
+        check_size(image, count)
+        stream.seek(offset + row * count)
+        data = bytearray(count)
+        view, read = memoryview(data), 0
+        while read < count and (part := stream.readinto(view[read:])):
+            read += part
+    if read < count or row >= layout.shape[0]:
+        raise UnusableFile("truncated")
+    return make_array(image, data)
+
+
+def _image_layout(layout: Layout, data_bytes: int) -> Layout:
+    declared = math.prod(layout.shape) * real_dtype(layout.descr).itemsize
+    if declared != data_bytes:
+        raise UnusableFile(
+            f"the header declares {byte_text(declared)}, the file holds {byte_text(data_bytes)}"
+        )
+    if layout.fortran_order:
+        raise UnusableFile("a stack in Fortran order: save numpy.ascontiguousarray of it")
+    return Layout(layout.descr, layout.shape[1:])

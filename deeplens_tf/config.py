@@ -51,8 +51,8 @@ class DataConfig:
     """Where the images are and how they are converted to one size, range and number of bands.
 
     Null for `image_size`, `fit`, `band_names`, `pixel_scale_arcsec`, `fits_hdu`, `hdf5_dataset`,
-    `stacks` or `validation_fraction`, and for all keys of the scale of values, is the folder's own,
-    see `data.folder_settings`.
+    `stacks`, `band_files` or `validation_fraction`, and for all keys of the scale of values, is the
+    folder's own, see `data.folder_settings`.
     """
 
     path: str
@@ -63,6 +63,9 @@ class DataConfig:
     pixel_scale_arcsec: Positive | None
     resample_to_arcsec: Positive | None
     fits_hdu: Hdu | None
+    hdf5_dataset: str | None
+    stacks: bool | None
+    band_files: str | None
     interval: Interval | None
     percentiles: tuple[float, float] | None
     stretch: Stretch | None
@@ -70,8 +73,6 @@ class DataConfig:
     scale_bands: Literal["together", "each"] | None
     max_nan_fraction: Annotated[float, Bounds(low=0, high=0.5)] | None
     nan_fill: Literal["median", "minimum", "zero"] | None
-    hdf5_dataset: str | None
-    stacks: bool | None
     mixed_sizes: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     catalog: str | None

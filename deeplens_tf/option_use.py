@@ -128,6 +128,9 @@ USES: dict[str, Use] = {
     "data.pixel_scale_arcsec": DATA,
     "data.resample_to_arcsec": DATA,
     "data.fits_hdu": DATA,
+    "data.hdf5_dataset": DATA,
+    "data.stacks": DATA,
+    "data.band_files": DATA,
     "data.interval": DATA,
     "data.percentiles": _of_scale("interval", "percentile"),
     "data.stretch": DATA,
@@ -137,8 +140,6 @@ USES: dict[str, Use] = {
     "data.nan_fill": _where(
         DATA, "data.max_nan_fraction is above 0", lambda config: bool(config.data.max_nan_fraction)
     ),
-    "data.hdf5_dataset": DATA,
-    "data.stacks": DATA,
     "data.mixed_sizes": DATA,
     "data.validation_fraction": DATA,
     "data.catalog": DATA,  # refused for a prepared folder

@@ -16,7 +16,14 @@ from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION = 64, "resize", 0.1
 # Keys of `data` that a prepared folder decides, and those that any folder may.
 PREPARED_KEYS = ("image_size", "fit", "validation_fraction", "resample_to_arcsec")
-PROPERTY_KEYS = ("band_names", "pixel_scale_arcsec", "fits_hdu", "hdf5_dataset", "stacks")
+PROPERTY_KEYS = (
+    "band_names",
+    "pixel_scale_arcsec",
+    "fits_hdu",
+    "hdf5_dataset",
+    "stacks",
+    "band_files",
+)
 READING_KEYS = ("bands", "mixed_sizes", "catalog", "catalog_columns", "strict")
 SCALE_KEYS = tuple(each.name for each in fields(ValueScale))  # a prepared folder decides them too
 
@@ -77,7 +84,7 @@ def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, A
 
     A prepared folder has its own. Raw images, and a folder that does not exist, get
     `RAW_IMAGE_SIZE`, `RAW_FIT`, `RAW_VALIDATION_FRACTION` and min-max scaling, and the bands'
-    names, the pixel scale, the HDU, the array and the stacks of `images.yaml`.
+    names, the pixel scale and the layout of the files of `images.yaml`.
 
     Args:
         folder: of images, or a prepared one.
@@ -100,6 +107,7 @@ def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, A
         fits_hdu=given["fits_hdu"],
         hdf5_dataset=given["hdf5_dataset"],
         stacks=given["stacks"],
+        band_files=given["band_files"],
     )
     return chosen | asdict(properties)
 

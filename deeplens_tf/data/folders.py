@@ -32,17 +32,28 @@ class SourceFile:
         name: its path relative to the folder, with forward slashes, such as `axion/x.npy`.
         label: index of its class in `SourceFolder.classes`, -1 without classes.
         row: which image of a stack it is, with the name `<file>#<row>`; None for a whole file.
+        parts: the files of its bands, None for one that is missing, if each is in a file of its
+            own.
     """
 
     path: Path
     name: str
     label: int
     row: int | None = None
+    parts: tuple[Path | None, ...] | None = None
 
     @property
     def file_name(self) -> str:
         """The name without the row."""
         return self.name if self.row is None else self.name.rpartition("#")[0]
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """Path of each file that is read for it, by its name relative to the folder."""
+        if not self.parts:
+            return {self.file_name: self.path}
+        parent = "".join(self.name.rpartition("/")[:2])
+        return {f"{parent}{part.name}": part for part in self.parts if part is not None}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from deeplens_tf.data.folders import SourceFile
 from deeplens_tf.data.formats.image_formats import FIRST_BYTES, Selection, format_of
 from deeplens_tf.data.image_axes import bands_last
-from deeplens_tf.data.npy import byte_text
+from deeplens_tf.data.npy import MAX_VALUES, byte_text
 from deeplens_tf.errors import UnusableFile
 
 MAX_IMAGE_FILE_BYTES = 10**9
@@ -50,6 +51,46 @@ def read_image(
     except OSError as error:
         raise UnusableFile(f"cannot be read: {error.strerror or error}") from error
     return bands_last(array, bands), mass_ev
+
+
+def read_source(
+    file: SourceFile, bands: int | None, selection: Selection
+) -> tuple[np.ndarray, float | None]:
+    """Read the image of a source file, which may be a row of a stack or of several files.
+
+    Args:
+        file: of a folder.
+        bands: see `read_image`.
+        selection: which part of a file is its image.
+
+    Raises:
+        UnusableFile: see `read_image`; or a band is missing or differs in size.
+    """
+    if file.parts is None:
+        return read_image(file.path, bands, selection, file.row)
+    if not file.parts:
+        raise UnusableFile(f"its name is not as data.band_files={selection.band_files}")
+    images: list[np.ndarray] = []
+    for name, path in zip(selection.band_names or (), file.parts, strict=True):
+        images.append(_read_band(name, path, selection))
+        if sum(image.size for image in images) > MAX_VALUES:
+            raise UnusableFile(f"bands of more than {MAX_VALUES} values together")
+        first, last = (f"{each.shape[0]} x {each.shape[1]}" for each in (images[0], images[-1]))
+        if first != last:
+            raise UnusableFile(f"band {name}: {last} pixels, the first band has {first}")
+    return np.concatenate(images, axis=-1), None
+
+
+def _read_band(name: str, path: Path | None, selection: Selection) -> np.ndarray:
+    if path is None:
+        raise UnusableFile(f"no file of the band {name}")
+    try:
+        image, _ = read_image(path, None, selection)
+    except UnusableFile as error:
+        raise UnusableFile(f"band {name}: {error}") from error
+    if image.shape[-1] != 1:
+        raise UnusableFile(f"band {name}: {image.shape[-1]} bands in its file")
+    return image
 
 
 def image_count(path: Path, selection: Selection) -> int | None:

@@ -26,6 +26,7 @@ class ImageProperties:
         fits_hdu: number, from 0, or name of the HDU of FITS files.
         hdf5_dataset: name of the array of images in HDF5 files.
         stacks: whether a `.npy` array of three or four axes is a stack of images.
+        band_files: pattern of the names of files that hold one band each.
     """
 
     band_names: tuple[str, ...] | None = None
@@ -33,6 +34,7 @@ class ImageProperties:
     fits_hdu: Hdu | None = None
     hdf5_dataset: str | None = None
     stacks: bool | None = None
+    band_files: str | None = None
 
     def confirmed(self, folder: Path, **given: Any) -> "ImageProperties":
         """Return these properties with the given ones, where those are not None.

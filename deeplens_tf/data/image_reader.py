@@ -161,8 +161,7 @@ class ImageReader:
     def _source_images(self, files: Sequence[SourceFile]) -> Iterator[SourceImage | UnusableFile]:
         stored_bytes = 4 * (self.settings.image_size + 2 * self.settings.margin) ** 2
         size = max(1, min(FILES_PER_TASK, TASK_BYTES // stored_bytes))
-        places = [(str(file.path), file.row) for file in files]
-        tasks = (places[first : first + size] for first in range(0, len(places), size))
+        tasks = (files[first : first + size] for first in range(0, len(files), size))
         framing = self.settings.framing
         read = partial(
             read_source_images,

@@ -29,6 +29,7 @@ class PreparationSettings:
         fits_hdu: number or name of the HDU of a FITS file; None for the first image.
         hdf5_dataset: name of the array in an HDF5 file; None for the only one.
         stacks: whether a `.npy` array of three or four axes is a stack of images.
+        band_files: pattern of the names of files that hold one band each.
         margin: width in pixels of the margin that is stored around each image; it follows from
             `image_size` and `fit`, see `scaling.crop_margin`.
 
@@ -48,6 +49,7 @@ class PreparationSettings:
     fits_hdu: int | str | None = None
     hdf5_dataset: str | None = None
     stacks: bool | None = None
+    band_files: str | None = None
     margin: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class PreparationSettings:
     @property
     def selection(self) -> Selection:
         """Which part of a source file is its image."""
-        return Selection(self.fits_hdu, self.hdf5_dataset, self.stacks)
+        return Selection(**{each.name: getattr(self, each.name) for each in fields(Selection)})
 
     @property
     def framing(self) -> Framing:
@@ -93,7 +95,7 @@ class PreparationSettings:
         """Return the settings for a manifest, as in earlier versions where these suffice."""
         values = asdict(self)
         for key in (each.name for each in fields(Selection)):
-            if values[key] is None:
+            if values[key] is None and key != "band_names":
                 del values[key]
         if self.scale == MIN_MAX:
             del values["scale"]

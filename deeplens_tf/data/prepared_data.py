@@ -303,6 +303,7 @@ def open_folder(
     fits_hdu: int | str | None = None,
     hdf5_dataset: str | None = None,
     stacks: bool | None = None,
+    band_files: str | None = None,
     cache: str | Path = "runs/cache",
     strict: bool = False,
 ) -> PreparedData:
@@ -335,6 +336,9 @@ def open_folder(
             one that may be of images.
         stacks: whether a `.npy` array of three or four axes is a stack of images; None for what
             `images.yaml` says, or false.
+        band_files: pattern of the names of files that hold one band each, such as
+            "{id}_{band}.fits", with the bands of `band_names`; None for what `images.yaml` says, or
+            for files that hold all bands.
         cache: folder for the prepared images.
         strict: whether a single unusable file is an error.
 
@@ -360,6 +364,7 @@ def open_folder(
         fits_hdu=fits_hdu,
         hdf5_dataset=hdf5_dataset,
         stacks=stacks,
+        band_files=band_files,
         strict=strict,
     )
     manifest = Manifest.load(prepared)

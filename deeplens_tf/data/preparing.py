@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deeplens_tf.data.band_files import with_bands
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.catalog_texts import verify_texts
 from deeplens_tf.data.draft import ReadingOptions, write_draft
@@ -59,6 +60,7 @@ def prepare_folder(
     fits_hdu: int | str | None = None,
     hdf5_dataset: str | None = None,
     stacks: bool | None = None,
+    band_files: str | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -93,6 +95,9 @@ def prepare_folder(
             one that may be of images.
         stacks: whether a `.npy` array of three or four axes is a stack of images; None for what
             `images.yaml` says, or false.
+        band_files: pattern of the names of files that hold one band each, such as
+            "{id}_{band}.fits", with the bands of `band_names`; None for what `images.yaml` says, or
+            for files that hold all bands.
         strict: whether one file that is left out stops the preparation.
         progress: whether to show a progress bar on a terminal.
         jobs: number of processes that read images; the folder is the same for any number. They
@@ -116,6 +121,7 @@ def prepare_folder(
         fits_hdu=fits_hdu,
         hdf5_dataset=hdf5_dataset,
         stacks=stacks,
+        band_files=band_files,
     )
     options = ReadingOptions(bands, strict, progress, jobs)
     request = CatalogRequest.of(catalog, catalog_columns)
@@ -141,6 +147,7 @@ def ensure_prepared(
     fits_hdu: int | str | None = None,
     hdf5_dataset: str | None = None,
     stacks: bool | None = None,
+    band_files: str | None = None,
     strict: bool = False,
     progress: bool = True,
     jobs: int = 1,
@@ -168,6 +175,7 @@ def ensure_prepared(
         fits_hdu=fits_hdu,
         hdf5_dataset=hdf5_dataset,
         stacks=stacks,
+        band_files=band_files,
     )
     request = CatalogRequest.of(catalog, catalog_columns)
     if is_prepared(data):
@@ -237,7 +245,8 @@ def _prepare(
     replace: bool,
 ) -> Manifest:
     scanned = scan_folders(source, request)
-    folders = {split: with_rows(each, settings.selection) for split, each in scanned.items()}
+    how = settings.selection
+    folders = {split: with_rows(with_bands(each, how), how) for split, each in scanned.items()}
     check_outside(out, *(folder.root for folder in folders.values()))
     total = sum(len(folder.files) + len(folder.strays) for folder in folders.values())
     if options.jobs < 1:

@@ -137,7 +137,7 @@ def renew_records(path: Path, known: Records, records: Records) -> None:
 
 
 def _files(split: str, folder: SourceFolder) -> Iterator[tuple[str, Path]]:
-    paths = {file.file_name: file.path for file in folder.files}
+    paths = {name: path for file in folder.files for name, path in file.sources.items()}
     names = [*folder.strays]
     for name in folder.image_folders:
         names += [f"{name}/{table.name}" for table in mass_files(folder.root / name)]

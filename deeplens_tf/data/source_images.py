@@ -5,13 +5,13 @@ Worker processes run this module, so that it imports little.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from deeplens_tf.data.content import content_digest, typed_digest
+from deeplens_tf.data.folders import SourceFile
 from deeplens_tf.data.formats.image_formats import Selection
-from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.image_files import read_source
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, used_bands
 from deeplens_tf.preprocessing.framing import Framing
@@ -42,7 +42,7 @@ class SourceImage:
 
 
 def read_source_images(
-    files: Sequence[tuple[str | Path, int | None]],
+    files: Sequence[SourceFile],
     framing: Framing,
     bands: int | None,
     selection: Selection,
@@ -50,19 +50,19 @@ def read_source_images(
     """Return the image of each file, or why it cannot be read.
 
     Args:
-        files: path of each file, and the row in a stack of images or None.
+        files: of a folder.
         framing: which part of an image is kept, and with which pixels.
         bands: number of bands that was asked for, see `read_image`.
         selection: which part of a file is its image.
     """
-    return [_read_source_image(*file, framing, bands, selection) for file in files]
+    return [_read_source_image(file, framing, bands, selection) for file in files]
 
 
 def _read_source_image(
-    path: str | Path, row: int | None, framing: Framing, bands: int | None, selection: Selection
+    file: SourceFile, framing: Framing, bands: int | None, selection: Selection
 ) -> SourceImage | UnusableFile:
     try:
-        image, mass_ev = read_image(path, bands, selection, row)
+        image, mass_ev = read_source(file, bands, selection)
     except UnusableFile as error:
         return error
     digests = content_digest(image), typed_digest(image)

@@ -12,13 +12,13 @@ from deeplens_tf.data.image_files import image_count
 def with_rows(folder: SourceFolder, selection: Selection) -> SourceFolder:
     """Return a folder in which each image of a stack is a file.
 
-    A folder with a table of images stays as it is: the table names files.
+    A folder with a table of images stays as it is: the table names files. So do the files of bands.
 
     Args:
         folder: as it was scanned. Files that cannot be opened stay as they are.
         selection: which part of a file is its images.
     """
-    if folder.catalog is not None:
+    if folder.catalog is not None or selection.band_files is not None:
         return folder
     files = chain.from_iterable(_rows(file, selection) for file in folder.files)
     return replace(folder, files=tuple(files))

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deeplens_tf.data.band_files import with_bands
 from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.catalog import PLACES, CatalogRequest
 from deeplens_tf.data.catalog_folders import scan_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
 from deeplens_tf.data.formats.image_formats import Selection
-from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.image_files import read_source
 from deeplens_tf.data.image_sizes import ImageSizes
 from deeplens_tf.data.manifest import SPLITS, is_prepared
 from deeplens_tf.data.matching import require_same_preprocessing
@@ -95,10 +96,11 @@ class NewImages:
     def _listed(self) -> SourceFolder:
         """Return the images of the folder, or those that the catalogue names."""
         if self.catalog is None or self.catalog.path is None:
-            return with_rows(scan_unlabelled(self.folder), self.selection)
+            scanned = with_bands(scan_unlabelled(self.folder), self.selection)
+            return with_rows(scanned, self.selection)
         folder = scan_catalog(self.folder, self.catalog.path, self.catalog)["train"]
         print_lines(*(f"{self.folder}: {line}" for line in _catalog_lines(folder)))
-        return folder
+        return with_bands(folder, self.selection)
 
     def _image(
         self, file: SourceFile, sizes: ImageSizes, rejected: RejectedFiles
@@ -106,7 +108,7 @@ class NewImages:
         how = self.preprocessing
         try:
             bands = how.bands + len(how.bands_left_out)
-            image, _ = read_image(file.path, bands, self.selection, file.row)
+            image, _ = read_source(file, bands, self.selection)
             # Where the pixel scales are known, `apply` compares them.
             known = how.pixel_scale_arcsec and how.source_scale_arcsec
             if not (self.mixed_sizes or known):

@@ -96,6 +96,18 @@ def largest_picture(folder):
     return ["prepare", "images", "--out", "out", "--strict"], 0, ""
 
 
+def largest_stack(folder):
+    """An HDF5 array of one image of 2^24 numbers of 8 bytes in the largest chunks."""
+    import h5py
+
+    (folder / "images").mkdir()
+    image = np.random.default_rng(0).random((1, 4096, 4096), "f4").astype("f8")
+    options = {"chunks": (1, 2048, 4096), "compression": "gzip", "compression_opts": 1}
+    with h5py.File(folder / "images/x.h5", "w") as file:
+        file.create_dataset("images", data=image, **options)
+    return ["prepare", "images", "--out", "out", "--strict"], 0, ""
+
+
 def widest_report(folder):
     """JSON of the size that is read, in the form that takes most memory."""
     empties = ",".join(["{}"] * 1_300_000)
@@ -146,7 +158,7 @@ def thickest_model(folder):
     )
 
 
-LARGEST = [largest_image, largest_fits, largest_tiles, largest_picture]
+LARGEST = [largest_image, largest_fits, largest_tiles, largest_picture, largest_stack]
 OTHERS = [widest_report, longest_table, longest_catalog, thickest_model]
 
 

@@ -250,3 +250,13 @@ def test_the_images_of_a_stack_are_predicted_as_their_copies(run, elsewhere):
     found = found.loc[[f"x.h5#{row}" for row in range(len(paths))]]
     expected = expected.loc[[f"{path.parent.name}/{path.name}" for path in paths]]
     pd.testing.assert_frame_equal(found.reset_index(drop=True), expected.reset_index(drop=True))
+
+
+def test_files_of_bands_are_predicted_as_the_run_has_read_them(elsewhere):
+    expected = sorted(path.name for path in (elsewhere / "survey").rglob("*.npy"))
+    for path in [*(elsewhere / "lenses").rglob("*.npy"), *(elsewhere / "survey").rglob("*.npy")]:
+        path.rename(path.with_name(f"{path.stem}_g.npy"))
+    words = ["data.band_names=[g]", 'data.band_files="{id}_{band}.npy"']
+    run = finetuned(elsewhere / "run", configured(*words))
+    found = pd.read_csv(predict(run.folder, "survey").table)
+    assert sorted(name.rpartition("/")[2] for name in found["file"]) == expected

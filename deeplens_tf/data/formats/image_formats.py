@@ -28,11 +28,16 @@ class Selection:
         fits_hdu: number, from 0, or name of the HDU; None for the first one that is an image.
         hdf5_dataset: name of the array; None for the only one that may be of images.
         stacks: whether a `.npy` array of three or four axes is a stack of images.
+        band_files: pattern of the names of files that hold one band each, see
+            `band_files.with_bands`; None for files that hold all bands.
+        band_names: of the bands, in their order; needed for such files.
     """
 
     fits_hdu: int | str | None = None
     hdf5_dataset: str | None = None
     stacks: bool | None = None
+    band_files: str | None = None
+    band_names: tuple[str, ...] | None = None
 
 
 Read = tuple[np.ndarray, float | None]  # the array as it is stored, and its mass in eV or None
@@ -143,19 +148,19 @@ def rank_name(name: str) -> str:
     It ends in `.npy` for the formats that earlier versions did not read, so that the images of a
     folder are split as their copies in `.npy` files are.
     """
-    name, *row = name.rsplit("#", 1) if _suffix(name) == "" else (name,)
-    suffix = _suffix(name)
+    name, *row = name.rsplit("#", 1) if suffix_of(name) == "" else (name,)
+    suffix = suffix_of(name)
     name = name if suffix in ("", *_OWN_RANK) else f"{name[: -len(suffix)]}.npy"
     return "#".join([name, *row])
 
 
 def mixed_text(names: Iterable[str]) -> str:
     """Return how many files of each suffix there are, or nothing if all have one suffix."""
-    counts = Counter(map(_suffix, set(names)))
+    counts = Counter(map(suffix_of, set(names)))
     texts = [counted(counts[suffix], f"{suffix} file") for suffix in sorted(counts)]
     return f"{', '.join(texts)} read" if len(texts) > 1 else ""
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
     """Return the image suffix of a name, the longest one that fits."""
     return max((end for end in IMAGE_SUFFIXES if name.lower().endswith(end)), key=len, default="")

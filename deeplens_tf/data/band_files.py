@@ -43,12 +43,15 @@ def with_bands(folder: SourceFolder, selection: Selection) -> SourceFolder:
         selection: the pattern and the names of the bands.
 
     Raises:
-        RequestError: a pattern that `check_pattern` refuses, or a table names the images.
+        RequestError: a pattern that `check_pattern` refuses, a table names the images, or files are
+            stacks of images.
     """
     pattern, names = selection.band_files, selection.band_names
     if pattern is None:
         return folder
     check_pattern(pattern, names)
+    if selection.stacks:
+        raise RequestError("data.stacks: not where data.band_files is set; leave one out")
     if folder.catalog is not None:
         raise RequestError(
             f"data.band_files: {folder.catalog.path} names the images; leave one out"

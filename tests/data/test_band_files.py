@@ -90,3 +90,8 @@ def test_a_table_of_images_and_files_of_bands_exclude_each_other(tmp_path):
     (bands / "labels.csv").write_text("file,label\nlens_0_g.fits,a\n")
     with pytest.raises(RequestError, match=r"data\.band_files: .*labels\.csv names the images"):
         prepare_folder(bands, tmp_path / "out", **OPTIONS)
+
+
+def test_stacks_and_files_of_bands_exclude_each_other(tmp_path):
+    with pytest.raises(RequestError, match=r"data\.stacks: not where data\.band_files is set"):
+        prepare_folder(write(tmp_path), tmp_path / "out", **OPTIONS, stacks=True)

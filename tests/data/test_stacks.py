@@ -145,4 +145,21 @@ def test_a_table_of_images_cannot_name_the_images_of_a_stack(tmp_path):
     manifest, _ = content(tmp_path, "d")
     assert manifest.rejected == 1
     reasons = (tmp_path / "d-out" / "rejected.csv").read_text()
-    assert 'x.h5,"a stack of 6 images, which is read from a file named .h5 or .hdf5' in reasons
+    assert 'x.h5,"a stack of 6 images, which is read only from a file named .h5' in reasons
+
+
+@pytest.mark.parametrize(
+    ("array", "line"),
+    [
+        (np.zeros((10**6, 0, 8), "u1"), "an array without values"),
+        (np.zeros((2**18 + 1, 1, 1), "u1"), "a stack of 262145 images, at most 262144 are read"),
+        (np.zeros((3, 4, 5), "c8"), "complex numbers instead of real numbers"),
+        (np.zeros((3, 16, 16)), "a stack of 3 images, which is read only from"),
+    ],
+)
+def test_what_is_no_stack_of_images_is_refused_with_its_reason(tmp_path, array, line):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(UnusableFile, match=line):
+        read_image(tmp_path / "x.npy", selection=STACKED)
+    if len(array) != 3:
+        assert image_count(tmp_path / "x.npy", STACKED) is None

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deeplens_tf.data.formats.image_formats import Selection
-from deeplens_tf.data.image_files import read_image
+from deeplens_tf.data.image_files import image_count, read_image
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.scaling import resize_and_scale
-from tests.hostile.arrays import good_image
+from tests.hostile.arrays import good_image, npy_bytes
 from tests.hostile.formats import dataset, fits_bytes, hdf5
 from tests.hostile.test_fuzz import QUICK, damaged, each_byte_wrong
 
@@ -89,3 +89,22 @@ def test_any_number_in_a_header_is_taken_or_refused(kind, tmp_path, data):
     at = data.draw(st.sampled_from(cards)) + 10
     number = data.draw(st.integers(-(2**70), 2**70) | st.integers(-3, 3) | st.floats())
     check(tmp_path / "x.fits", good[:at] + str(number)[:20].rjust(20).encode() + good[at + 20 :])
+
+
+STACKS = {
+    "npy": npy_bytes(good_image(shape=(3, 8, 8))),
+    "h5": hdf5(x=dataset((3, 8, 8), "f4", data=good_image(shape=(3, 8, 8)), compression="gzip")),
+}
+
+
+@pytest.mark.parametrize("kind", STACKS)
+@given(data=st.data())
+@QUICK
+def test_an_image_of_a_damaged_stack_is_read_or_refused(kind, tmp_path, data):
+    path, stacked = tmp_path / f"x.{kind}", Selection(stacks=True)
+    path.write_bytes(data.draw(damaged(STACKS[kind])))
+    count = image_count(path, stacked)
+    assert count is None or 0 < count <= 2**18
+    for row in (0, 2, 5):
+        with contextlib.suppress(UnusableFile):
+            assert read_image(path, selection=stacked, row=row)[0].size <= 2**24

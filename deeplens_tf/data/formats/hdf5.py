@@ -16,11 +16,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from deeplens_tf.data.formats.image_formats import refuse_stack
+from deeplens_tf.data.formats.npy_stacks import MAX_ROWS
 from deeplens_tf.data.npy import MAX_VALUES, byte_text
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.files.hdf5_arrays import find_arrays
 
-MAX_ROWS = 1 << 18
 MAX_UNPACKING = 100  # bytes of an array per byte that is stored, above UNLIMITED_UNPACKED_BYTES
 UNLIMITED_UNPACKED_BYTES = 10**7
 MAX_CHUNK_BYTES = 1 << 26
@@ -56,11 +57,8 @@ def read_hdf5(path: Path, name: str | None, row: int | None) -> np.ndarray:
         UnusableFile: no such array, several of them, one that is not of images, or damage.
     """
     with _open_array(path, name) as array:
-        if row is None and array.ndim > 2:
-            raise UnusableFile(
-                f"a stack of {len(array)} images, which is read from a file named .h5 or .hdf5 and "
-                "without a table of images"
-            )
+        if row is None:
+            refuse_stack(len(array) if array.ndim > 2 else None)
         for chunk in _chunks(array, row):
             _check_chunk(array, chunk)
         values = np.asarray(array[()] if row is None else array[row])

@@ -16,6 +16,8 @@ from deeplens_tf.data.npy import (
 )
 from deeplens_tf.errors import UnusableFile
 
+MAX_ROWS = 1 << 18  # of a stack; each is an entry in lists of files
+
 
 def npy_count(path: Path, size: int) -> int | None:
     """Return the number of images in a stack of three or four axes, None for another array.
@@ -58,6 +60,10 @@ def _image_layout(layout: Layout, data_bytes: int) -> Layout:
         raise UnusableFile(
             f"the header declares {byte_text(declared)}, the file holds {byte_text(data_bytes)}"
         )
+    if 0 in layout.shape:
+        raise UnusableFile("an array without values")
+    if layout.shape[0] > MAX_ROWS:
+        raise UnusableFile(f"a stack of {layout.shape[0]} images, at most {MAX_ROWS} are read")
     if layout.fortran_order:
         raise UnusableFile("a stack in Fortran order: save numpy.ascontiguousarray of it")
     return Layout(layout.descr, layout.shape[1:])

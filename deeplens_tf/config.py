@@ -277,6 +277,9 @@ class FinetuneConfig:
     """The head, the encoder below it and the fraction of the labels to use."""
 
     head: Literal["classification", "regression"]
+    target: str | None
+    log10: bool
+    target_unit: str | None
     likelihood: Literal["mse", "gaussian"]
     standardise: bool
     encoder: str | None

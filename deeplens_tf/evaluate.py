@@ -24,6 +24,8 @@ from deeplens_tf.runs.run_folder import Run, require_newest_run
 from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import print_lines
 
+TARGET_KEYS = ("finetune.target", "finetune.log10")
+
 
 def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
@@ -107,11 +109,14 @@ def _newest(probe: str | None) -> Run:
 
 
 def _check_head(run: Run, arguments: Namespace) -> None:
-    """Refuse a head that the model of the run does not have.
+    """Refuse a head that the model of the run does not have, and a target without a regression.
 
     Raises:
         RequestError: the run has another one, or is no run.
     """
+    target = [word for word in arguments.overrides if word.startswith(TARGET_KEYS)]
+    if target and arguments.head != "regression":
+        raise RequestError(f"{target[0]}: only a probe of a regression uses it: --head regression")
     own = run.load_config().finetune.head
     if arguments.probe is None and arguments.head not in (None, own):
         raise RequestError(

@@ -257,6 +257,16 @@ def gaussian_negative_log_likelihood(
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
+def mae(target: KerasTensor, predicted: KerasTensor) -> KerasTensor:
+    """Absolute error per image of any quantity; arguments as for `squared_error_dex`.
+
+    Returns:
+        Shape (batch,), in the unit of the quantity.
+    """
+    return mae_dex(target, predicted)
+
+
+@keras.saving.register_keras_serializable(package="deeplens_tf")
 def mae_dex(log10_mass: KerasTensor, predicted: KerasTensor) -> KerasTensor:
     """Absolute error per image; arguments as for `squared_error_dex`.
 

@@ -76,6 +76,27 @@ def _of_head(name: str) -> Use:
     )
 
 
+def _of_regression() -> Use:
+    """Return the use of a regression's target, which the probes of other stages have too."""
+
+    def holds(config: Config, stage: str) -> bool:
+        if stage == FINETUNE:
+            return config.finetune.head == "regression"
+        return _fraction_is_used(config, stage)
+
+    only_if = "finetune.head is regression, or in pretrain pretrain.probe_every_epochs is set"
+    return Use((PRETRAIN, FINETUNE, PROBE), only_if, holds)
+
+
+def _of_target() -> Use:
+    regression = _of_regression()
+
+    def holds(config: Config, stage: str) -> bool:
+        return config.finetune.target is not None and regression.holds(config, stage)
+
+    return Use(regression.stages, f"finetune.target is set and {regression.only_if}", holds)
+
+
 def _of_a_trained_encoder() -> Use:
     return _where(FINETUNING, "finetune.freeze is false", lambda config: not config.finetune.freeze)
 
@@ -194,6 +215,9 @@ USES: dict[str, Use] = {
     "pretrain.inpainting.decoder_heads": _of_method("inpainting"),
     "pretrain.options": PRETRAINING,  # one that the method lacks is refused by `method_settings`
     "finetune.head": FINETUNING,
+    "finetune.target": _of_regression(),
+    "finetune.log10": _of_target(),
+    "finetune.target_unit": _of_target(),
     "finetune.likelihood": _of_head("regression"),
     "finetune.standardise": _of_head("regression"),
     "finetune.encoder": FINETUNING,

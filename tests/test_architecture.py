@@ -57,7 +57,10 @@ ALLOWED_IMPORTS = {
     "saving": {"models", "files", "preprocessing", "registry"},
     "runs": {"cores", "config", "dataclass_parsing", "files"},
     "distribution": {"data", "models"},
-    "probes": {"config", "configuration_keys", "data", "metrics", "models", "saving"},
+    "probes": {
+        *("config", "configuration_keys", "data", "metrics", "models", "preprocessing"),
+        "saving",
+    },
     "conversion": {"files", "models", "saving"},
     "training": {
         *("config", "configuration_keys", "dataclass_parsing", "files", "figures", "freed_memory"),

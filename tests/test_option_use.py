@@ -33,7 +33,7 @@ USED = {
     "pretrain": ("seed", "data.", "augment.", "encoder.", "pretrain.", "optimizer.", "train."),
     "finetune": ("seed", "data.", "augment.", "encoder.", "finetune.", "optimizer.", "train."),
     "evaluate": ("seed", "data."),
-    "evaluate --probe": ("seed", "data.", "finetune.fraction"),
+    "evaluate --probe": ("seed", "data.", "finetune.fraction", "finetune.target"),
 }
 NOISES = ("gaussian_noise", "background_noise", "jitter")
 OF_SCALE = ("percentiles", "asinh_softening", "nan_fill")
@@ -48,10 +48,10 @@ CONDITIONAL = {
     ),
     "finetune": (
         *("rotation", *NOISES, "crop", "brightness", "likelihood", "standardise"),
-        *OF_SCALE,
+        *("target", "log10", "target_unit", *OF_SCALE),
     ),
     "evaluate": OF_SCALE,
-    "evaluate --probe": OF_SCALE,
+    "evaluate --probe": ("log10", "target_unit", *OF_SCALE),
 }
 
 
@@ -133,6 +133,15 @@ def test_the_shared_settings_are_those_that_the_methods_take():
         ("finetune", ["finetune.likelihood=gaussian"], r"only where finetune\.head is regression"),
         ("finetune", ["finetune.head=regression", "finetune.likelihood=gaussian"], None),
         ("finetune", ["finetune.head=regression", "finetune.class_weight=none"], "classification"),
+        ("finetune", ["finetune.target=z"], r"only where finetune\.head is regression"),
+        ("finetune", ["finetune.head=regression", "finetune.log10=true"], "finetune.target is set"),
+        (
+            "finetune",
+            ["finetune.head=regression", "finetune.target=z", "finetune.log10=true"],
+            None,
+        ),
+        ("pretrain", ["finetune.target=z"], r"pretrain\.probe_every_epochs is set"),
+        ("evaluate --probe", ["finetune.target=z", "finetune.target_unit=kpc"], None),
         ("evaluate", ["train.batch_size=8"], "evaluate does not use it, only pretrain, finetune"),
         ("evaluate", ["finetune.fraction=0.5"], "only pretrain, finetune, evaluate --probe"),
         ("evaluate --probe", ["finetune.fraction=0.5"], None),

@@ -1,4 +1,4 @@
-"""The rows of a catalogue as texts, whatever the format of its table: CSV or ECSV."""
+"""The rows of a catalogue as texts, whether its table is CSV, ECSV, FITS or Parquet."""
 
 import csv
 import re
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from deeplens_tf.data.csv_tables import text_rows
+from deeplens_tf.data.fits_tables import read_fits_table
+from deeplens_tf.data.parquet_tables import read_parquet_table
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.plain_yaml import parse_yaml
 
@@ -43,7 +45,7 @@ def open_table(path: Path) -> Table:
     if not path.exists():
         raise RequestError(f"{path}: no such catalogue")
     if path.suffix.lower() not in READERS:
-        raise RequestError(f"{path}: a catalogue is a table {' or '.join(READERS)}")
+        raise RequestError(f"{path}: a catalogue is a table, {', '.join(READERS)}")
     if not path.is_file():
         raise DataError(f"{path}: not a regular file")
     if path.stat().st_size > MAX_CATALOG_BYTES:
@@ -124,4 +126,20 @@ def _lines(path: Path, delimiter: str = ",", comments: bool = False) -> Iterator
         raise DataError(f"{path}: not a table of text: {error}") from error
 
 
-READERS: Mapping[str, Callable[[Path], Table]] = {".csv": _open_csv, ".ecsv": _open_ecsv}
+def _open_fits(path: Path) -> Table:
+    names, units, rows = read_fits_table(path)
+    return Table(tuple(names), units, rows)
+
+
+def _open_parquet(path: Path) -> Table:
+    names, rows = read_parquet_table(path)
+    return Table(tuple(names), {}, rows)
+
+
+READERS: Mapping[str, Callable[[Path], Table]] = {
+    ".csv": _open_csv,
+    ".ecsv": _open_ecsv,
+    ".fits": _open_fits,
+    ".fit": _open_fits,
+    ".parquet": _open_parquet,
+}

@@ -58,14 +58,15 @@ def compare(entries: Sequence[Entry]) -> pd.DataFrame:
         if not _is_known(entry, group):
             group.append(entry)
     rows = [_row(members, _differing(members[0], entries)) for members in groups.values()]
-    best_first = QUANTITIES[entries[0].head][0]
-    lower_is_better = best_first == "mae_dex"
+    best_first = next(iter(entries[0].estimates))
+    lower_is_better = best_first in ("mae_dex", "mae")
     return pd.DataFrame(rows).sort_values(best_first, ascending=lower_is_better, ignore_index=True)
 
 
 def quantities_of(table: pd.DataFrame) -> list[str]:
     """Return the quantities that the table of `compare` has columns for."""
-    return [name for names in QUANTITIES.values() for name in names if name in table]
+    names = dict.fromkeys(name for names in QUANTITIES.values() for name in names)
+    return [name for name in names if name in table]
 
 
 def markdown_table(table: pd.DataFrame) -> str:

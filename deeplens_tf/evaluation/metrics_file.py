@@ -1,13 +1,18 @@
 """A `metrics.json`, which may be untrusted, parsed into a checked and typed record."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from deeplens_tf.evaluation.origin_text import DATA_OF_PROBE, printable_name, printable_settings
+from deeplens_tf.preprocessing.target import MASS, Target
 
-QUANTITIES = {"classification": ("macro_auc", "accuracy"), "regression": ("mae_dex", "r2")}
+QUANTITIES = {
+    "classification": ("macro_auc", "accuracy"),
+    "regression": ("mae_dex", "r2"),
+    "regression of a column": ("mae", "r2"),  # whose errors are not in dex
+}
 MAX_SCORE = 1e6
 MAX_LABELS = 2**40
 
@@ -45,7 +50,7 @@ class ReportedScores:
     """The part of a `metrics.json` that a comparison uses.
 
     Attributes:
-        head: "classification" or "regression".
+        head: "classification", "regression" or "regression of <a column>".
         test_set: digest of the scored images.
         split: their split.
         estimates: quantity -> estimate.
@@ -66,13 +71,45 @@ def parse_metrics(values: Mapping[str, Any]) -> ReportedScores:
         KeyError, TypeError, ValueError, AttributeError: it is not that of a `metrics.json`.
     """
     head = printable_name(values["head"])
+    quantity = f"{head} of {target_of(values).label}" if "target" in values else head
     return ReportedScores(
-        head=head,
+        head=printable_name(quantity),
         test_set=printable_name(values["test_set"]),
         split=printable_name(values["split"]),
-        estimates=_estimates(values, head),
-        probe=_probe(values, head) if "control" in values else None,
+        estimates=_estimates(values, quantities_of_report(values)),
+        probe=_probe(values) if "control" in values else None,
     )
+
+
+def of_target(metrics: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """Return the metrics of a regression with its target, and errors named by their unit.
+
+    Those of the axion mass stay as they are; those that are not of a logarithm lose their `_dex`.
+    """
+    if target.is_mass:
+        return dict(metrics)
+    found = dict(metrics) if target.log10 else _without_dex(metrics)
+    return {"target": asdict(target), **found}
+
+
+def _without_dex(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {key: _without_dex(value) for key, value in metrics.items() if isinstance(value, dict)}
+    return {key.replace("_dex", ""): value for key, value in {**metrics, **nested}.items()}
+
+
+def target_of(values: Mapping[str, Any]) -> Target:
+    """Return what a report on a regression is about.
+
+    Raises:
+        ValueError: it does not say so.
+    """
+    return Target.from_dict(values["target"]) if "target" in values else MASS
+
+
+def quantities_of_report(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the metrics of a report that are compared."""
+    of_column = "target" in values and not target_of(values).log10
+    return QUANTITIES["regression of a column" if of_column else values["head"]]
 
 
 def count_of_labels(value: Any) -> int:
@@ -86,21 +123,20 @@ def count_of_labels(value: Any) -> int:
     return value
 
 
-def _probe(values: Mapping[str, Any], head: str) -> ProbeScores:
+def _probe(values: Mapping[str, Any]) -> ProbeScores:
     fingerprint = values.get("data", {}).get("fingerprint")
     return ProbeScores(
         kind=printable_name(values["probe"]),
         labels=count_of_labels(values["n_train"]),
         settings=printable_settings({DATA_OF_PROBE: fingerprint}),
-        control=_estimates(values["control"], head),
+        control=_estimates(values["control"], quantities_of_report(values)),
     )
 
 
-def _estimates(values: Mapping[str, Any], head: str) -> Estimates:
+def _estimates(values: Mapping[str, Any], quantities: Sequence[str]) -> Estimates:
     intervals = values["intervals_95"]
     return {
-        quantity: _estimate(values[quantity], intervals.get(quantity))
-        for quantity in QUANTITIES[head]
+        quantity: _estimate(values[quantity], intervals.get(quantity)) for quantity in quantities
     }
 
 

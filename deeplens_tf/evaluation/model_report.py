@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deeplens_tf.config import Config
-from deeplens_tf.data.label_selection import has_mass
 from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData, open_data
 from deeplens_tf.errors import RequestError
+from deeplens_tf.evaluation.metrics_file import of_target
 from deeplens_tf.evaluation.report_folder import (
     classification_predictions,
     regression_predictions,
@@ -70,9 +70,10 @@ def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str
     model = load_fine_tuned(run.model)
     data = open_data(config)
     _require_match(model, data, config.data.path, run.model)
-    scored = images_to_score(run, config, data, model.head_name)
+    scored = images_to_score(run, config, data, model.head_name, model.target)
     if not scored.rows.any():
-        raise RequestError(f"{data.folder}: no image of the {scored.split} split has a mass")
+        what = "mass" if model.target.is_mass else model.target.label
+        raise RequestError(f"{data.folder}: no image of the {scored.split} split has a {what}")
     score = _score_classes if model.class_names else _score_masses
     with as_request_errors(run.model, data):
         metrics, predictions, figures = score(model, scored, config.seed)
@@ -106,15 +107,20 @@ def _score_classes(model: DownstreamModel, scored: ScoredImages, seed: int) -> R
 
 def _score_masses(model: DownstreamModel, scored: ScoredImages, seed: int) -> Report:
     output = scored.outputs(model)
-    true, predicted = np.log10(scored.scored["mass_ev"].to_numpy()), output[:, 0]
+    true, predicted, target = scored.truths, output[:, 0], model.target
     std = output[:, 1] if model.head.gaussian else None
     metrics = regression_metrics(true, predicted, std)
     intervals = regression_intervals(true, predicted, std, seed=seed)
-    figures = {"predicted_against_true": predicted_against_true(true, predicted, std)}
-    predictions = regression_predictions(scored.scored["file"].tolist(), true, predicted, std)
-    skipped = {"n_skipped_without_mass": int((~has_mass(scored.index)).sum())}
+    figure = predicted_against_true(
+        *(true, predicted, std, target.quantity), log10=target.log10, error_unit=target.error_unit
+    )
+    figures = {"predicted_against_true": figure}
+    files = scored.scored["file"].tolist()
+    predictions = regression_predictions(files, true, predicted, std, target)
+    what = "mass" if target.is_mass else "value"
+    skipped = {f"n_skipped_without_{what}": int(np.isnan(scored.targets).sum())}
     metrics |= {"intervals_95": intervals, "interval_methods": REGRESSOR_INTERVAL_METHODS}
-    return metrics | skipped, predictions, figures
+    return of_target(metrics, target) | skipped, predictions, figures
 
 
 def _unlike_training(

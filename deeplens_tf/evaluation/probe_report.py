@@ -4,21 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from deeplens_tf.config import Config
 from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import open_data
+from deeplens_tf.data.targets import configured_target
+from deeplens_tf.evaluation.metrics_file import of_target
 from deeplens_tf.evaluation.report_folder import (
     classification_predictions,
     regression_predictions,
     write_report,
 )
-from deeplens_tf.evaluation.scored_images import images_to_score
+from deeplens_tf.evaluation.scored_images import ScoredImages, images_to_score
 from deeplens_tf.evaluation.scored_split import as_request_errors, require_image_shape
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.metrics.weighted import FloatArray
+from deeplens_tf.preprocessing.target import MASS, Target
 from deeplens_tf.probes.frozen_features import Head, Kind, probe_encoder, untrained_encoder
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder
@@ -60,39 +62,42 @@ def evaluate_probe(
     encoder, file = load_encoder(run.folder), encoder_file(run.folder)
     require_same_preprocessing(encoder.preprocessing, data, str(file), config.data.path)
     require_image_shape(encoder, data)
+    target = configured_target(config.finetune, data) if head == "regression" else MASS
     with as_request_errors(file, data):
-        scored = images_to_score(run, config, data, head, probe=True)
+        scored = images_to_score(run, config, data, head, target, probe=True)
         probed, control = (
             probe_encoder(
-                network, data, scored.split, head, kind, fraction, config.seed, scored.rows
+                network, data, scored.split, head, kind, fraction, config.seed, scored.rows, target
             )
             for network in (encoder, untrained_encoder(config, data))
         )
     common = {"split": scored.split, "head": head, **scored.facts}
     common |= {"labels_used": probed.metrics["n_train"], "fraction": fraction}
-    report = common | probed.metrics | {"control": common | control.metrics}
+    own, untrained = (of_target(found.metrics, target) for found in (probed, control))
+    report = common | own | {"control": common | untrained}
     # Probes with few labels and with all of them need different folders to be compared.
     few = "" if fraction == 1 else f"-{fraction:g}"
     name = f"{scored.folder_name}-probe-{head}-{kind}{few}"
-    predictions = _predictions(scored.scored, head, data.classes, probed.outputs, control.outputs)
+    outputs = probed.outputs, control.outputs
+    predictions = _predictions(scored, head, data.classes, target, outputs)
     predictions = predictions.join(scored.places())
     return write_report(run.folder, report, predictions, folder_name=name), report
 
 
 def _predictions(
-    index: pd.DataFrame,
+    scored: ScoredImages,
     head: Head,
     classes: Sequence[str],
-    outputs: FloatArray,
-    control: FloatArray,
+    target: Target,
+    outputs: tuple[FloatArray, FloatArray],
 ) -> pd.DataFrame:
     """Return the predictions of both probes; the columns of the control begin with its name."""
-    files = index["file"].tolist()
+    files = scored.scored["file"].tolist()
     tables = [
-        classification_predictions(files, index["label"], values, classes)
+        classification_predictions(files, scored.truths, values, classes)
         if head == "classification"
-        else regression_predictions(files, np.log10(index["mass_ev"]), values)
-        for values in (outputs, control)
+        else regression_predictions(files, scored.truths, values, target=target)
+        for values in outputs
     ]
     of_control = tables[1].drop(columns=tables[1].columns[:2]).add_prefix("control_")
     return tables[0].join(of_control)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.metrics.classification import checked_classes
+from deeplens_tf.preprocessing.target import MASS, Target
 from deeplens_tf.terminal import counted, printable
 
 SHOWN_THRESHOLDS = (0.5, 0.9)
@@ -89,28 +90,27 @@ def regression_predictions(
     log10_mass_ev: ArrayLike,
     predicted: ArrayLike,
     std_dex: ArrayLike | None = None,
+    target: Target = MASS,
 ) -> pd.DataFrame:
-    """Return the table of `predictions.csv` for a mass regressor.
+    """Return the table of `predictions.csv` for a mass regressor, or one of another quantity.
 
     Args:
         files: n file names.
         log10_mass_ev: shape (n,), log10 of the true mass in eV.
         predicted: shape (n,), log10 of the predicted mass in eV.
         std_dex: shape (n,), predicted standard deviations; None leaves the column empty.
+        target: the quantity, which names the columns.
 
     Returns:
-        Columns `file`, `log10_mass_ev`, `predicted`, `std_dex`.
+        Columns `file`, `log10_mass_ev`, `predicted`, `std_dex`, or `Target.headers`.
 
     Raises:
         ValueError: lengths that differ.
     """
-    columns = {
-        "file": [str(file) for file in files],
-        "log10_mass_ev": np.asarray(log10_mass_ev),
-        "predicted": np.asarray(predicted),
-        "std_dex": np.full(len(files), np.nan) if std_dex is None else np.asarray(std_dex),
-    }
-    return pd.DataFrame(columns)
+    std = np.full(len(files), np.nan) if std_dex is None else np.asarray(std_dex)
+    values = (np.asarray(log10_mass_ev), np.asarray(predicted), std)
+    columns = {"file": [str(file) for file in files]}
+    return pd.DataFrame({**columns, **dict(zip(target.headers, values, strict=True))})
 
 
 def summary_table(metrics: Mapping[str, Any]) -> str:
@@ -132,6 +132,10 @@ def summary_table(metrics: Mapping[str, Any]) -> str:
     ]
     width = max((len(name) for name, _ in rows), default=0)
     head = f"{metrics.get('split', 'unnamed')} split, {counted(metrics['n_test'], 'image')}"
+    if "target" in metrics:
+        target = Target.from_dict(metrics["target"])
+        errors = f"; errors in {target.error_unit}" if target.error_unit else ""
+        head = f"{printable(target.label)}: {head}{printable(errors)}"
     scalars = [f"  {name:<{width}}  {text}".rstrip() for name, text in rows]
     return "\n".join([head, *scalars, *_threshold_lines(metrics.get("thresholds", {}))])
 

@@ -8,7 +8,6 @@ from typing import Any
 from deeplens_tf.config import Config
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.metrics_file import (
-    QUANTITIES,
     Estimates,
     ProbeScores,
     ReportedScores,
@@ -52,7 +51,7 @@ class Entry:
         seeds: of the run and of the runs that made its encoder.
         settings: key -> value, all other settings that affect the scores.
         architecture: description of the encoder.
-        head: "classification" or "regression".
+        head: "classification" or "regression", with the column of a catalogue if it is of one.
         test_set: digest of the scored images.
         estimates: quantity -> estimate.
     """
@@ -86,8 +85,8 @@ def read_entries(folders: Sequence[Path]) -> list[Entry]:
     """
     of_runs = [_read_run(Run(folder)) for folder in folders]
     common = set.intersection(*({entry.head for entry in entries} for entries in of_runs))
-    wanted = common if len(common) == 1 else set(QUANTITIES)
-    return [entry for entries in of_runs for entry in entries if entry.head in wanted]
+    all_wanted = len(common) != 1
+    return [entry for entries in of_runs for entry in entries if all_wanted or entry.head in common]
 
 
 def _read_run(run: Run) -> list[Entry]:

@@ -20,7 +20,8 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.overlaps import described, overlap
 from deeplens_tf.evaluation.scored_split import split_to_score
 from deeplens_tf.preprocessing.statistics import TrainingRange
-from deeplens_tf.probes.frozen_features import Head, has_target
+from deeplens_tf.preprocessing.target import Target
+from deeplens_tf.probes.frozen_features import Head, head_targets, is_known
 from deeplens_tf.probes.outputs import BATCH_SIZE, model_outputs
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import counted, print_lines
@@ -38,6 +39,7 @@ class ScoredImages:
         folder_name: of the report.
         parts: the splits of the data.
         index: tables of the parts, one after the other, see `ImageData.index`.
+        targets: what is predicted of each image, class indices or values, -1 or NaN if unknown.
         rows: True for each image that is scored.
         facts: how the report identifies the images, and their overlap with the training.
     """
@@ -47,8 +49,14 @@ class ScoredImages:
     folder_name: str
     parts: tuple[str, ...]
     index: pd.DataFrame
+    targets: NDArray[Any]
     rows: NDArray[np.bool_]
     facts: dict[str, Any]
+
+    @property
+    def truths(self) -> NDArray[Any]:
+        """What is predicted of the scored images."""
+        return self.targets[self.rows]
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -91,7 +99,13 @@ class ScoredImages:
 
 
 def images_to_score(
-    run: Run, config: Config, data: PreparedData, head: Head, *, probe: bool = False
+    run: Run,
+    config: Config,
+    data: PreparedData,
+    head: Head,
+    target: Target,
+    *,
+    probe: bool = False,
 ) -> ScoredImages:
     """Choose the images that a report on a run scores, none that it was trained on with labels.
 
@@ -104,6 +118,7 @@ def images_to_score(
         config: the run's configuration, with the data to score on.
         data: of that configuration, opened.
         head: what is predicted; images without such a target are not scored.
+        target: the quantity of a regression.
         probe: whether a probe is fitted to the training split, so that it cannot be scored.
 
     Raises:
@@ -117,9 +132,10 @@ def images_to_score(
     if own and split == "validation":
         _require_same_split(run, config, data)
     index = pd.concat([data.index(part) for part in parts], ignore_index=True)
-    found, targets = overlap(run, index, split), has_target(index, head)
-    rows = targets & ~found.trained
-    left_out = int((targets & found.trained).sum())
+    targets = np.concatenate([head_targets(data, part, head, target) for part in parts])
+    found, known = overlap(run, index, split), is_known(targets)
+    rows = known & ~found.trained
+    left_out = int((known & found.trained).sum())
     if left_out and not rows.any():
         raise RequestError(
             f"{data.folder}: {run.folder} was trained on all {counted(left_out, 'image')} of the "
@@ -129,11 +145,14 @@ def images_to_score(
     counts = {"n_left_out_trained": left_out, "n_left_out_copies": copies, **found.counts(rows)}
     notes = described(counts, int(rows.sum()))
     print_lines(*notes)
-    identity = _identity(data, parts, index[rows], whole=not left_out)
+    if not target.is_mass:  # whose values the digest of a split does not contain
+        index["mass_ev"] = targets
+    whole = not left_out and target.is_mass
+    identity = _identity(data, parts, index[rows], whole=whole)
     origin = {"path": config.data.path, "fingerprint": data.manifest.fingerprint, "own": own}
     facts = {"test_set": identity, "data": origin, **counts, "notes": notes}
     name = split if own else _external_name(config, _identity(data, parts, index, whole=True))
-    return ScoredImages(data, split, name, parts, index, rows, facts)
+    return ScoredImages(data, split, name, parts, index, targets, rows, facts)
 
 
 def is_own(run: Run, config: Config, data: PreparedData) -> bool:

@@ -27,6 +27,9 @@ def predicted_against_true(
     quantity: str = "axion mass / eV",
     title: str = "",
     marks: Mapping[str, float] | None = None,
+    *,
+    log10: bool = True,
+    error_unit: str = "dex",
 ) -> Figure:
     """Draw each prediction against its true value, and the residuals below.
 
@@ -35,9 +38,11 @@ def predicted_against_true(
         predicted_log10: shape (n,), in the same order.
         std_dex: shape (n,), predicted standard deviations, if the model has them: drawn as
             error bars of the points (if these are few) and as their mean per bin of mass.
-        quantity: the quantity whose logarithm is drawn, with its unit.
+        quantity: what is predicted, with its unit.
         title: of the upper panel.
         marks: name -> log10 of a true mass, drawn as a vertical line through both panels.
+        log10: whether the arrays are the logarithm of the quantity, as they are of a mass.
+        error_unit: of the residuals; "" for none.
 
     Returns:
         The figure.
@@ -53,8 +58,10 @@ def predicted_against_true(
     _draw_residuals(lower, true, predicted - true)
     _draw_bins_of_mass(lower, true, predicted - true, std)
     _draw_marks((upper, lower), marks or {})
-    name_axes(upper, title or "Predicted against true", "", f"predicted log10({quantity})")
-    name_axes(lower, "", f"true log10({quantity})", "residual (dex)")
+    label = f"log10({quantity})" if log10 else quantity
+    unit = f" ({error_unit})" if error_unit else ""
+    name_axes(upper, title or "Predicted against true", "", f"predicted {label}")
+    name_axes(lower, "", f"true {label}", f"residual{unit}")
     legend = figure.legend(loc="outside lower center", ncols=2)
     if (points := legend.legend_handles[0]) is not None:
         points.set_alpha(1)  # a single transparent point would be too faint

@@ -29,6 +29,7 @@ QUANTITY_LABELS = {
     "macro_auc": "macro AUC (one against the rest)",
     "auc": "AUC",
     "mae_dex": "mean absolute error / dex",
+    "mae": "mean absolute error",
     "r2": "R²",
     "feature_std": "spread of the features\n(feature_std)",
 }

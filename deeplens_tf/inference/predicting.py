@@ -75,9 +75,9 @@ def predict(
     Returns:
         The table and the counts. Its columns are `file`, `predicted`, then `p_<class>` for each
         class or `std_dex`, `unlike_training`, and those of `id`, `ra` and `dec` that a catalogue
-        has, as they are there. `predicted` is a class, or log10 of the mass in
-        eV. `std_dex` is empty without a predicted uncertainty, `unlike_training` for a model of an
-        earlier version.
+        has, as they are there. `predicted` is a class, or log10 of the mass in eV;
+        for another quantity the columns of the regression have its name and its unit. `std_dex` is
+        empty without a predicted uncertainty, `unlike_training` for a model of an earlier version.
 
     Raises:
         RequestError: no such run, file or folder; images of other bands or of another pixel scale
@@ -156,7 +156,8 @@ def _classes(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, 
 
 def _masses(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, NDArray]:
     std = outputs[:, 1] if model.head.gaussian else np.full(len(outputs), np.nan)
-    return {"predicted": outputs[:, 0], "std_dex": std}
+    _, predicted, deviation = model.target.headers
+    return {predicted: outputs[:, 0], deviation: std}
 
 
 def _places_request(

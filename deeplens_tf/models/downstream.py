@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import keras
@@ -14,6 +15,7 @@ from deeplens_tf.models.image_model import IMAGES_PER_STEP, ImageModel
 from deeplens_tf.models.own_defaults import with_own_defaults
 from deeplens_tf.preprocessing.preprocessing import Preprocessing, RawImages
 from deeplens_tf.preprocessing.statistics import TrainingRange
+from deeplens_tf.preprocessing.target import MASS, Target
 
 
 @keras.saving.register_keras_serializable(package="deeplens_tf")
@@ -31,6 +33,7 @@ class DownstreamModel(ImageModel):
             of the training data's own class shares.
         training_range: spread of simple statistics of the training images, or the plain data that
             describe it; None if unknown.
+        target: what a regression predicts, or the plain data that describe it.
 
     Input shape:
         (batch, height, width, bands), values in [0, 1].
@@ -51,6 +54,7 @@ class DownstreamModel(ImageModel):
         freeze: bool = False,
         class_weights: Sequence[float] | None = None,
         training_range: TrainingRange | Mapping[str, Any] | None = None,
+        target: Target | Mapping[str, Any] = MASS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -58,6 +62,7 @@ class DownstreamModel(ImageModel):
         if training_range is not None and not isinstance(training_range, TrainingRange):
             training_range = TrainingRange.from_dict(training_range)
         self.training_range: TrainingRange | None = training_range
+        self.target = target if isinstance(target, Target) else Target.from_dict(target)
         self.encoder = encoder
         self.head = head
         self.class_names = tuple(class_names)
@@ -173,6 +178,7 @@ class DownstreamModel(ImageModel):
             # Left out by default, so that a file is equal to those of earlier versions.
             **({"class_weights": list(self.class_weights)} if self.class_weights else {}),
             **({"training_range": self.training_range.to_dict()} if self.training_range else {}),
+            **({} if self.target.is_mass else {"target": asdict(self.target)}),
         }
 
     @classmethod

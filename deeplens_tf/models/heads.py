@@ -80,13 +80,14 @@ def classification_head(classes: int) -> keras.layers.Dense:
 class MassHead(keras.layers.Layer):
     """Features to log10 of the axion mass in eV, optionally with a standard deviation.
 
-    The linear layer predicts standardised masses, which are of order one; the head converts them
-    to dex.
+    Or to another quantity, with mean and standard deviations in its own unit. The linear layer
+    predicts standardised masses, which are of order one; the head converts them to dex.
 
     Args:
         mean_dex: mean of the log10 masses of the training images.
         std_dex: standard deviation of the log10 masses of the training images.
         gaussian: predict a standard deviation too.
+        min_std: smallest standard deviation that is predicted.
 
     Input shape:
         (batch, features)
@@ -97,12 +98,18 @@ class MassHead(keras.layers.Layer):
 
     @with_own_defaults
     def __init__(
-        self, mean_dex: float, std_dex: float, gaussian: bool = False, **kwargs: Any
+        self,
+        mean_dex: float,
+        std_dex: float,
+        gaussian: bool = False,
+        min_std: float = MIN_STD_DEX,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.mean_dex = mean_dex
         self.std_dex = std_dex
         self.gaussian = gaussian
+        self.min_std = min_std
         self.dense = keras.layers.Dense(1 + gaussian, dtype="float32", name="dense")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -115,7 +122,7 @@ class MassHead(keras.layers.Layer):
         log10_mass = standardised[:, :1] * self.std_dex + self.mean_dex
         if not self.gaussian:
             return log10_mass
-        std = ops.softplus(standardised[:, 1:]) * self.std_dex + MIN_STD_DEX
+        std = ops.softplus(standardised[:, 1:]) * self.std_dex + self.min_std
         return ops.concatenate([log10_mass, std], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
@@ -129,4 +136,6 @@ class MassHead(keras.layers.Layer):
             "mean_dex": self.mean_dex,
             "std_dex": self.std_dex,
             "gaussian": self.gaussian,
+            # Left out by default, so that a file is equal to those of earlier versions.
+            **({} if self.min_std == MIN_STD_DEX else {"min_std": self.min_std}),
         }

@@ -6,15 +6,16 @@ from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from deeplens_tf.config import Config
 from deeplens_tf.data.image_data import ImageData
-from deeplens_tf.data.label_selection import chosen_rows, has_mass
+from deeplens_tf.data.label_selection import chosen_rows
+from deeplens_tf.data.targets import target_values
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
 from deeplens_tf.models import build_encoder
 from deeplens_tf.models.encoders import global_policy
+from deeplens_tf.preprocessing.target import MASS, Target
 from deeplens_tf.probes.outputs import model_outputs
 from deeplens_tf.probes.sklearn_probes import Probed, probe_classification, probe_regression
 
@@ -36,7 +37,7 @@ class Targets:
 
     Attributes:
         rows: True for each image that is used, shape (images,).
-        values: of the used images, class indices or log10 of the masses in eV.
+        values: of the used images, class indices or what a regression predicts.
     """
 
     rows: NDArray[np.bool_]
@@ -69,6 +70,7 @@ def probe_encoder(
     fraction: float = 1.0,
     seed: int = 0,
     among: NDArray[np.bool_] | None = None,
+    target: Target = MASS,
 ) -> Probed:
     """Fit a probe to features of the training split and score it on another split.
 
@@ -82,6 +84,7 @@ def probe_encoder(
             fine-tuning uses.
         seed: of this choice and of the bootstrap.
         among: True for each image of the split to score that may be scored; None for all.
+        target: what a regression predicts.
 
     Returns:
         The metrics with their intervals, `probe` and `n_train`; and the predictions for the
@@ -92,11 +95,11 @@ def probe_encoder(
         NotFiniteOutputs: a feature is NaN or infinite.
     """
     targets = {
-        "train": split_targets(data, "train", head, fraction, seed),
-        split: split_targets(data, split, head, among=among),
+        "train": split_targets(data, "train", head, fraction, seed, target=target),
+        split: split_targets(data, split, head, among=among, target=target),
     }
     for name, found in targets.items():
-        _require_targets(name, head, found)
+        _require_targets(name, head, found, target)
     train, test = (
         Examples(model_outputs(encoder, data, name, found.rows), found.values)
         for name, found in targets.items()
@@ -104,9 +107,19 @@ def probe_encoder(
     return fit_probe(train, test, head, kind, data.classes, seed)
 
 
-def has_target(index: pd.DataFrame, head: Head) -> NDArray[np.bool_]:
-    """Return True for each row of a split's table that has a class, or a mass."""
-    return (index["label"] >= 0).to_numpy() if head == "classification" else has_mass(index)
+def head_targets(data: ImageData, split: str, head: Head, target: Target) -> NDArray[Any]:
+    """Return what a head predicts of each image of a split: class indices, or values.
+
+    Without one it is -1, or NaN.
+    """
+    if head == "classification":
+        return data.index(split)["label"].to_numpy()
+    return target_values(data, split, target)
+
+
+def is_known(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return True for each of `head_targets` that is known."""
+    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def split_targets(
@@ -116,18 +129,17 @@ def split_targets(
     fraction: float = 1.0,
     seed: int = 0,
     among: NDArray[np.bool_] | None = None,
+    target: Target = MASS,
 ) -> Targets:
     """Return the targets of a split, or a fraction of each class as fine-tuning chooses it.
 
-    `among` is True for each image that may be used, shape (images,); None for all.
+    `among` is True for each image that may be used, shape (images,); None for all. `target` is what
+    a regression predicts.
     """
-    index = data.index(split)
-    usable = has_target(index, head) & (True if among is None else among)
-    rows = chosen_rows(index, usable, fraction, seed)
-    chosen = index[rows]
-    if head == "classification":
-        return Targets(rows, chosen["label"].to_numpy())
-    return Targets(rows, np.log10(chosen["mass_ev"].to_numpy()))
+    values = head_targets(data, split, head, target)
+    usable = is_known(values) & (True if among is None else among)
+    rows = chosen_rows(data.index(split), usable, fraction, seed)
+    return Targets(rows, values[rows])
 
 
 def fit_probe(
@@ -164,11 +176,12 @@ def untrained_encoder(config: Config, data: ImageData) -> keras.Model:
         return build_encoder(config.encoder.name, data.image_shape, **config.encoder.arguments())
 
 
-def _require_targets(split: str, head: Head, targets: Targets) -> None:
+def _require_targets(split: str, head: Head, targets: Targets, target: Target) -> None:
     needs_classes = head == "classification" and split == "train"
     if len(targets.values) > 1 and (targets.differ or not needs_classes):
         return
-    needs = "two classes" if head == "classification" else "images with a mass"
+    value = "mass" if target.is_mass else target.label
+    needs = "two classes" if head == "classification" else f"images with a {value}"
     raise MissingTargets(
         f"a {head} probe needs {needs} in the {split} split, and only {len(targets.values)} of "
         "its images can be used"

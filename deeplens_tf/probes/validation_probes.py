@@ -9,6 +9,7 @@ import keras
 from deeplens_tf.config import Config
 from deeplens_tf.data.image_data import WHOLE
 from deeplens_tf.data.prepared_data import PreparedData
+from deeplens_tf.data.targets import configured_target
 from deeplens_tf.probes.frozen_features import (
     PROBES,
     Examples,
@@ -80,10 +81,12 @@ def build_validation_probes(data: PreparedData, config: Config) -> ValidationPro
     """Return the probes that the labels of a run's data allow, possibly none."""
     data = replace(data, share=WHOLE)
     targets: dict[Head, tuple[Targets, Targets]] = {}
+    target = configured_target(config.finetune, data)
     if data.count("validation"):
         for head in METRICS:
-            train = split_targets(data, "train", head, config.finetune.fraction, config.seed)
-            validation = split_targets(data, "validation", head)
+            fraction = config.finetune.fraction
+            train = split_targets(data, "train", head, fraction, config.seed, target=target)
+            validation = split_targets(data, "validation", head, target=target)
             if train.differ and validation.differ:
                 targets[head] = train, validation
     return ValidationProbes(data, targets, config.seed)

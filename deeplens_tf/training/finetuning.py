@@ -143,10 +143,12 @@ def _require_trained_encoder(config: Config) -> None:
 
 def _seen_images(config: Config, data: PreparedData, task: Task, keep: np.ndarray) -> pd.DataFrame:
     """Return the images that the model depends on, those of its encoder's run among them."""
-    validation = data.index("validation") if data.count("validation") else data.index("train")[:0]
+    validation = data.index("train")[:0]
+    if data.count("validation"):
+        validation = data.index("validation")[task.usable("validation")]
     own = [
         images_of(data.index("train")[keep], TRAINED),
-        images_of(validation[task.usable(validation)], VALIDATION),
+        images_of(validation, VALIDATION),
     ]
     path = _encoder_path(config)
     if path == FROM_SCRATCH:
@@ -193,8 +195,10 @@ def _plan(
     with_margin = view_margin(data, augment) > 0
     data = data.in_memory(config.data.in_memory, with_margin=with_margin, report=report)
 
+    target = task.target("train")
+
     def batches(start: Position) -> tf.data.Dataset:
-        return labelled_batches(data, "train", task.target, size, augment, epochs, keep, start)
+        return labelled_batches(data, "train", target, size, augment, epochs, keep, start)
 
     steps = int(keep.sum()) // size
     return TrainingPlan(model, data, batches, _validation(data, task, size), steps, distribution)
@@ -203,10 +207,10 @@ def _plan(
 def _validation(data: PreparedData, task: Task, batch_size: int) -> tf.data.Dataset | None:
     if not data.count("validation"):
         return None
-    usable = task.usable(data.index("validation"))
+    usable = task.usable("validation")
     if not usable.any():
         return None
-    return labelled_batches(data, "validation", task.target, batch_size, keep=usable)
+    return labelled_batches(data, "validation", task.target("validation"), batch_size, keep=usable)
 
 
 def _model(
@@ -218,7 +222,9 @@ def _model(
 ) -> DownstreamModel:
     encoder = _encoder(config, data)
     freeze, spread = config.finetune.freeze, training_range(data, keep)
-    return DownstreamModel(encoder, task.head, task.class_names, freeze, weights, spread)
+    return DownstreamModel(
+        encoder, task.head, task.class_names, freeze, weights, spread, task.quantity
+    )
 
 
 def _compile(
@@ -229,6 +235,7 @@ def _compile(
     model.compile(
         optimizer=build_optimizer(config.optimizer, steps, config.schedule_epochs, **rates),
         loss=task.loss,
+        loss_weights=task.loss_weight,
         metrics=task.metrics,
         jit_compile=config.train.jit_compile and distribution.can_compile,
     )

@@ -1,12 +1,11 @@
 """What is said of a fine-tuned model that shows little or nothing on the validation images."""
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from deeplens_tf.config import FROM_SCRATCH, FinetuneConfig
-from deeplens_tf.data.label_selection import has_mass
 from deeplens_tf.data.prepared_data import PreparedData
+from deeplens_tf.data.targets import target_values
 from deeplens_tf.metrics.class_intervals import Counts, balanced_accuracy_limits, counts_of
 from deeplens_tf.metrics.classification import confusion_matrix
 from deeplens_tf.metrics.intervals import wilson_interval
@@ -21,15 +20,18 @@ def outcome(model: DownstreamModel, data: PreparedData) -> list[str]:
 
     Nothing without validation images that have a label or a mass.
     """
-    index = data.index("validation") if data.count("validation") else pd.DataFrame()
-    usable = has_mass(index) if len(index) and not model.class_names else np.ones(len(index), bool)
+    if not data.count("validation"):
+        return []
+    if model.class_names:
+        outputs = model_outputs(model, data, "validation", show_progress=False)
+        labels = data.index("validation")["label"].to_numpy()
+        return classification_outcome(labels, outputs, model.class_names, model.class_weights)
+    values = target_values(data, "validation", model.target)
+    usable = ~np.isnan(values)
     if not usable.any():
         return []
     outputs = model_outputs(model, data, "validation", usable, show_progress=False)
-    if model.class_names:
-        labels = index["label"].to_numpy()
-        return classification_outcome(labels, outputs, model.class_names, model.class_weights)
-    return regression_outcome(np.log10(index["mass_ev"][usable].to_numpy()), outputs[:, 0])
+    return regression_outcome(values[usable], outputs[:, 0])
 
 
 def classification_outcome(

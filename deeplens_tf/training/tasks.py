@@ -1,4 +1,4 @@
-"""The two tasks of fine-tuning: classification, and regression of the axion mass.
+"""The two tasks of fine-tuning: classification, and regression of a mass or another quantity.
 
 A task defines the usable images, their targets, the head and the loss.
 """
@@ -17,11 +17,18 @@ from deeplens_tf.config import FinetuneConfig
 from deeplens_tf.data.image_data import Example
 from deeplens_tf.data.label_selection import chosen_rows, has_mass
 from deeplens_tf.data.prepared_data import PreparedData
+from deeplens_tf.data.targets import (
+    columns_of_numbers,
+    configured_target,
+    target_of_batches,
+    target_values,
+)
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.labels import UNLABELLED
-from deeplens_tf.losses import gaussian_negative_log_likelihood, mae_dex, squared_error_dex
+from deeplens_tf.losses import gaussian_negative_log_likelihood, mae, mae_dex, squared_error_dex
 from deeplens_tf.metrics.weighted import MIN_SPREAD_DEX
-from deeplens_tf.models.heads import MassHead, classification_head
+from deeplens_tf.models.heads import MIN_STD_DEX, MassHead, classification_head
+from deeplens_tf.preprocessing.target import MASS, Target
 from deeplens_tf.terminal import print_lines
 
 
@@ -32,23 +39,27 @@ class Task:
     Attributes:
         class_names: of a classification; empty for a regression.
         head: new layer on the encoder's features.
-        target: a batch of examples -> targets, float32.
-        usable: table of a split -> True for each row that the task can use.
+        target: name of a split -> a function from a batch of its examples to targets, float32.
+        usable: name of a split -> True for each of its images that the task can use.
         loss: a Keras loss.
         metrics: Keras metrics.
+        quantity: what a regression predicts.
+        loss_weight: factor of the loss; None for 1.
     """
 
     class_names: tuple[str, ...]
     head: keras.layers.Layer
-    target: Callable[[Example], tf.Tensor]
-    usable: Callable[[pd.DataFrame], np.ndarray]
+    target: Callable[[str], Callable[[Example], tf.Tensor]]
+    usable: Callable[[str], np.ndarray]
     loss: Any
     metrics: list[Any]
+    quantity: Target = MASS
+    loss_weight: float | None = None
 
     def training_rows(self, data: PreparedData, config: FinetuneConfig, seed: int) -> np.ndarray:
         """Return True for the configured fraction of the usable training images."""
         index = data.index("train")
-        return chosen_rows(index, self.usable(index), config.fraction, seed)
+        return chosen_rows(index, self.usable("train"), config.fraction, seed)
 
 
 def possible_heads(data: PreparedData) -> list[str]:
@@ -90,8 +101,8 @@ def _classification(config: FinetuneConfig, data: PreparedData, folder: str) -> 
     return Task(
         class_names=classes,
         head=classification_head(len(classes)),
-        target=lambda batch: tf.one_hot(batch["label"], len(classes)),
-        usable=lambda index: np.ones(len(index), bool),
+        target=lambda split: lambda batch: tf.one_hot(batch["label"], len(classes)),
+        usable=lambda split: np.ones(data.count(split), bool),
         loss="categorical_crossentropy",
         metrics=[
             "accuracy",
@@ -105,63 +116,85 @@ def _other_head(data: PreparedData) -> str:
 
 
 def _regression(config: FinetuneConfig, data: PreparedData, folder: str) -> Task:
-    index = data.index("train")
-    _require_masses(folder, index)
-    print_lines(_skipped(data, index))
-    log10_masses = _chosen_masses(config, data, index)
+    quantity = configured_target(config, data)
+    index, values = data.index("train"), target_values(data, "train", quantity)
+    _require_values(folder, values, quantity, data)
+    print_lines(_skipped(data, index, values, quantity))
+    chosen = _chosen_values(config, data, index, values, quantity)
     gaussian = config.likelihood == "gaussian"
-    mean, std = (log10_masses.mean(), log10_masses.std()) if config.standardise else (0.0, 1.0)
+    mean, std = (chosen.mean(), chosen.std()) if config.standardise else (0.0, 1.0)
+    head = MassHead(float(mean), float(std), gaussian)
+    if not quantity.log10:  # whose values may be of any size
+        head = MassHead(float(mean), float(std), gaussian, min_std=MIN_STD_DEX * float(std))
+    scaled = config.standardise and not (gaussian or quantity.log10)
     return Task(
         class_names=(),
-        head=MassHead(float(mean), float(std), gaussian),
-        target=_log10_mass,
-        usable=has_mass,
+        head=head,
+        target=lambda split: target_of_batches(data, split, quantity),
+        usable=lambda split: ~np.isnan(target_values(data, split, quantity)),
         loss=gaussian_negative_log_likelihood if gaussian else squared_error_dex,
-        metrics=[mae_dex],
+        metrics=[mae_dex if quantity.log10 else mae],
+        quantity=quantity,
+        loss_weight=1 / float(std) ** 2 if scaled else None,
     )
 
 
-def _require_masses(folder: str, index: pd.DataFrame) -> None:
-    masses_ev = index["mass_ev"][has_mass(index)].to_numpy()
-    if len(masses_ev) < 2:
+def _require_values(
+    folder: str, values: NDArray[np.float64], quantity: Target, data: PreparedData
+) -> None:
+    known = values[~np.isnan(values)]
+    what = "mass" if quantity.is_mass else quantity.label
+    if len(known) < 2:
         raise RequestError(
-            f"{folder}: regression needs images with a mass, and {len(masses_ev)} of "
-            f"{len(index)} training images have one: see data/README.md for masses.csv"
+            f"{folder}: regression needs images with a {what}, and {len(known)} of {len(values)} "
+            f"training images have one: {_remedy(quantity, data)}"
         )
-    if np.log10(masses_ev).std() < MIN_SPREAD_DEX:
+    if known.std() < MIN_SPREAD_DEX:
+        same = f"{10 ** known[0]:g} eV" if quantity.is_mass else f"{known[0]:g}, to 1e-6"
         raise DataError(
-            f"{folder}: all {len(masses_ev)} training images with a mass have the same mass, "
-            f"{masses_ev[0]:g} eV: there is nothing to learn"
+            f"{folder}: all {len(known)} training images with a {what} have the same {what}, "
+            f"{same}: there is nothing to learn"
         )
 
 
-def _chosen_masses(
-    config: FinetuneConfig, data: PreparedData, index: pd.DataFrame
+def _remedy(quantity: Target, data: PreparedData) -> str:
+    columns = columns_of_numbers(data)
+    if quantity.is_mass and columns:
+        return f"set finetune.target to a column of the catalogue, {', '.join(columns)}"
+    return "see data/README.md for " + ("masses.csv" if quantity.is_mass else "catalogues")
+
+
+def _chosen_values(
+    config: FinetuneConfig,
+    data: PreparedData,
+    index: pd.DataFrame,
+    values: NDArray[np.float64],
+    quantity: Target,
 ) -> NDArray[np.float64]:
-    """Return log10 of the masses to train on; other masses must not influence the head."""
-    chosen = chosen_rows(index, has_mass(index), config.fraction, data.seed)
-    log10_masses = np.log10(index["mass_ev"][chosen].to_numpy())
-    if log10_masses.std() < MIN_SPREAD_DEX:
+    """Return the values to train on; others must not influence the head."""
+    usable = ~np.isnan(values)
+    chosen = values[chosen_rows(index, usable, config.fraction, data.seed)]
+    one, many = ("mass", "masses") if quantity.is_mass else ("value", "values")
+    if chosen.std() < MIN_SPREAD_DEX:
         raise RequestError(
-            f"finetune.fraction {config.fraction:g} leaves {len(log10_masses)} of "
-            f"{has_mass(index).sum()} training images with a mass, without two different "
-            "masses: set a larger fraction"
+            f"finetune.fraction {config.fraction:g} leaves {len(chosen)} of {usable.sum()} "
+            f"training images with a {one}, without two different {many}: set a larger fraction"
         )
-    return log10_masses
+    return chosen
 
 
-def _log10_mass(batch: Example) -> tf.Tensor:
-    # The logarithm is taken in float64: masses near 1e-24 have few digits in float32.
-    log10_mass_ev = tf.math.log(batch["mass_ev"]) / np.log(10.0)
-    return tf.cast(log10_mass_ev[:, None], tf.float32)  # (batch, 1)
-
-
-def _skipped(data: PreparedData, index: pd.DataFrame) -> str:
-    without = index["label"][~has_mass(index)].value_counts().sort_index()
+def _skipped(
+    data: PreparedData, index: pd.DataFrame, values: NDArray[np.float64], quantity: Target
+) -> str:
+    without = index["label"][np.isnan(values)].value_counts().sort_index()
     names = [f"{count} of {_class_name(data, label)}" for label, count in without.items()]
-    return f"regression: {has_mass(index).sum()} training images have a mass; skipped: " + (
-        ", ".join(names) or "none"
+    what, have = (
+        ("regression", "a mass")
+        if quantity.is_mass
+        else (f"regression of {quantity.label}", "a value")
     )
+    found = f"{what}: {(~np.isnan(values)).sum()} training images have {have}; skipped: "
+    return found + (", ".join(names) or "none")
 
 
 def _class_name(data: PreparedData, label: Any) -> str:

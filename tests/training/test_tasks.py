@@ -47,7 +47,7 @@ def test_targets_and_standardisation_are_of_the_training_masses(lenses):
     config, data = opened(lenses, "finetune.head=regression")
     task = build_task(config.finetune, data)
     masses = data.index("train")["mass_ev"].dropna().to_numpy()
-    target = task.target({"mass_ev": masses})
+    target = task.target("train")({"mass_ev": masses})
     np.testing.assert_allclose(target, np.log10(masses)[:, None], rtol=1e-7)
     assert task.head.mean_dex == pytest.approx(np.log10(masses).mean())
     assert task.head.std_dex == pytest.approx(np.log10(masses).std())
@@ -103,7 +103,9 @@ def test_a_fraction_of_the_masses_is_stratified_and_nested(lenses):
 def test_classification_targets_are_one_hot(lenses):
     config, data = opened(lenses)
     task = build_task(config.finetune, data)
-    np.testing.assert_array_equal(task.target({"label": np.array([1, 0])}), [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(
+        task.target("train")({"label": np.array([1, 0])}), [[0, 1], [1, 0]]
+    )
     assert task.class_names == ("axion", "no_sub")
 
 

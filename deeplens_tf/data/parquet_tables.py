@@ -1,0 +1,56 @@
+"""A Parquet table, row by row, as texts; pyarrow, an extra, reads it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from deeplens_tf.errors import DataError, RequestError
+
+ROWS_PER_BATCH = 4096
+MAX_GROUP_BYTES = 10**9  # of the rows that a Parquet file compresses together
+MAX_THRIFT_BYTES = 10**7  # of its description
+
+
+def read_parquet_table(path: Path) -> tuple[list[str], Iterator[Sequence[str]]]:
+    """Return the columns of a table and its rows.
+
+    Raises:
+        RequestError: pyarrow is not installed.
+        DataError: not a Parquet table, or one that unpacks to more than is read.
+    """
+    try:
+        parquet = import_module("pyarrow.parquet")
+    except ImportError:
+        raise RequestError(
+            f"{path}: a Parquet table needs pyarrow: pip install 'deeplens_tf[parquet]'"
+        ) from None
+    limits = {"thrift_string_size_limit": MAX_THRIFT_BYTES}
+    limits |= {"thrift_container_size_limit": MAX_THRIFT_BYTES}
+    file = _guarded(path, lambda: parquet.ParquetFile(path, **limits))
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    if any(group.total_byte_size > MAX_GROUP_BYTES for group in groups):
+        raise DataError(f"{path}: a group of rows unpacks to more than 1 GB")
+    return file.schema_arrow.names, _rows(path, file)
+
+
+def _rows(path: Path, file: Any) -> Iterator[Sequence[str]]:
+    batches = file.iter_batches(batch_size=ROWS_PER_BATCH)
+    while (batch := _guarded(path, lambda: next(batches, None))) is not None:
+        columns = _guarded(path, lambda: [_texts(column) for column in batch.columns])
+        yield from zip(*columns, strict=True)
+
+
+def _texts(column: Any) -> list[str]:
+    """Return the values of a column of a batch; one without a value is ""."""
+    # The shortest text that is the value again; a float32 has fewer digits than a float64.
+    single = str(column.type) in ("float", "halffloat")
+    values = column.to_numpy(zero_copy_only=False) if single else column.to_pylist()
+    return ["" if value is None or value != value else str(value).strip() for value in values]
+
+
+def _guarded(path: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (ValueError, OSError, NotImplementedError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: not a Parquet table: {' '.join(str(error).split())}") from error

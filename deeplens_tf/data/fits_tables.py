@@ -1,12 +1,11 @@
 """The first binary table of a FITS file, row by row, as texts.
 
-https://fits.gsfc.nasa.gov/fits_standard.html, sections 4.4 and 7.3. The headers are read here,
-within limits, and not by `astropy.io.fits`, which reads a header of any length into memory.
+https://fits.gsfc.nasa.gov/fits_standard.html, section 7.3. A table may have millions of rows, so a
+few thousand at once are in memory.
 """
 
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,11 +13,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deeplens_tf.errors import DataError
+from deeplens_tf.data.formats.fits_headers import Hdu, read_hdus
+from deeplens_tf.errors import DataError, UnusableFile
 
-BLOCK_BYTES = 2880
-MAX_HEADER_BLOCKS = 400  # 14,400 cards
-MAX_EXTENSIONS = 100  # that are passed over before the table
+MAX_FITS_COLUMNS = 1000
 ROWS_AT_ONCE = 4096
 MAX_FITS_ROW_BYTES = 1 << 20
 OTHER = "[]"  # instead of a value that is neither a number nor a text, as of an array
@@ -26,8 +24,6 @@ OTHER = "[]"  # instead of a value that is neither a number nor a text, as of an
 _FORMAT = re.compile(r"(\d{0,8})([LXBIJKAEDCMPQ])")
 _WIDTHS = dict(L=1, B=1, I=2, J=4, K=8, A=1, E=4, D=8, C=8, M=16, P=8, Q=16)
 _TYPES = {"L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-
-Header = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,11 +44,17 @@ def read_fits_table(path: Path) -> tuple[list[str], dict[str, str], Iterator[Seq
     Raises:
         DataError: not a FITS file with a binary table, or one that its header does not describe.
     """
-    with path.open("rb") as stream:
-        header = _table_header(path, stream)
-        start = stream.tell()
-    columns = [_column(path, header, i + 1) for i in range(_whole(path, header, "TFIELDS", 1000))]
-    size, rows = _whole(path, header, "NAXIS1"), _whole(path, header, "NAXIS2")
+    try:
+        with path.open("rb") as stream:
+            table = _first_table(stream)
+            start = stream.tell()
+        count = table.whole("TFIELDS")
+        if not 0 <= count < MAX_FITS_COLUMNS:
+            raise UnusableFile(f"{count} columns, at most {MAX_FITS_COLUMNS - 1} are read")
+        columns = [_column(table, number) for number in range(1, count + 1)]
+        rows, size = table.shape if len(table.shape) == 2 else (0, 0)
+    except UnusableFile as error:
+        raise DataError(f"{path}: {error}") from error
     if size != sum(column.width for column in columns) or not 0 < size <= MAX_FITS_ROW_BYTES:
         raise DataError(f"{path}: NAXIS1 {size} is not the size of a row of its columns")
     if start + size * rows > path.stat().st_size:
@@ -62,83 +64,27 @@ def read_fits_table(path: Path) -> tuple[list[str], dict[str, str], Iterator[Seq
     return names, units, _rows(path, start, size, rows, columns)
 
 
-def _table_header(path: Path, stream: BinaryIO) -> Header:
-    """Read the headers up to that of the first binary table."""
-    for i in range(MAX_EXTENSIONS + 1):
-        header = _header(path, stream, "SIMPLE" if i == 0 else "XTENSION")
-        if header.get("XTENSION") == "BINTABLE":
-            return header
-        stream.seek(-(-_data_bytes(path, header) // BLOCK_BYTES) * BLOCK_BYTES, 1)
-    raise DataError(f"{path}: no binary table in its first {MAX_EXTENSIONS} extensions")
+def _first_table(stream: BinaryIO) -> Hdu:
+    """Return the first binary table; the stream is at the start of its data."""
+    for hdu in read_hdus(stream):
+        if not hdu.number and hdu.values.get("SIMPLE") != "T":
+            raise UnusableFile("not a FITS file")
+        if hdu.text("XTENSION") == "BINTABLE":
+            return hdu
+    raise UnusableFile("no binary table in it")
 
 
-def _header(path: Path, stream: BinaryIO, first: str) -> Header:
-    values: dict[str, Any] = {}
-    for _ in range(MAX_HEADER_BLOCKS):
-        block = stream.read(BLOCK_BYTES)
-        if len(block) < BLOCK_BYTES:
-            what = "no binary table in it" if first == "XTENSION" else "not a FITS file"
-            raise DataError(f"{path}: {what}")
-        cards = [block[at : at + 80].decode("latin-1") for at in range(0, BLOCK_BYTES, 80)]
-        if not values and not cards[0].startswith(first):
-            raise DataError(f"{path}: not a FITS file with a table")
-        for card in cards:
-            if card[:8].rstrip() == "END":
-                return values
-            if card[8:10] == "= ":
-                values.setdefault(card[:8].rstrip(), _value(card[10:]))
-    raise DataError(f"{path}: a header of more than {MAX_HEADER_BLOCKS * BLOCK_BYTES} bytes")
-
-
-def _value(text: str) -> Any:
-    """Return the value of a card: a text, a number or a word such as T."""
-    if quoted := re.match(r"\s*'((?:[^']|'')*)'", text):
-        return quoted[1].replace("''", "'").rstrip()
-    word = text.partition("/")[0].strip()
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
-
-
-def _data_bytes(path: Path, header: Header) -> int:
-    axes = [
-        _whole(path, header, f"NAXIS{i + 1}") for i in range(_whole(path, header, "NAXIS", 999))
-    ]
-    if not axes:
-        return 0
-    bits = abs(header["BITPIX"]) if isinstance(header.get("BITPIX"), int) else 0
-    extra = _whole(path, header, "PCOUNT") if "PCOUNT" in header else 0
-    return bits // 8 * (math.prod(axes) + extra)
-
-
-def _whole(path: Path, header: Header, key: str, largest: int = 2**50) -> int:
-    value = header.get(key)
-    if type(value) is not int or not 0 <= value <= largest:
-        raise DataError(f"{path}: {key} of its header is {value!r:.40}")
-    return value
-
-
-def _column(path: Path, header: Header, number: int) -> _Column:
-    text = str(header.get(f"TFORM{number}", ""))
+def _column(table: Hdu, number: int) -> _Column:
+    text = table.text(f"TFORM{number}")
     found = _FORMAT.match(text)
     if found is None:
-        raise DataError(f"{path}: TFORM{number} {text!r:.40} is no format of a column")
+        raise UnusableFile(f"TFORM{number} {text!r:.40} is no format of a column")
     repeat, code = int(found[1] or 1), found[2]
     width = -(-repeat // 8) if code == "X" else repeat * _WIDTHS[code]
-    null = header.get(f"TNULL{number}")
-    scale, zero = (header.get(f"{key}{number}", default) for key, default in _SCALING)
-    if not all(isinstance(value, int | float) for value in (scale, zero)):
-        raise DataError(f"{path}: TSCAL{number} or TZERO{number} is no number")
-    name, unit = (str(header.get(f"{key}{number}", "")).strip() for key in ("TTYPE", "TUNIT"))
-    return _Column(
-        name, unit, code, repeat, width, null if type(null) is int else None, scale, zero
-    )
-
-
-_SCALING = (("TSCAL", 1), ("TZERO", 0))
+    null = table.whole(f"TNULL{number}") if f"TNULL{number}" in table.values else None
+    scale, zero = table.number_of(f"TSCAL{number}", 1), table.number_of(f"TZERO{number}", 0)
+    name, unit = (table.text(f"{key}{number}").strip() for key in ("TTYPE", "TUNIT"))
+    return _Column(name, unit, code, repeat, width, null, scale, zero)
 
 
 def _rows(

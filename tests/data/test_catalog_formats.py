@@ -8,7 +8,7 @@ from astropy.table import MaskedColumn, Table
 
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.catalog_tables import open_table
-from deeplens_tf.data.fits_tables import BLOCK_BYTES
+from deeplens_tf.data.formats.fits_headers import BLOCK_BYTES
 from deeplens_tf.data.source_folders import scan_folders
 from deeplens_tf.errors import DataError, RequestError
 from tests.data.test_catalog import make_images
@@ -135,11 +135,10 @@ def test_without_pyarrow_one_line_says_what_to_install(tmp_path, monkeypatch):
 # What a FITS file may declare
 
 
-def small_fits(path, extensions=0):
+def small_fits(path):
     names = [f"{i}.npy" for i in range(9)]
     table = Table({"file": names, "z": np.arange(9.0)})
-    images = [fits.ImageHDU(np.zeros(3)) for _ in range(extensions)]
-    fits.HDUList([fits.PrimaryHDU(), *images, fits.table_to_hdu(table)]).writeto(path)
+    fits.HDUList([fits.PrimaryHDU(), fits.table_to_hdu(table)]).writeto(path)
     return path.read_bytes()
 
 
@@ -152,16 +151,16 @@ def declaring(key, number, other):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda data: b"\x1f\x8b" + data, "not a FITS file"),
-        (lambda data: data[:100], "not a FITS file"),
+        (lambda data: b"\x1f\x8b" + data, "not a FITS file|truncated"),
+        (lambda data: data[:100], "truncated"),
         (lambda data: data[:BLOCK_BYTES], "no binary table in it"),
         (lambda data: data[:-BLOCK_BYTES], "shorter than its 9 rows"),
         (declaring(b"NAXIS2", 9, 2**50), "shorter than its"),
-        (declaring(b"NAXIS2", 9, -9), "NAXIS2 of its header is -9"),
+        (declaring(b"NAXIS2", 9, -9), "an axis of length -9"),
         (lambda data: data.replace(b"TFORM2  = 'D       '", b"TFORM2  = 'DD      '"), "no table|"),
         (lambda data: data.replace(b"TFORM2  = 'D", b"TFORM2  = '?"), "no format of a column"),
         (lambda data: data.replace(b"TFORM2  = 'D", b"TFORM2  = 'E"), "not the size of a row"),
-        (declaring(b"TFIELDS", 2, 10**7), "TFIELDS of its header is 10000000"),
+        (declaring(b"TFIELDS", 2, 10**7), "10000000 columns, at most 999"),
         (lambda data: data[:BLOCK_BYTES].replace(b"END", b"NED") + b" " * 500 * BLOCK_BYTES,
          "a header of more than 1152000 bytes"),
     ],
@@ -175,12 +174,6 @@ def test_a_fits_file_that_cannot_be_read_ends_in_one_line(tmp_path, change, line
         return
     with pytest.raises(DataError, match=rf"t\.fits: .*{line}"):
         list(open_table(tmp_path / "t.fits").rows)
-
-
-def test_a_file_of_many_extensions_is_refused(tmp_path):
-    small_fits(tmp_path / "t.fits", extensions=101)
-    with pytest.raises(DataError, match="no binary table in its first 100 extensions"):
-        open_table(tmp_path / "t.fits")
 
 
 def test_every_changed_byte_of_a_header_is_read_or_refused(tmp_path):

@@ -24,7 +24,9 @@ _BITS = (8, 16, 32, 64, -32, -64)
 _CARD = re.compile(rb"([A-Z0-9_-]+) *= +('(?:[^']|'')*'|[^/ ][^/]*)")
 _WANTED = re.compile(
     rb"SIMPLE|XTENSION|BITPIX|NAXIS\d?|[PG]COUNT|GROUPS|EXTNAME|BSCALE|BZERO|BLANK|THEAP"
-    rb"|TFIELDS|T(?:TYPE|FORM)\d|Z(?:IMAGE|CMPTYPE|BITPIX|BLANK|NAXIS\d?|TILE\d|NAME\d|VAL\d)"
+    rb"|TFIELDS|T(?:TYPE|FORM|UNIT|NULL|SCAL|ZERO)\d{1,3}"
+    rb"|Z(?:IMAGE|CMPTYPE|BITPIX|BLANK|NAXIS\d?|TILE\d|NAME\d|VAL\d)"
+    rb"|C(?:TYPE|UNIT|DELT)[12]|(?:CD|PC)[12]_[12]"
 )
 
 

@@ -16,8 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from deeplens_tf.data.formats.image_formats import refuse_stack
-from deeplens_tf.data.formats.npy_stacks import MAX_ROWS
+from deeplens_tf.data.formats.npy_stacks import MAX_ROWS, refuse_stack
 from deeplens_tf.data.npy import MAX_VALUES, byte_text
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.files.hdf5_arrays import find_arrays

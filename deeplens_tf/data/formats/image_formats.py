@@ -66,7 +66,7 @@ class ImageFormat:
 
 def _read_npy(path: Path, size: int, selection: Selection, row: int | None) -> Read:
     if row is not None or selection.stacks:
-        from deeplens_tf.data.formats.npy_stacks import npy_count, read_npy_row
+        from deeplens_tf.data.formats.npy_stacks import npy_count, read_npy_row, refuse_stack
 
         if row is not None:
             return read_npy_row(path, size, row), None
@@ -142,22 +142,6 @@ def format_of(start: bytes) -> ImageFormat:
             return known
     is_text = bool(start) and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start)
     raise UnusableFile(f"{'text, ' if is_text else ''}not an image: {READ_TEXT}")
-
-
-def refuse_stack(count: int | None) -> None:
-    """Refuse a stack of images that is read as one.
-
-    Args:
-        count: number of its images, None for a file that is one image.
-
-    Raises:
-        UnusableFile: it is a stack.
-    """
-    if count is not None:
-        raise UnusableFile(
-            f"a stack of {count} images, which is read only from a file named .h5, .hdf5 or .npy, "
-            "and not where a table names the images or each band has a file"
-        )
 
 
 def rank_name(name: str) -> str:

@@ -33,6 +33,22 @@ def npy_count(path: Path, size: int) -> int | None:
     return layout.shape[0]
 
 
+def refuse_stack(count: int | None) -> None:
+    """Refuse a stack of images that is read as one.
+
+    Args:
+        count: number of its images, None for a file that is one image.
+
+    Raises:
+        UnusableFile: it is a stack.
+    """
+    if count is not None:
+        raise UnusableFile(
+            f"a stack of {count} images, which is read only from a file named .h5, .hdf5 or .npy, "
+            "and not where a table names the images or each band has a file"
+        )
+
+
 def read_npy_row(path: Path, size: int, row: int) -> np.ndarray:
     """Read one image of a stack.
 

@@ -55,7 +55,7 @@ CANDIDATES: Mapping[str, tuple[tuple[Settings, ...], tuple[Settings, ...]]] = {
     ),
     "masses-2000": (
         (_rate(1e-3, 60), _rate(1e-3, 120)),
-        (_rate(1e-3, 60), _rate(3e-4, 60), _head_first(1e-3, 60, 10, 0.3)),
+        (_rate(1e-3, 60), _rate(3e-4, 60), _rate(1e-3, 120)),
     ),
 }
 

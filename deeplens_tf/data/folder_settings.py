@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION, Config, DataConfig
+from deeplens_tf.data.header_scales import first_header_scale
 from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.data.manifest import MANIFEST_FILE, PREPARE_AGAIN, Manifest, is_prepared
 from deeplens_tf.errors import DataError, RequestError
@@ -84,7 +85,8 @@ def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, A
 
     A prepared folder has its own. Raw images, and a folder that does not exist, get
     `RAW_IMAGE_SIZE`, `RAW_FIT`, `RAW_VALIDATION_FRACTION` and min-max scaling, and the bands'
-    names, the pixel scale and the layout of the files of `images.yaml`.
+    names, the pixel scale and the layout of the files of `images.yaml`. A pixel scale that it
+    lacks is that of the first FITS file's header.
 
     Args:
         folder: of images, or a prepared one.
@@ -109,6 +111,9 @@ def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, A
         stacks=given["stacks"],
         band_files=given["band_files"],
     )
+    if properties.pixel_scale_arcsec is None and not is_prepared(folder):
+        found = first_header_scale(folder, properties.selection)
+        properties = replace(properties, pixel_scale_arcsec=found)
     return chosen | asdict(properties)
 
 

@@ -110,7 +110,7 @@ def scan_folder(root: Path, *, of_tests: bool = False) -> SourceFolder:
     require_folder(root)
     classes = tuple(sorted(entry.name for entry in _entries(root) if _is_folder(entry)))
     _refuse_splits(root, classes)
-    loose = tuple(sorted(_image_names(root)))
+    loose = tuple(sorted(names_of_images(root)))
     passed_over = count_kinds(_other_names(root), at_root=True)
     if classes:
         files, of_classes = _labelled_files(root, classes)
@@ -130,12 +130,17 @@ def scan_unlabelled(root: Path) -> SourceFolder:
         RequestError: the folder does not exist.
     """
     require_folder(root)
-    names, passed_over = [*_image_names(root)], count_kinds(_other_names(root), at_root=True)
+    names, passed_over = [*names_of_images(root)], count_kinds(_other_names(root), at_root=True)
     for inside in (entry.name for entry in _entries(root) if _is_folder(entry)):
-        names += [f"{inside}/{name}" for name in _image_names(root / inside)]
+        names += [f"{inside}/{name}" for name in names_of_images(root / inside)]
         passed_over += count_kinds(_other_names(root / inside), at_root=False)
     files = tuple(SourceFile(root / name, name, UNLABELLED) for name in sorted(names))
     return SourceFolder(root, (), files, passed_over=passed_over)
+
+
+def image_folders(root: Path) -> list[Path]:
+    """Return a data folder and the folders in it, sorted by name, which may be classes."""
+    return [root, *sorted(root / entry.name for entry in _entries(root) if _is_folder(entry))]
 
 
 def has_class_folders(root: Path) -> bool:
@@ -196,7 +201,7 @@ def _labelled_files(
     passed_over: Counter[str] = Counter()
     for label, name in enumerate(classes):
         folder = root / name
-        images = sorted(_image_names(folder))
+        images = sorted(names_of_images(folder))
         files += [SourceFile(folder / image, f"{name}/{image}", label) for image in images]
         passed_over += _others_in_class(folder)
     return tuple(sorted(files, key=lambda file: file.name)), passed_over
@@ -238,7 +243,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _image_names(folder: Path) -> Iterator[str]:
+def names_of_images(folder: Path) -> Iterator[str]:
+    """Yield the names of the image files of a folder, in any order."""
     # Broken links and pipes are included: reading them gives the reason for rejecting them.
     for entry in _entries(folder):
         if is_image_name(entry.name) and not _is_folder(entry):

@@ -2,7 +2,8 @@
 
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import RequestError
-from deeplens_tf.preprocessing.preprocessing import Preprocessing, same_scale
+from deeplens_tf.preprocessing.framing import same_scale
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 
 
 def require_same_preprocessing(

@@ -6,13 +6,15 @@ from pathlib import Path
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.formats.image_formats import Selection
+from deeplens_tf.data.header_scales import first_header_scale
 from deeplens_tf.data.image_properties import ImageProperties, image_properties
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import MODEL
 from deeplens_tf.inference.new_images import NewImages
 from deeplens_tf.models.downstream import DownstreamModel
-from deeplens_tf.preprocessing.preprocessing import Preprocessing, same_scale
+from deeplens_tf.preprocessing.framing import same_scale
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.runs.run_folder import run_of
 from deeplens_tf.saving.keras_files import load_fine_tuned
 from deeplens_tf.terminal import print_lines
@@ -68,10 +70,12 @@ def open_input(
         return ModelInput(file, model, NewImages(folder, how))
     own = image_properties(folder)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
+    selection = _selection(file, own)
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
+    scale = scale or first_header_scale(folder, selection)
     how = _for_scale(how, folder, scale, resample)
     how = replace(how, source_side=None) if mixed_sizes else how
-    images = NewImages(folder, how, mixed_sizes, catalog, _selection(file, own))
+    images = NewImages(folder, how, mixed_sizes, catalog, selection)
     return ModelInput(file, model, images)
 
 

@@ -1,12 +1,15 @@
 """Which part of an image is kept, with which pixels and on which scale of values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.resampling import kept_square, resample_with_margin
 from deeplens_tf.preprocessing.scaling import crop_margin, kept_pixels, scale_with_margin
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
+
+SCALE_TOLERANCE = 0.02  # relative difference of two pixel scales that count as one
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,23 @@ class Framing:
     pixel_scale_arcsec: float | None = None
     resample_to_arcsec: float | None = None
     scale: ValueScale = MIN_MAX
+
+    def for_header(self, found: float | None) -> "Framing":
+        """Return the framing of an image whose header states this pixel scale, None for none.
+
+        Raises:
+            UnusableFile: another scale than that of the images, which are not resampled.
+        """
+        if found is None or self.pixel_scale_arcsec is None:
+            return self
+        if self.resample_to_arcsec:
+            return replace(self, pixel_scale_arcsec=found)
+        if not same_scale(found, self.pixel_scale_arcsec):
+            raise UnusableFile(
+                f"its header states pixels of {found:.4g} arcsec, and those of the others are of "
+                f"{self.pixel_scale_arcsec:.4g}: resample all to use it"
+            )
+        return self
 
     @property
     def margin(self) -> int:
@@ -68,3 +88,8 @@ class Framing:
             scales = self.pixel_scale_arcsec, self.resample_to_arcsec
             return resample_with_margin(image, self.image_size, self.fit, *scales, self.scale)
         return scale_with_margin(image, self.image_size, self.fit, self.scale)
+
+
+def same_scale(one: float, other: float) -> bool:
+    """Return whether two pixel scales are the same within 2 %."""
+    return abs(one - other) <= SCALE_TOLERANCE * max(one, other)

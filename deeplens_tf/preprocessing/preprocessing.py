@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content
-from deeplens_tf.preprocessing.framing import Framing
+from deeplens_tf.preprocessing.framing import Framing, same_scale
 from deeplens_tf.preprocessing.scaling import FIT_MODES
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 from deeplens_tf.terminal import counted
@@ -19,7 +19,6 @@ VERSION = 2  # the newest; version 1 knows one scale, and is written for it
 VERSION_1_SCALING = "min-max"
 MAX_SIDE, MAX_SOURCE_SIDE, MAX_BANDS, MAX_NAME = 4096, 16384, 1024, 100
 MIN_IMAGE_SIDE = 8  # of an image; a smaller array is something else
-SCALE_TOLERANCE = 0.02  # relative difference of two pixel scales that count as one
 
 RawImages: TypeAlias = NDArray | Sequence[NDArray]
 
@@ -139,6 +138,17 @@ class Preprocessing:
         except UnusableFile as error:
             raise ValueError(f"{name} cannot be used: {error}") from error
         return np.tile(scaled, (1, 1, self.repeat))
+
+    def for_header(self, found: float | None) -> "Preprocessing":
+        """Return the preprocessing of an image whose header states this pixel scale.
+
+        Args:
+            found: in arcsec; None for a file that states none.
+
+        Raises:
+            UnusableFile: another scale than that of the images, which are not resampled.
+        """
+        return replace(self, source_scale_arcsec=self.framing.for_header(found).pixel_scale_arcsec)
 
     def nan_pixels(self, image: NDArray) -> int:
         """Return how many of the kept pixels of (height, width, bands) `apply` fills.
@@ -265,11 +275,6 @@ def _scaling(value: Any, version: int) -> ValueScale:
     if value != VERSION_1_SCALING:
         raise ValueError(f"preprocessing has no valid scaling. Received: {value!r:.100}")
     return MIN_MAX
-
-
-def same_scale(one: float, other: float) -> bool:
-    """Return whether two pixel scales are the same within 2 %."""
-    return abs(one - other) <= SCALE_TOLERANCE * max(one, other)
 
 
 def _require_scale(found: float, wanted: float) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from deeplens_tf.data.formats.fits_headers import Hdu, Stream, read_exactly, read_hdus
 from deeplens_tf.data.formats.gzip_stream import GzipStream
+from deeplens_tf.data.formats.wcs import pixel_scale_arcsec
 from deeplens_tf.data.npy import MAX_VALUES
 from deeplens_tf.errors import UnusableFile
 
@@ -48,6 +49,20 @@ def read_fits(path: Path, choice: int | str | None = None) -> np.ndarray:
         from deeplens_tf.data.formats.tile_compression import read_tiles
 
         return _physical(read_tiles(stream, hdu), hdu).reshape(hdu.image_shape)
+
+
+def read_scale(path: Path, choice: int | str | None = None) -> float | None:
+    """Return the pixel scale in arcsec of an image, None if its header has none.
+
+    Args:
+        path: a file.
+        choice: see `read_fits`.
+
+    Raises:
+        UnusableFile: no such HDU, or a damaged header.
+    """
+    with path.open("rb", buffering=0) as file:
+        return pixel_scale_arcsec(_chosen(_content(file), choice))
 
 
 def _content(file: IO[bytes]) -> Stream:

@@ -131,6 +131,11 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
+def is_fits_name(name: str) -> bool:
+    """Return whether a file is a FITS file by its name."""
+    return name.lower().endswith(_FITS)
+
+
 def format_of(start: bytes) -> ImageFormat:
     """Return the format of a file, from its first bytes.
 

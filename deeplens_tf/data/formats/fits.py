@@ -27,15 +27,39 @@ def read_fits(path: Path, choice: int | str | None = None) -> np.ndarray:
 
     Args:
         path: a regular file.
-        choice: number, from 0, or name (EXTNAME) of the HDU; None for the first one with an image
-            of two or three axes.
+        choice: number, from 0, or name (EXTNAME) of the HDU; several of them, separated by commas,
+            for HDUs with a band each; None for the first one with an image of two or three axes.
 
     Returns:
-        Integers or floating point numbers in native byte order, the first axis varies slowest.
+        Integers or floating point numbers in native byte order, the first axis varies slowest. It
+        counts the bands where several HDUs are chosen.
 
     Raises:
-        UnusableFile: no such HDU, no image in it, or one beyond the bounds.
+        UnusableFile: no such HDU, no image in it, one beyond the bounds, or bands of different
+            sizes.
     """
+    choices = _choices(choice)
+    if len(choices) == 1:
+        return _read_hdu(path, choices[0])
+    images: list[np.ndarray] = []
+    for each in choices:
+        images.append(_read_hdu(path, each))
+        if images[-1].ndim != 2 or images[-1].shape != images[0].shape:
+            shapes = f"{images[0].shape} and {images[-1].shape}"
+            raise UnusableFile(f"HDUs {choices[0]} and {each}: shapes {shapes}, not of two bands")
+        if sum(image.size for image in images) > MAX_VALUES:
+            raise UnusableFile(f"bands of more than {MAX_VALUES} values together")
+    return np.stack(images)
+
+
+def _choices(choice: int | str | None) -> list[int | str | None]:
+    if not isinstance(choice, str):
+        return [choice]
+    names = [name.strip() for name in choice.split(",")]
+    return [int(name) if name.isdecimal() else name for name in names]
+
+
+def _read_hdu(path: Path, choice: int | str | None) -> np.ndarray:
     with path.open("rb", buffering=0) as file:
         stream = _content(file)
         hdu = _chosen(stream, choice)
@@ -62,7 +86,7 @@ def read_scale(path: Path, choice: int | str | None = None) -> float | None:
         UnusableFile: no such HDU, or a damaged header.
     """
     with path.open("rb", buffering=0) as file:
-        return pixel_scale_arcsec(_chosen(_content(file), choice))
+        return pixel_scale_arcsec(_chosen(_content(file), _choices(choice)[0]))
 
 
 def _content(file: IO[bytes]) -> Stream:

@@ -25,7 +25,8 @@ class Selection:
     """Which part of a file is its image, or its images.
 
     Attributes:
-        fits_hdu: number, from 0, or name of the HDU; None for the first one that is an image.
+        fits_hdu: number, from 0, or name of the HDU, or several for a band each, such as "g,r,i";
+            None for the first one that is an image.
         hdf5_dataset: name of the array; None for the only one that may be of images.
         stacks: whether a `.npy` array of three or four axes is a stack of images.
         band_files: pattern of the names of files that hold one band each, see

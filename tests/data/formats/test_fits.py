@@ -95,6 +95,20 @@ def test_the_first_image_is_read_or_the_one_that_is_chosen(tmp_path, packed):
         assert mass is None
 
 
+def test_hdus_of_a_band_each_are_the_cube_of_them(tmp_path):
+    bands = [random_image(i) for i in range(3)]
+    hdus = [fits.ImageHDU(band, name=name) for band, name in zip(bands, "gri", strict=True)]
+    hdus.append(fits.ImageHDU(random_image(0, (9, 9)), name="WEIGHT"))
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "x.fits")
+    for choice in ("g,r,i", "G, r,3", "1,2,3"):
+        image, _ = read_image(tmp_path / "x.fits", selection=Selection(choice))
+        np.testing.assert_array_equal(image, np.stack(bands, axis=-1))
+    with pytest.raises(UnusableFile, match=r"HDUs g and WEIGHT: shapes .* not of two bands"):
+        read_image(tmp_path / "x.fits", selection=Selection("g,WEIGHT"))
+    with pytest.raises(UnusableFile, match="no HDU z in it"):
+        read_image(tmp_path / "x.fits", selection=Selection("g,z"))
+
+
 @pytest.mark.parametrize(
     ("choice", "line"),
     [

@@ -1,7 +1,8 @@
 """A training that is stopped anywhere and taken up again ends bit for bit as if it never was.
 
 On a small network with everything that has a state: dropout, batch normalisation, AdamW with a
-schedule, a metric that sums over an epoch, the best model so far.
+schedule, a metric that sums over an epoch, the best model so far; with the scale of values and the
+views of a survey.
 """
 
 import signal
@@ -82,7 +83,9 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 
 @pytest.fixture(scope="module")
 def config(blobs_words):
-    return load_config("finetune", [*blobs_words, f"train.epochs={EPOCHS}"])
+    survey = ["data.interval=percentile", "data.stretch=asinh"]
+    survey += ["augment.views=[flip, jitter, background_noise]"]
+    return load_config("finetune", [*blobs_words, *survey, f"train.epochs={EPOCHS}"])
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,16 @@ def test_every_stage_stores_it(place):
     evaluate_probe(Run(place / "finetuned"))
 
 
+def test_another_scale_of_values_than_the_encoders_is_refused(place, tmp_path):
+    line = r"scaling percentile 0\.5 to 99\.5 instead of min-max: set data\.interval=minmax$"
+    with pytest.raises(RequestError, match=line):
+        finetuned(place, "lenses", "data.interval=percentile", run_dir=tmp_path / "run")
+    filling = "data.max_nan_fraction=0.1"  # which changes no pixel of these images
+    finetuned(place, "lenses", filling, run_dir=tmp_path / "run")
+    how = load_model(tmp_path / "run").preprocessing
+    assert how.scaling.max_nan_fraction == 0.1
+
+
 def test_a_fine_tuning_keeps_what_its_own_data_do_not_tell(place, tmp_path):
     run = finetuned(place, "unknown", run_dir=tmp_path / "run")
     assert load_model(run.model).preprocessing.pixel_scale_arcsec == pytest.approx(

@@ -29,8 +29,8 @@ class ValueScale:
 
     Attributes:
         interval: "minmax", the extremes; "percentile", between two percentiles; or "zscale", around
-            the median by the slope of the sorted values, as IRAF's display and, with its defaults,
-            astropy's `ZScaleInterval`.
+            the median by the slope of the sorted values, as IRAF's display and astropy's
+            `ZScaleInterval`, whose defaults it has but for the number of values.
         percentiles: lower and upper, of interval "percentile"; None for 0.5 and 99.5.
         stretch: of v in [0, 1]. "linear"; "asinh", asinh(v / a) / asinh(1 / a), see Lupton,
             Gunn and Szalay (1999), AJ 118, 1406; "log", log(1000 v + 1) / log(1001); or "sqrt".

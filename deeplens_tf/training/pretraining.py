@@ -11,7 +11,6 @@ import tensorflow as tf
 from deeplens_tf.config import Config, PretrainConfig
 from deeplens_tf.data.batches import pair_count, pretraining_batches
 from deeplens_tf.data.folder_settings import with_folder_settings
-from deeplens_tf.data.manifest import WITH_OBJECTS
 from deeplens_tf.data.objects import objects_text
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.data.streams import BEGINNING, EpochOrder, Position
@@ -126,10 +125,14 @@ def _pretrain(
 
 def _report_objects(data: PreparedData, config: Config) -> None:
     """Print how many objects have how many images, from which the two views are made."""
-    if data.manifest.format_version >= WITH_OBJECTS:
+    if data.manifest.objects:
         print_lines(f"positives: {objects_text(data.objects('train'))}")
-    else:
-        print_lines(f"positives: {config.data.path} has no objects.csv: two views of each image")
+        return
+    catalog = data.manifest.catalog
+    lacks = f"{catalog.name} has no column object" if catalog else ""
+    print_lines(
+        f"positives: {lacks or f'{config.data.path} has no objects.csv'}: two views of each image"
+    )
 
 
 def _order(config: Config, steps: int) -> EpochOrder | None:

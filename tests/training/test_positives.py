@@ -13,6 +13,7 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.models.vit import VARIANTS
 from deeplens_tf.option_use import PRETRAIN, load_stage_config
 from deeplens_tf.runs.identity import result_settings
+from deeplens_tf.training import pretraining
 from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.pretraining import pretrain
 from tests.data.object_folders import make_objects
@@ -146,3 +147,22 @@ def test_a_batch_is_of_objects(configured, tmp_path):
     count = pair_count(open_data(config), "train", "object")
     with pytest.raises(RequestError, match=f"larger than the {count} training objects"):
         pretrain(config, "it", str(tmp_path / "run"))
+
+
+def test_a_catalogue_without_objects_is_named(tmp_path, capsys):
+    (tmp_path / "d").mkdir()
+    names = [f"{i}.npy" for i in range(8)]
+    for i, name in enumerate(names):
+        np.save(tmp_path / "d" / name, np.random.default_rng(i).random((16, 16)))
+    for columns, line in (
+        ("", "catalog.csv has no column object: two views of each image"),
+        (",object", "4 objects of 2 images"),
+    ):
+        rows = [f"{name},{columns and i // 2}" for i, name in enumerate(names)]
+        text = "\n".join([f"file{columns or ',other'}", *rows])
+        (tmp_path / "catalog.csv").write_text(text + "\n")
+        words = [f"data.catalog={tmp_path}/catalog.csv", f"data.cache={tmp_path}/cache"]
+        words += ["data.image_size=16", "data.validation_fraction=0"]
+        config = load_config("contrastive", words, str(tmp_path / "d"))
+        pretraining._report_objects(open_data(config), config)
+        assert f"positives: {line}" in capsys.readouterr().out

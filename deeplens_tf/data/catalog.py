@@ -20,6 +20,7 @@ ROLES = ("file", "row", "id", "label", "group", "object", "split", "ra", "dec")
 PLACES = ("id", "ra", "dec")  # kept with an image as they are, and written with its prediction
 MAX_VALUE_CHARACTERS = 200  # characters of a class's name, or of what is kept with an image
 NO_NUMBER = frozenset({"", "nan", "na", "n/a", "null", "none", "--"})  # in lower case
+MAX_ROW_DIGITS = 10
 SHOWN_FILES = 3  # of those that are not there, in the line that counts them
 
 _SEPARATOR = "\n"  # between the values that are kept of an image; none of them contains it
@@ -72,6 +73,7 @@ class Catalog:
         passed_over: names of the columns that are not read.
         missing: number of rows whose file is not there.
         first_missing: the files of the first of them.
+        rows: for an image of a stack, named `<file>#<row>`, its row from 0.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class Catalog:
     passed_over: tuple[str, ...]
     missing: int
     first_missing: tuple[str, ...]
+    rows: Mapping[str, int]
     _texts: Mapping[str, str]
     _read: tuple[str, ...]
 
@@ -92,6 +95,10 @@ class Catalog:
     def names_validation(self) -> bool:
         """Whether the table chooses the validation images; all others are training images then."""
         return "validation" in self.splits.values()
+
+    def file_of(self, name: str) -> str:
+        """Return the file of an image, without its row."""
+        return name.rpartition("#")[0] if name in self.rows else name
 
     def facts(self, sha256: Mapping[str, str] | None = None) -> CatalogFacts:
         """Return what a manifest says of the table.
@@ -162,11 +169,6 @@ def _roles(path: Path, columns: Sequence[str], request: CatalogRequest) -> dict[
             f"{path}: no column file; its columns are {', '.join(columns)}: name the one with "
             "the paths by data.catalog_columns={file: NAME}"
         )
-    if "row" in roles:  # an image would be one row of a file
-        raise RequestError(
-            f"{path}: column {roles['row']}: rows of a stack are not read, one file is one image; "
-            "if the column is none of the stack, set data.catalog_columns={row: null}"
-        )
     return roles
 
 
@@ -188,6 +190,7 @@ class _Reader:
         self.labels: dict[str, str] = {}
         self.known: dict[str, dict[str, str]] = {"split": {}, "group": {}, "object": {}}
         self.texts: dict[str, str] = {}
+        self.rows: dict[str, int] = {}
         self.words: dict[str, str] = {}  # one text in memory for all rows with the same label
         self.missing = 0
         self.first_missing: list[str] = []
@@ -200,7 +203,7 @@ class _Reader:
             if len(self.first_missing) < SHOWN_FILES and shown not in self.first_missing:
                 self.first_missing.append(shown)
             return
-        label = self._label(number, row)
+        label, name = self._label(number, row), self._with_row(number, name, row)
         if name in self.labels:
             raise DataError(self._twice(number, name, label))
         self.labels[name] = label
@@ -231,6 +234,7 @@ class _Reader:
             passed_over=tuple(self.unread),
             missing=self.missing,
             first_missing=tuple(self.first_missing),
+            rows=self.rows,
             _texts=self.texts,
             _read=self.read,
         )
@@ -243,6 +247,21 @@ class _Reader:
                 f"are relative to {self.root}"
             )
         return posixpath.normpath(file) if file else ""
+
+    def _with_row(self, number: int, file: str, row: Sequence[str]) -> str:
+        """Return the name of the image, with its row in a stack if the table says one."""
+        text = row[self.at["row"]] if "row" in self.at else ""
+        if not text:
+            return file
+        if not (text.isascii() and text.isdecimal() and len(text) < MAX_ROW_DIGITS):
+            raise DataError(
+                f"{self.path}: row {number}: {self.roles['row']} {text!r:.40} is no whole number "
+                "from 0, the place of an image in its file; if the column is none of a stack, set "
+                "data.catalog_columns={row: null}"
+            )
+        name = f"{file}#{int(text)}"
+        self.rows[name] = int(text)
+        return name
 
     def _label(self, number: int, row: Sequence[str]) -> str:
         label = row[self.at["label"]] if "label" in self.at else ""

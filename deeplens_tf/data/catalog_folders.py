@@ -47,7 +47,8 @@ def scan_catalog(root: Path, path: Path, request: CatalogRequest) -> dict[str, S
         passed_over -= count_kinds([path.name], at_root=True)
     labelled = "label" in catalog.roles
     used = sorted(name for name, label in catalog.labels.items() if label or not labelled)
-    unused = [name for name in listed if name not in catalog.labels]
+    with_row = {catalog.file_of(name) for name in catalog.labels}
+    unused = [name for name in listed if name not in with_row]
     unused += [name for name, label in catalog.labels.items() if labelled and not label]
     tests = [name for name in used if catalog.splits.get(name) == "test"]
     others = [name for name in used if catalog.splits.get(name) != "test"] if tests else used
@@ -73,7 +74,13 @@ def _part(
 ) -> SourceFolder:
     classes = sorted({catalog.labels[name] for name in names} - {""})
     index = {label: i for i, label in enumerate(classes)} | {"": UNLABELLED}
-    files = tuple(SourceFile(root / name, name, index[catalog.labels[name]]) for name in names)
+    files = tuple(
+        SourceFile(
+            *(root / catalog.file_of(name), name, index[catalog.labels[name]]),
+            row=catalog.rows.get(name),
+        )
+        for name in names
+    )
     return SourceFolder(
         root,
         tuple(classes),

@@ -47,6 +47,8 @@ def read_image(
         size = _file_size(path, MAX_IMAGE_FILE_BYTES if row is None else MAX_STACK_FILE_BYTES)
         with path.open("rb", buffering=0) as stream:
             known = format_of(stream.read(FIRST_BYTES))
+        if row is not None and known.count is None:
+            raise UnusableFile(f"row {row} of a file that holds one image, not a stack of them")
         array, mass_ev = known.read(path, size, selection or Selection(), row)
     except OSError as error:
         raise UnusableFile(f"cannot be read: {error.strerror or error}") from error
@@ -102,7 +104,7 @@ def image_count(path: Path, selection: Selection) -> int | None:
         size = _file_size(path, MAX_STACK_FILE_BYTES)
         with path.open("rb", buffering=0) as stream:
             known = format_of(stream.read(FIRST_BYTES))
-        return known.count(path, size, selection)
+        return known.count(path, size, selection) if known.count else None
     except (OSError, UnusableFile):
         return None
 

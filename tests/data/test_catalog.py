@@ -349,7 +349,6 @@ def test_a_table_that_cannot_be_used_ends_in_one_line(tmp_path, text, line):
         (lambda d: CatalogRequest(d / "t.xlsx"), r"a catalogue is a table, \.csv, \.ecsv"),
         (lambda d: CatalogRequest(d / "t.csv", {"label": "kind"}), "label: .* no column 'kind'"),
         (lambda d: CatalogRequest(d / "t.csv", {"mass": "m"}), "mass is none of file, row, id"),
-        (lambda d: CatalogRequest(d / "stack.csv"), "column row: rows of a stack are not read"),
         (lambda d: CatalogRequest(None, {"file": "x"}), "has no labels.csv; set data.catalog"),
     ],
 )
@@ -357,7 +356,6 @@ def test_a_wrong_request_is_named(tmp_path, request_of, line):
     make_images(tmp_path / "d", 4)
     (tmp_path / "t.csv").write_text(TWO)
     (tmp_path / "t.xlsx").write_text("x")
-    (tmp_path / "stack.csv").write_text("file,row\n000.npy,1\n")
     with pytest.raises(RequestError, match=line):
         scan_folders(tmp_path / "d", request_of(tmp_path))
 

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from deeplens_tf.data.formats.npy_stacks import MAX_ROWS, refuse_stack
+from deeplens_tf.data.formats.npy_stacks import MAX_ROWS, refuse_stack, require_row
 from deeplens_tf.data.npy import MAX_VALUES, byte_text
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.files.hdf5_arrays import find_arrays
@@ -58,6 +58,8 @@ def read_hdf5(path: Path, name: str | None, row: int | None) -> np.ndarray:
     with _open_array(path, name) as array:
         if row is None:
             refuse_stack(len(array) if array.ndim > 2 else None)
+        else:
+            require_row(row, array.shape)
         for chunk in _chunks(array, row):
             _check_chunk(array, chunk)
         values = np.asarray(array[()] if row is None else array[row])

@@ -56,13 +56,13 @@ class ImageFormat:
         read: from a path, the size of the file, a selection, and the row in a stack of images or
             None, to an array of real numbers.
         count: from the first three of these to the number of images in a stack; None for a file
-            that is one image.
+            that is one image. None where a file of the format is always one image.
     """
 
     suffixes: tuple[str, ...]
     begins: tuple[bytes, ...]
     read: Reader
-    count: Count = lambda path, size, selection: None
+    count: Count | None = None
 
 
 def _read_npy(path: Path, size: int, selection: Selection, row: int | None) -> Read:

@@ -45,8 +45,22 @@ def refuse_stack(count: int | None) -> None:
     if count is not None:
         raise UnusableFile(
             f"a stack of {count} images, which is read only from a file named .h5, .hdf5 or .npy, "
-            "and not where a table names the images or each band has a file"
+            "and not where each band has a file; a table names an image of it in a column row"
         )
+
+
+def require_row(row: int, shape: tuple[int, ...]) -> None:
+    """Refuse a row that an array does not have.
+
+    Raises:
+        UnusableFile: the array is no stack of three or four axes, or has fewer images.
+    """
+    if len(shape) not in (3, 4):
+        raise UnusableFile(
+            f"row {row} of an array that is no stack of images, but of shape {shape}"
+        )
+    if row >= shape[0]:
+        raise UnusableFile(f"no row {row} in a stack of {shape[0]} images, counted from 0")
 
 
 def read_npy_row(path: Path, size: int, row: int) -> np.ndarray:
@@ -57,6 +71,7 @@ def read_npy_row(path: Path, size: int, row: int) -> np.ndarray:
     """
     with path.open("rb", buffering=0) as stream:
         layout, offset = split_header(stream.read(FIRST_READ_BYTES))
+        require_row(row, () if layout.is_object else layout.shape)
         image = _image_layout(layout, size - offset)
         count = math.prod(image.shape) * real_dtype(image.descr).itemsize
         check_size(image, count)
@@ -65,7 +80,7 @@ def read_npy_row(path: Path, size: int, row: int) -> np.ndarray:
         view, read = memoryview(data), 0
         while read < count and (part := stream.readinto(view[read:])):
             read += part
-    if read < count or row >= layout.shape[0]:
+    if read < count:
         raise UnusableFile("truncated")
     return make_array(image, data)
 

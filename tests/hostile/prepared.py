@@ -226,6 +226,6 @@ PREPARED = {
         "larger than 8388608 bytes",
     ),
     "a manifest nested without end": (manifest_of('{"a":' * 10**5), "nested too deeply"),
-    "a manifest that is a pipe": (piped_manifest, "no class folder and no .npy"),
+    "a manifest that is a pipe": (piped_manifest, "no class folder and no image"),
     "a manifest of another version": (in_manifest(format_version="\x1b[2J"), "version '\\x1b[2J'"),
 }

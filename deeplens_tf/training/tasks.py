@@ -153,8 +153,14 @@ def _require_values(
         same = f"{10 ** known[0]:g} eV" if quantity.is_mass else f"{known[0]:g}, to 1e-6"
         raise DataError(
             f"{folder}: all {len(known)} training images with a {what} have the same {what}, "
-            f"{same}: there is nothing to learn"
+            f"{same}: {_why_no_spread(known, quantity)}"
         )
+
+
+def _why_no_spread(known: NDArray[np.float64], quantity: Target) -> str:
+    if np.ptp(known) and not quantity.log10:
+        return "set finetune.log10=true, or another unit in the table"
+    return "there is nothing to learn"
 
 
 def _remedy(quantity: Target, data: PreparedData) -> str:

@@ -163,7 +163,11 @@ def test_a_gaussian_head_has_a_floor_in_the_unit_of_the_values(survey):
     [
         (["finetune.target=mass"], RequestError, "no column of numbers 'mass', only theta_e, flux"),
         (["finetune.target=id"], RequestError, "no column of numbers 'id', only theta_e, flux"),
-        (["finetune.target=flux"], DataError, r"have the same flux, .* to 1e-6"),
+        (
+            ["finetune.target=flux"],
+            DataError,
+            r"have the same flux, .* to 1e-6: set finetune\.log10=true",
+        ),
         (["finetune.target=null", "finetune.log10=true"], RequestError, "those of finetune.target"),
         (
             ["finetune.target=null"],

@@ -166,7 +166,7 @@ def test_a_gaussian_head_has_a_floor_in_the_unit_of_the_values(survey):
         (
             ["finetune.target=flux"],
             DataError,
-            r"have the same flux, .* to 1e-6: set finetune\.log10=true",
+            r"same flux, .* to 1e-6: set finetune\.log10=true",
         ),
         (["finetune.target=null", "finetune.log10=true"], RequestError, "those of finetune.target"),
         (

@@ -168,8 +168,8 @@ FITS = {
         primary(more=["PCOUNT  =                -2880"]) + bytes(BLOCK),
         "PCOUNT -2880",
     ),
-    "gzip: no FITS within": (gzip.compress(b"text"), "truncated inside its header"),
-    "gzip: truncated": (gzip.compress(fits_bytes(good_image()))[:99], "truncated"),
+    "gzip: no FITS within": (gzip.compress(b"text"), "not a FITS file"),
+    "gzip: truncated": (gzip.compress(fits_bytes(good_image()))[:1200], "truncated"),
     "gzip: damaged": (gzip.compress(fits_bytes(good_image()))[:50] + bytes(9999), "a damaged gzip"),
     "gzip: a bomb before the image": (
         lambda: gzip.compress(primary(2 * 10**9, bits=8) + bytes(2 * 10**8) * 6, 1),

@@ -176,6 +176,8 @@ def _read_header(stream: Stream, number: int) -> bytes:
     header = b""
     while len(header) < MAX_FITS_HEADER_BYTES:
         block = _read_block(stream)
+        if not number and not header and not block.startswith(b"SIMPLE  ="):
+            raise UnusableFile("not a FITS file")
         # What follows the last HDU is no part of the file, by the standard.
         if number and not header and not block.startswith(b"XTENSION"):
             return b""

@@ -9,11 +9,11 @@
 # %% [markdown]
 # # 6. Your own images
 #
-# **What you learn.** How to lay out your images so that the package can read them: a folder of
-# arrays with one folder per class, a folder without labels, and an `axion` folder in the format of
-# the published data; and where to find the files that could not be used.
+# **What you learn.** From a folder of FITS cutouts and a catalogue to a table of candidates with
+# their coordinates; which scale of pixel values to take; how files that cannot be used are named; a
+# folder without labels; and an `axion` folder in the format of the published data.
 #
-# **What it costs.** About a minute on two cores. The images are generated here, so nothing needs
+# **What it costs.** About two minutes on two cores. The images are simulated here, so nothing needs
 # to be downloaded. All rules are in [data/README.md](../data/README.md).
 
 # %%
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from astropy.io import fits
 from IPython.display import Image, Markdown
 
 import deeplens_tf as dl
@@ -31,59 +32,75 @@ dl.import_tensorflow()  # without its start-up messages
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 # %%
-SETTINGS = {"images_per_class": 120, "epochs": 3, "published_per_class": 30, "seed": 0}
-# Full size, for real images (better with `data.image_size=64` and the encoder's default patches):
-# SETTINGS = {"images_per_class": 5000, "epochs": 30, "published_per_class": 5000, "seed": 0}
+SETTINGS = {
+    **{"images_per_class": 400, "new_per_class": 100, "pretrain_epochs": 10, "epochs": 20},
+    **{"unlabelled": 200, "published_per_class": 30},
+}
 
 # %% [markdown]
-# ## 1. One folder per class
+# ## 1. FITS cutouts and a catalogue
 #
-# The names of the folders are the classes. Each file contains one array: `(H, W)`, or with several
-# bands `(bands, H, W)` or `(H, W, bands)`. The band axis is the shortest one. Sizes may differ
-# if `fit="crop"` cuts out the same number of pixels of each; resizing keeps one pixel scale only if
-# all images have one size.
+# A survey gives you cutouts as FITS files, and a catalogue that says what is in them. As an example
+# we simulate such a folder: lenses and other galaxies in g, r and i, as the Dark Energy Camera
+# would see them, with noise. lenstronomy draws the images. Both classes are equally bright, and
+# half of the other galaxies have a blue disc around them.
+
+# %%
+survey = dict(preset="sersic_survey", format="fits", bands=["g", "r", "i"], catalog=True)
+sky = dl.simulation.simulate("sky", SETTINGS["images_per_class"], **survey).folder
+fits.info(sky / "lens/lens_sim_00000000.fits")
+
+# %%
+catalog = pd.read_csv(sky / "catalog.csv")
+catalog.iloc[[0, 1, -2, -1], :6]
+
+# %% [markdown]
+# The column `file` is all that a catalogue needs. `label` gives the classes, so the images need no
+# folder for each of them; `id`, `ra` and `dec` are kept with the images; any other column of
+# numbers, such as `theta_e_arcsec`, can be predicted instead of the classes. It may be CSV, ECSV,
+# FITS or Parquet, and columns with other names are mapped: `catalog_columns={"file": "path"}`.
 #
-# As an example we make images in three bands of a round galaxy, with and without a blue ring around
-# it. The real lenses of the DeepLense project have the same layout.
-
+# Real folders contain damaged files. We add two: one that is cut off, and one with a missing pixel.
 
 # %%
-def draw(generator, ring):
-    """Return an image in g, r and i of a red galaxy, with or without a blue ring."""
-    height = width = 72
-    y, x = np.mgrid[:height, :width]
-    radius = np.hypot(y - height / 2, x - width / 2)
-    galaxy = np.exp(-((radius / generator.uniform(8, 12)) ** 2))
-    arc = ring * np.exp(-(((radius - generator.uniform(16, 20)) / 2) ** 2))
-    bands = [0.4 * galaxy + arc, 0.7 * galaxy + 0.6 * arc, galaxy + 0.3 * arc]
-    return np.stack(bands) + generator.normal(0, 0.05, (3, height, width))
-
-
-folder = Path("my_images")
-generator = np.random.default_rng(SETTINGS["seed"])
-for name, ring in (("lenses", 0.5), ("nonlenses", 0.0)):
-    (folder / name).mkdir(parents=True)
-    for i in range(SETTINGS["images_per_class"]):
-        np.save(folder / name / f"{name}_{i:04d}.npy", draw(generator, ring).astype(np.float32))
+first = sky / catalog["file"][0]
+(sky / "cut_off.fits").write_bytes(first.read_bytes()[:9000])
+cube = fits.getdata(first)
+cube[0, 32, 32] = np.nan
+fits.writeto(sky / "hole.fits", cube)
+bad = pd.DataFrame({"file": ["cut_off.fits", "hole.fits"], "label": "lens", "id": ["bad", "hole"]})
+pd.concat([catalog, bad]).to_csv("catalog.csv", index=False)
 
 # %% [markdown]
-# Real folders often contain damaged files. We add two that cannot be used: a constant image, and
-# one with a missing value.
+# ## 2. The scale of pixel values
+#
+# A network takes values from 0 to 1. By default the faintest pixel of an image becomes 0 and the
+# brightest 1, so a bright star or the core of a galaxy takes the contrast from everything else. An
+# interval between percentiles and an asinh stretch leave faint arcs their contrast
+# ([docs/scaling.md](../docs/scaling.md)):
 
 # %%
-np.save(folder / "nonlenses" / "empty.npy", np.zeros((3, 72, 72)))
-broken = draw(generator, 0.5)
-broken[0, 10, 10] = np.nan
-np.save(folder / "lenses" / "hole.npy", broken)
+scale = dl.data.ValueScale("percentile", stretch="asinh")
+raw = [dl.data.read_image(sky / file)[0] for file in catalog["file"][[0, 1, 2]]]
+shown = [
+    dl.data.resize_and_scale(image, 32, "crop", how)[..., ::-1]  # i, r, g as red, green, blue
+    for how in (dl.data.ValueScale(), scale)
+    for image in raw
+]
+dl.figures.image_grid(
+    shown, columns=3, title="Lenses: min-max (top), percentile and asinh (bottom)"
+)
 
 # %% [markdown]
-# `prepare_folder` reads each file once, brings all images to one size, scales their values to
-# [0, 1] and writes the files from which training reads. Your folder is not changed.
+# `prepare_folder` reads each file once, brings all images to one size and scale, and writes the
+# files from which training reads. Your folder is not changed. The ring of these lenses lies in the
+# central 32 pixels, so we keep these.
 
 # %%
-prepared = Path("prepared/my_images")
-options = {"image_size": 32, "fit": "resize", "validation_fraction": 0.2, "seed": 0}
-manifest = dl.data.prepare_folder(folder, prepared, **options)
+options = {"image_size": 32, "fit": "crop", "validation_fraction": 0.2, "seed": 0}
+prepared = Path("prepared/sky")
+how = {"catalog": "catalog.csv", "scale": scale}
+manifest = dl.data.prepare_folder(sky, prepared, **options, **how)
 print(dl.data.summarise(manifest, prepared))
 
 # %% [markdown]
@@ -95,42 +112,42 @@ print((prepared / "rejected.csv").read_text())
 # %% [markdown]
 # A few unusable files do not stop the preparation. More than 3 that are also more than 5 % of all
 # files do, because then something is wrong with the folder. With `strict=True` the first one does.
-# Constant images and copies of other images are left out, however many there are.
+# `max_nan_fraction` of the scale fills a few missing pixels instead.
 #
-# The same command in a terminal is `python -m deeplens_tf.prepare my_images --out
-# prepared/my_images --image-size 32 --set data.validation_fraction=0.2`. If a training stage gets a
-# folder of images, `--data my_images`, it prepares them itself.
+# In a terminal this is `python -m deeplens_tf.prepare sky --out prepared/sky --catalog catalog.csv
+# --image-size 32 --fit crop --set data.interval=percentile --set data.stretch=asinh`. A training
+# stage that gets a folder of images prepares them itself.
 #
-# Before you train, look at a few prepared images and their views. (Three bands are shown as red,
-# green and blue. Ours are g, r and i, from blue to red, so the blue ring appears red.)
+# Before you train, look at a few images and their views:
 
 # %%
-data = dl.data.open_folder(prepared, image_size=32)
-augment = dl.augment.Augment(["flip", "rotation"])
+data = dl.data.open_folder(prepared)
+augment = dl.augment.Augment(["flip", "rot90", "jitter", "background_noise"])
 batch = next(iter(dl.data.view_batches(data, augment, batch_size=3, split="validation")))
-views = [batch[key] for key in ("image", "view_1", "view_2")]
-dl.figures.views_grid(*views, "My images and their views")
+views = [batch[key].numpy()[..., ::-1] for key in ("image", "view_1", "view_2")]
+dl.figures.views_grid(*views, "Cutouts and their views")
 
 # %% [markdown]
-# Now we pretrain, fine-tune and evaluate as in [tutorial 4](04_from_encoder_to_classifier.ipynb):
+# ## 3. From cutouts to candidates
+#
+# We pretrain with the configuration `survey`, whose views these are, fine-tune and evaluate, as in
+# [tutorial 4](04_from_encoder_to_classifier.ipynb):
 
 # %%
 # %%capture log
-changes = [
-    "data.image_size=32",
-    f"train.epochs={SETTINGS['epochs']}",
-    "train.batch_size=32",
-]
-pretraining = dl.load_config("contrastive", changes, data=str(prepared))
-encoder_run = dl.training.pretrain(pretraining, "mine", "runs/pretrained")
+window = ["data.image_size=32", "data.fit=crop", "encoder.patch_size=4"]
+changes = [*window, f"train.epochs={SETTINGS['pretrain_epochs']}", "train.batch_size=64"]
+pretraining = dl.load_config("survey", changes, data=str(prepared))
+encoder_run = dl.training.pretrain(pretraining, "survey", "runs/pretrained")
 
+changes = [*window, f"train.epochs={SETTINGS['epochs']}", "train.batch_size=32"]
 finetuning = [*changes, f"finetune.encoder={encoder_run.folder}"]
 config = dl.load_config("finetune", finetuning, data=str(prepared))
-run = dl.training.finetune(config, "mine", "runs/finetuned")
+run = dl.training.finetune(config, "survey", "runs/finetuned")
 
 # %% [markdown]
-# There is no folder `my_images_test` next to `my_images`. Therefore the validation images are
-# scored, and the report states this:
+# There is no test split in this catalogue (a column `split` may name one) and no folder `sky_test`.
+# Therefore the validation images are scored, and the report states this:
 
 # %%
 report, metrics = dl.evaluation.evaluate_run(run)
@@ -139,12 +156,41 @@ Image(report / "figures/confusion_matrix.png", width=500)
 # %%
 Markdown(
     f"**{metrics['accuracy']:.0%}** of the {metrics['n_test']} images of the {metrics['split']} "
-    f"split are classified correctly (by chance: {1 / len(data.classes):.0%}). These classes are "
-    f"easy on purpose."
+    f"split are classified correctly (by chance: {1 / len(data.classes):.0%}). These are simulated "
+    f"galaxies; the number says nothing of a survey."
 )
 
 # %% [markdown]
-# ## 2. A folder without labels
+# New cutouts arrive. Their catalogue has no labels, which `predict` does not need; it writes a
+# table with the identifiers and the coordinates as the catalogue has them:
+
+# %%
+new = dl.simulation.simulate("new", SETTINGS["new_per_class"], seed=1, **survey).folder
+truth = pd.read_csv(new / "catalog.csv")
+truth.drop(columns=["label", "theta_e_arcsec"]).to_csv(new / "catalog.csv", index=False)
+predictions = dl.inference.predict(run.folder, new, "candidates", catalog=new / "catalog.csv")
+table = pd.read_csv(predictions.table).sort_values("p_lens", ascending=False)
+table[["id", "ra", "dec", "p_lens"]].head(10)
+
+# %%
+best = table.head(12)
+images = [dl.data.read_image(new / file)[0] for file in best["file"]]
+panels = [dl.data.resize_and_scale(image, 32, "crop", scale)[..., ::-1] for image in images]
+dl.figures.image_grid(panels, [f"{p:.3f}" for p in best["p_lens"]], title="The best candidates")
+
+# %% [markdown]
+# Here we know the truth:
+
+# %%
+labels = table["id"].map(truth.set_index("id")["label"])
+lenses = int((labels.head(50) == "lens").sum())
+Markdown(
+    f"**{lenses} of the first 50** candidates are lenses; half of all {len(table)} cutouts are. In "
+    f"a survey lenses are rare, and a list as pure as this one needs a much better classifier."
+)
+
+# %% [markdown]
+# ## 4. A folder without labels
 #
 # If the images are in the folder itself, without class folders, they are unlabelled. Pretraining
 # needs nothing else.
@@ -152,16 +198,17 @@ Markdown(
 # %%
 unlabelled = Path("unlabelled")
 unlabelled.mkdir()
-for i in range(2 * SETTINGS["images_per_class"]):
-    np.save(unlabelled / f"image_{i:04d}.npy", draw(generator, ring=0.5 * (i % 2)))
+for i, file in enumerate(truth["file"].sample(SETTINGS["unlabelled"], random_state=0)):
+    np.save(unlabelled / f"image_{i:04d}.npy", dl.data.read_image(new / file)[0])
 
 prepared = Path("prepared/unlabelled")
-print(dl.data.summarise(dl.data.prepare_folder(unlabelled, prepared, **options), prepared))
+manifest = dl.data.prepare_folder(unlabelled, prepared, **options, scale=scale)
+print(dl.data.summarise(manifest, prepared))
 
 # %%
 # %%capture log
-changes = ["data.image_size=32", "train.epochs=1", "train.batch_size=32"]
-config = dl.load_config("contrastive", changes, data=str(prepared))
+changes = [*window, "train.epochs=1", "train.batch_size=32"]
+config = dl.load_config("survey", changes, data=str(prepared))
 unlabelled_run = dl.training.pretrain(config, "unlabelled", "runs/unlabelled")
 
 # %%
@@ -175,7 +222,7 @@ for name, each in {"with labels": encoder_run, "without labels": unlabelled_run}
 
 # %%
 encoder = dl.load_encoder(unlabelled_run.folder)
-data = dl.data.open_folder(prepared, image_size=32)
+data = dl.data.open_folder(prepared)
 images = np.stack([example["image"] for example in data.examples("validation")])
 features = encoder.predict(images, verbose=0)
 print(images.shape, "->", features.shape)
@@ -184,7 +231,7 @@ component = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
 order = np.argsort(component)
 ends = [*order[:5], *order[-5:]]
 title = "Smallest (top) and largest (bottom) first principal component"
-dl.figures.image_grid(images[ends], columns=5, title=title)
+dl.figures.image_grid(images[ends][..., ::-1], columns=5, title=title)
 
 # %% [markdown]
 # If a stage needs labels and there are none, the error message says so in one line:
@@ -197,7 +244,7 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# ## 3. An `axion` folder in the published format
+# ## 5. An `axion` folder in the published format
 #
 # The published `axion` files are not plain arrays. Each is a *pickled* object array with two
 # elements, the image and the axion mass in eV. We simulate a few lenses, which come as plain arrays
@@ -244,7 +291,7 @@ class Command:
 save_pair(published / "axion" / "untrusted.npy", image, Command())
 
 prepared = Path("prepared/model_ii")
-manifest = dl.data.prepare_folder(published, prepared, **{**options, "fit": "crop"})
+manifest = dl.data.prepare_folder(published, prepared, **options)
 print(dl.data.summarise(manifest, prepared))
 
 # %% [markdown]
@@ -254,7 +301,7 @@ print(dl.data.summarise(manifest, prepared))
 print((prepared / "rejected.csv").read_text())
 
 # %%
-table = dl.data.open_folder(prepared, image_size=32, fit="crop").index("train")
+table = dl.data.open_folder(prepared).index("train")
 table.groupby("label")["mass_ev"].agg(["size", "count", "min", "max"])
 
 # %% [markdown]

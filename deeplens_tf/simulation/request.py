@@ -132,8 +132,12 @@ class SimulationRequest:
     def object_name(self, class_name: str, index: int) -> str:
         """Return the name of what the images of an index show.
 
-        It contains the split, since lenses of the test split are others.
+        Of the survey it is the position in degrees, such as `J218.06568-37.36630`; else it contains
+        the split, since lenses of the test split are others.
         """
+        if self.is_survey:
+            scene = self.scene(class_name, index)
+            return f"J{scene.ra_deg:09.5f}{scene.dec_deg:+09.5f}"
         return f"{self.split}_{class_name}_{index:08d}"
 
     def lens(self, class_name: str, index: int, view: int = 0) -> Lens:

@@ -86,7 +86,8 @@ def test_headers_are_valid_and_say_what_the_bands_are(make):
         assert {"CHECKSUM", "DATASUM"} < set(header)
         assert [header[f"BAND{i}"] for i in (1, 2, 3)] == ["g", "r", "i"]
         assert [header[f"MAGZPT{i}"] for i in (1, 2, 3)] == [26.58, 26.78, 26.75]
-        assert (header["BUNIT"], header["OBJECT"]) == ("electron/s", "train_lens_00000001")
+        position = f"J{header['CRVAL1']:09.5f}{header['CRVAL2']:+09.5f}"
+        assert (header["BUNIT"], header["OBJECT"]) == ("electron/s", position)
 
 
 def test_a_damaged_file_does_not_have_its_checksum(make):
@@ -127,7 +128,7 @@ def test_the_catalogue_lists_every_image_with_its_quantities(make):
             *("file", "id", "label", "ra", "dec", "theta_e_arcsec"),
             *("mag_r", "mag_z", "lensed_mag_r", "lensed_mag_z"),
         ]
-        assert (row["id"], row["label"]) == (f"train_{name}_{index:08d}", name)
+        assert (row["id"], row["label"]) == (f"J{scene.ra_deg:09.5f}{scene.dec_deg:+09.5f}", name)
         assert (float(row["ra"]), float(row["dec"])) == (scene.ra_deg, scene.dec_deg)
         fluxes = [10.0 ** (-0.4 * each.magnitudes["z"]) for each in scene.galaxy]
         assert float(row["mag_z"]) == pytest.approx(-2.5 * np.log10(sum(fluxes)), abs=1e-12)

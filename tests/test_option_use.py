@@ -12,6 +12,7 @@ from deeplens_tf.dataclass_parsing import all_keys
 from deeplens_tf.errors import RequestError
 from deeplens_tf.option_use import (
     CONFIGURED_STAGES,
+    FINETUNE,
     PROBE,
     USES,
     WITH_PROJECTION,
@@ -264,7 +265,9 @@ def test_the_documented_commands_set_nothing_in_vain():
             "finetune" if stage == "finetune" else "contrastive"
         ]
         stage = PROBE if "--probe" in words else stage
-        load_stage_config(stage, name, [value for word, value in pairs if word == "--set"])
+        heads = [f"finetune.head={v}" for word, v in pairs if (stage, word) == (FINETUNE, "--head")]
+        given = [value for word, value in pairs if word == "--set"]
+        load_stage_config(stage, name, given, own=heads)
 
 
 def test_the_makefile_sets_nothing_in_vain():

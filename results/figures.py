@@ -31,6 +31,7 @@ AREAS = (0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995)  # ticks
 ROWS = {
     "untrained": ("untrained network", GREY),
     "scratch": ("supervised", "black"),
+    "scratch_features": ("features of the supervised network, all labels", "0.35"),
     "image": ("two views of an image", PALETTE[1]),
     "object": ("two images of a lens", PALETTE[0]),
     "object_cdm": ("two images of a lens, cdm alone", PALETTE[5]),

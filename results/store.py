@@ -17,11 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.finetunings import FINETUNINGS
-from results.rows import ALL, Sky
+from results.rows import ALL, ROWS, Sky
 from results.steps import Step
 
 FOLDER = Path(__file__).with_name("predictions")
 UNTRAINED = "untrained"  # the row of the control
+SCRATCH = ROWS[0].name
+# The row of the probes on the features of `SCRATCH`, which is stored with it.
+SUPERVISED_FEATURES = "scratch_features"
 CONTROL = "control_"  # prefix of its columns in a report
 MASS = "log10_mass_ev"
 # Between outputs of one untrained network on two processors.
@@ -51,6 +54,8 @@ def collect(sky: Sky, row_name: str, seed: int, steps: Iterable[Step]) -> None:
 
 def seeds_of(sky: Sky, row_name: str) -> list[int]:
     """Return the seeds with which a row is stored."""
+    if row_name == SUPERVISED_FEATURES:
+        return [seed for seed in seeds_of(sky, SCRATCH) if predictions(sky, row_name, seed)]
     paths = (FOLDER / sky.name).glob(f"{row_name}-*.npz")
     ends = (path.stem.removeprefix(f"{row_name}-") for path in paths)
     return sorted(int(end) for end in ends if end.isdigit())
@@ -63,7 +68,11 @@ def predictions(sky: Sky, row_name: str, seed: int) -> dict[str, pd.DataFrame]:
         Name of the step -> table with the columns file, label, p_<class>..., or file,
         log10_mass_ev, predicted.
     """
-    return {step: _table(sky, array) for step, array in _arrays(sky, row_name, seed).items()}
+    of_features = row_name == SUPERVISED_FEATURES
+    stored = _arrays(sky, SCRATCH if of_features else row_name, seed)
+    if row_name in (SCRATCH, SUPERVISED_FEATURES):
+        stored = {step: a for step, a in stored.items() if step.startswith("probe-") == of_features}
+    return {step: _table(sky, array) for step, array in stored.items()}
 
 
 def processor_seconds(sky: Sky, row_name: str, seed: int) -> float:

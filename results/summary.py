@@ -10,10 +10,10 @@ PAGE = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- study -->\n", "<!-- end of study -->\n"
 BLOCK = re.compile(f"({BEGIN}.*?{END})", re.DOTALL)
 ROWS = (
-    *("untrained", "scratch", "rotation", "noise", "image", "object", "object_cdm"),
-    "supervised_contrastive",
+    *("untrained", "scratch", "scratch_features", "rotation", "noise"),
+    *("image", "object", "object_cdm", "supervised_contrastive"),
 )
-READOUTS = ("probe, 1 %", "probe, all", "fine-tuned, 1 %")
+READOUTS = ("probe, 1 %", "probe, all", "fine-tuned, 1 %", "fine-tuned, all")
 SKIES = {"clean": "noise-free", "noisy": "noisy"}
 
 

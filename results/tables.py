@@ -10,13 +10,24 @@ import pandas as pd
 from results.goals import goals_markdown
 from results.rows import ROWS, SKIES, Sky
 from results.scores import differences, score_of, scores
-from results.store import UNTRAINED, predictions, processor_seconds, seeds_of
+from results.store import (
+    SCRATCH,
+    SUPERVISED_FEATURES,
+    UNTRAINED,
+    predictions,
+    processor_seconds,
+    seeds_of,
+)
 from results.summary import summary, write_summary
 
 HERE = Path(__file__).parent
-SCRATCH = ROWS[0].name
 ARTICLE = {row.name: row.article for row in ROWS}
-TITLES = {UNTRAINED: "none: the untrained network", **{row.name: row.title for row in ROWS}}
+TITLES = {
+    UNTRAINED: "none: the untrained network",
+    SCRATCH: ROWS[0].title,
+    SUPERVISED_FEATURES: "features of the network trained with all labels",
+    **{row.name: row.title for row in ROWS[1:]},
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def write_tables() -> None:
 
 def _lines(sky: Sky) -> Iterator[dict[str, Any]]:
     """Yield a line for each row, seed and readout that is stored."""
-    for name in (UNTRAINED, *(row.name for row in ROWS)):
+    for name in TITLES:
         for seed in seeds_of(sky, name):
             steps = predictions(sky, name, seed)
             control, scratch = (predictions(sky, other, seed) for other in (UNTRAINED, SCRATCH))

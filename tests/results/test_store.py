@@ -135,10 +135,20 @@ def test_tables_have_what_scikit_learn_finds(made, tmp_path):
     short = summary.PAGE.read_text()
     assert short.startswith("before\n<!-- study -->\n\n| pretraining | probe, 1 %, noise-free |")
     assert short.endswith("|\n\n<!-- end of study -->\nafter\n")
-    assert f"| contrastive, two images of a lens | - | - | {expected[key]:.3f} | - | -" in short
+    assert f"| contrastive, two images of a lens | - | - | {expected[key]:.3f} | - | - |" in short
     reached = (tmp_path / "goals.md").read_text()
     assert f"above training from scratch | {minus:.3f}" in reached
     assert "| not run | 0 | - |" in reached
+
+
+def test_features_of_the_supervised_network_are_a_row_of_their_own(made):
+    steps = [made(name)[0] for name in ("classes-1-test", "probe-classification-1")]
+    store.collect(SKY, "scratch", 0, steps)
+    store.collect(SKY, "scratch", 1, steps[:1])
+    assert list(store.predictions(SKY, "scratch", 0)) == ["classes-1-test"]
+    assert list(store.predictions(SKY, store.SUPERVISED_FEATURES, 0)) == ["probe-classification-1"]
+    assert store.seeds_of(SKY, "scratch") == [0, 1]
+    assert store.seeds_of(SKY, store.SUPERVISED_FEATURES) == [0]
 
 
 def test_the_tables_of_the_repository_are_those_of_its_predictions(tmp_path, monkeypatch):

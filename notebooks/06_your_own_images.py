@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 6. Your own images
 #
-# **What you learn.** From a folder of FITS cutouts and a catalogue to a table of candidates with
-# their coordinates; which scale of pixel values to take; how files that cannot be used are named; a
-# folder without labels; and an `axion` folder in the format of the published data.
+# **What you learn.** How to get from FITS cutouts and a catalogue to a table of candidates with
+# their coordinates; which scale of pixel values to take; how files that cannot be used are reported;
+# how to use a folder without labels, and an `axion` folder in the format of the published data.
 #
 # **What it costs.** About two minutes on two cores. The images are simulated here, so nothing needs
 # to be downloaded. All rules are in [data/README.md](../data/README.md).
@@ -57,8 +57,8 @@ catalog.iloc[[0, 1, -2, -1], :6]
 # %% [markdown]
 # The column `file` is all that a catalogue needs. `label` gives the classes, so the images need no
 # folder for each of them; `id`, `ra` and `dec` are kept with the images; any other column of
-# numbers, such as `theta_e_arcsec`, can be predicted instead of the classes. It may be CSV, ECSV,
-# FITS or Parquet, and columns with other names are mapped: `catalog_columns={"file": "path"}`.
+# numbers, such as `theta_e_arcsec`, can be predicted instead of the classes. The table may be CSV,
+# ECSV, FITS or Parquet. Columns with other names are mapped: `catalog_columns={"file": "path"}`.
 #
 # Real folders contain damaged files. We add two: one that is cut off, and one with a missing pixel.
 
@@ -75,8 +75,8 @@ pd.concat([catalog, bad]).to_csv("catalog.csv", index=False)
 # ## 2. The scale of pixel values
 #
 # A network takes values from 0 to 1. By default the faintest pixel of an image becomes 0 and the
-# brightest 1, so a bright star or the core of a galaxy takes the contrast from everything else. An
-# interval between percentiles and an asinh stretch leave faint arcs their contrast
+# brightest 1, so a bright star or the core of a galaxy leaves little contrast for everything else.
+# With an interval between percentiles and an asinh stretch, faint arcs keep their contrast
 # ([docs/scaling.md](../docs/scaling.md)):
 
 # %%
@@ -110,9 +110,10 @@ print(dl.data.summarise(manifest, prepared))
 print((prepared / "rejected.csv").read_text())
 
 # %% [markdown]
-# A few unusable files do not stop the preparation. More than 3 that are also more than 5 % of all
-# files do, because then something is wrong with the folder. With `strict=True` the first one does.
-# `max_nan_fraction` of the scale fills a few missing pixels instead.
+# A few unusable files do not stop the preparation. It stops if more than 3 files and more than 5 %
+# of all files are unusable, because then something is wrong with the folder. With `strict=True` one
+# is enough. `ValueScale(max_nan_fraction=...)` fills a few missing pixels instead of rejecting the
+# image.
 #
 # In a terminal this is `python -m deeplens_tf.prepare sky --out prepared/sky --catalog catalog.csv
 # --image-size 32 --fit crop --set data.interval=percentile --set data.stretch=asinh`. A training
@@ -130,8 +131,8 @@ dl.figures.views_grid(*views, "Cutouts and their views")
 # %% [markdown]
 # ## 3. From cutouts to candidates
 #
-# We pretrain with the configuration `survey`, whose views these are, fine-tune and evaluate, as in
-# [tutorial 4](04_from_encoder_to_classifier.ipynb):
+# We pretrain with the configuration `survey`, which makes these views. Then we fine-tune and
+# evaluate, as in [tutorial 4](04_from_encoder_to_classifier.ipynb):
 
 # %%
 # %%capture log
@@ -146,8 +147,8 @@ config = dl.load_config("finetune", finetuning, data=str(prepared))
 run = dl.training.finetune(config, "survey", "runs/finetuned")
 
 # %% [markdown]
-# There is no test split in this catalogue (a column `split` may name one) and no folder `sky_test`.
-# Therefore the validation images are scored, and the report states this:
+# This catalogue has no test images (a column `split` could name them), and there is no folder
+# `sky_test`. Therefore the validation images are scored, and the report states this:
 
 # %%
 report, metrics = dl.evaluation.evaluate_run(run)
@@ -161,8 +162,8 @@ Markdown(
 )
 
 # %% [markdown]
-# New cutouts arrive. Their catalogue has no labels, which `predict` does not need; it writes a
-# table with the identifiers and the coordinates as the catalogue has them:
+# New cutouts arrive. Their catalogue has no labels, and `predict` does not need any. It writes a
+# table with the identifiers and the coordinates of the catalogue:
 
 # %%
 new = dl.simulation.simulate("new", SETTINGS["new_per_class"], seed=1, **survey).folder

@@ -10,8 +10,9 @@
 # # 6. Your own images
 #
 # **What you learn.** How to get from FITS cutouts and a catalogue to a table of candidates with
-# their coordinates; which scale of pixel values to take; how files that cannot be used are reported;
-# how to use a folder without labels, and an `axion` folder in the format of the published data.
+# their coordinates; which scale of pixel values to take; how files that cannot be used are
+# reported; how to use a folder without labels, and an `axion` folder in the format of the published
+# data.
 #
 # **What it costs.** About two minutes on two cores. The images are simulated here, so nothing needs
 # to be downloaded. All rules are in [data/README.md](../data/README.md).
@@ -36,6 +37,11 @@ SETTINGS = {
     **{"images_per_class": 400, "new_per_class": 100, "pretrain_epochs": 10, "epochs": 20},
     **{"unlabelled": 200, "published_per_class": 30},
 }
+# Full size:
+# SETTINGS = {
+#     **{"images_per_class": 10000, "new_per_class": 1000, "pretrain_epochs": 30, "epochs": 30},
+#     **{"unlabelled": 2000, "published_per_class": 5000},
+# }
 
 # %% [markdown]
 # ## 1. FITS cutouts and a catalogue
@@ -119,20 +125,14 @@ print((prepared / "rejected.csv").read_text())
 # --image-size 32 --fit crop --set data.interval=percentile --set data.stretch=asinh`. A training
 # stage that gets a folder of images prepares them itself.
 #
-# Before you train, look at a few images and their views:
-
-# %%
-data = dl.data.open_folder(prepared)
-augment = dl.augment.Augment(["flip", "rot90", "jitter", "background_noise"])
-batch = next(iter(dl.data.view_batches(data, augment, batch_size=3, split="validation")))
-views = [batch[key].numpy()[..., ::-1] for key in ("image", "view_1", "view_2")]
-dl.figures.views_grid(*views, "Cutouts and their views")
+# Before you train, look at some images and their views: `python -m deeplens_tf.prepare prepared/sky
+# --preview views.png --config survey` draws them.
 
 # %% [markdown]
 # ## 3. From cutouts to candidates
 #
-# We pretrain with the configuration `survey`, which makes these views. Then we fine-tune and
-# evaluate, as in [tutorial 4](04_from_encoder_to_classifier.ipynb):
+# We pretrain with the configuration `survey`, fine-tune and evaluate, as in
+# [tutorial 4](04_from_encoder_to_classifier.ipynb):
 
 # %%
 # %%capture log
@@ -157,8 +157,8 @@ Image(report / "figures/confusion_matrix.png", width=500)
 # %%
 Markdown(
     f"**{metrics['accuracy']:.0%}** of the {metrics['n_test']} images of the {metrics['split']} "
-    f"split are classified correctly (by chance: {1 / len(data.classes):.0%}). These are simulated "
-    f"galaxies; the number says nothing of a survey."
+    f"split are classified correctly (by chance: {1 / len(manifest.classes):.0%}). These are "
+    f"simulated galaxies; the number says nothing of a survey."
 )
 
 # %% [markdown]

@@ -61,7 +61,8 @@ def test_the_configurations_say_what_they_make_the_views_of():
     positives = {
         path.stem: load_config(path.stem).pretrain.positives for path in CONFIGS.glob("*.yaml")
     }
-    assert {name for name, value in positives.items() if value == "object"} == {"contrastive"}
+    own = {"contrastive", "survey", "real_lenses"}
+    assert {name for name, value in positives.items() if value == "object"} == own
     for path in CONFIGS.glob("original_*.yaml"):
         pretrains = "pretrain.py" in path.read_text() or "deeplens_tf.pretrain" in path.read_text()
         stated = yaml.safe_load(path.read_text()).get("pretrain", {}).get("positives")

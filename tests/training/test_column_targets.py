@@ -238,6 +238,21 @@ def test_a_run_learns_a_column_and_its_report_has_name_and_unit(survey, log10, t
     assert compared[error][0] == pytest.approx(metrics[error])
 
 
+def test_a_run_is_not_resumed_with_other_values(survey):
+    tiny = ["encoder.patch_size=8", "train.epochs=1", "train.batch_size=16", "augment.views=[flip]"]
+    tiny += ["train.jit_compile=false", "finetune.encoder=none"]
+    finetune.main([*words(*tiny), "--data", "survey", "--run-dir", "run"])
+    again = ["--resume", "--run-dir", "run", "--set", "train.epochs=2"]
+    changed = survey.assign(theta_e=[value and str(2 * float(value)) for value in survey.theta_e])
+    Path("catalog.ecsv").write_text(HEADER + changed.reset_index().to_csv(index=False))
+    with pytest.raises(DataError, match=r"other values of finetune\.target for its train"):
+        finetune.main(again)
+    survey["flux"] *= 2  # which is not the target
+    Path("catalog.ecsv").write_text(HEADER + survey.reset_index().to_csv(index=False))
+    finetune.main(again)
+    assert len(pd.read_csv("run/history.csv")) == 2
+
+
 def test_a_probe_of_a_column_is_a_ridge_on_the_features(survey, tmp_path):
     run = finetuned(tmp_path / "run", config())
     folder, report = evaluate_probe(run, config(), head="regression")

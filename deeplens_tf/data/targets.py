@@ -35,6 +35,20 @@ def configured_target(config: FinetuneConfig, data: ImageData) -> Target:
     return Target(config.target, unit, config.log10)
 
 
+def require_same_unit(data: ImageData, target: Target) -> None:
+    """Refuse values in another unit than those that a model predicts; an unknown one is none.
+
+    Raises:
+        RequestError: the catalogue of the data states another unit for the column.
+    """
+    unit = data.catalog_units.get(target.column or "", "")
+    if unit and target.unit and unit != target.unit:
+        raise RequestError(
+            f"{data.name}: its {target.column} is in {unit}, and the model predicts it in "
+            f"{target.unit}: convert the column, or write its unit as {target.unit} if it is that"
+        )
+
+
 def target_values(data: ImageData, split: str, target: Target) -> NDArray[np.float64]:
     """Return what a model predicts of each image of a split, NaN where it is unknown.
 

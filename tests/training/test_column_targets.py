@@ -292,6 +292,25 @@ def test_other_values_are_another_test_set(survey, tmp_path):
     assert sets[0] != sets[1]
 
 
+def test_values_in_another_unit_are_not_scored(survey, tmp_path):
+    run = finetuned(tmp_path / "run", config())
+    model = load_fine_tuned(run.model)
+    named = DownstreamModel(model.encoder, model.head, target=Target("theta_e", "arcsec", False))
+    named.save(run.model)
+    for unit in ("mas", ""):
+        text = HEADER.replace("arcsec", unit or "''") + survey.reset_index().to_csv(index=False)
+        Path("catalog.ecsv").write_text(text)
+        if not unit:
+            assert evaluate_run(run)[1]["target"]["unit"] == "arcsec"
+            continue
+        with pytest.raises(
+            RequestError, match="theta_e is in mas, and the model predicts it"
+        ):
+            evaluate_run(run)
+        own = config("finetune.target_unit=arcsec")
+        assert evaluate_run(run, own)[1]["target"]["unit"] == "arcsec"
+
+
 def test_a_target_of_a_probe_of_classes_is_refused(survey, tmp_path):
     run = finetuned(tmp_path / "run", config())
     with pytest.raises(RequestError, match="only a probe of a regression uses it"):

@@ -38,12 +38,13 @@ def scan_catalog(root: Path, path: Path, request: CatalogRequest) -> dict[str, S
         DataError: it cannot be used, see `read_catalog`, it has no label at all in its column of
             labels, or `groups.csv` or `objects.csv` repeat a column of it.
     """
-    folder = scan_unlabelled(root)
-    listed = [file.name for file in folder.files]
+    folder, in_root = scan_unlabelled(root), path.resolve().parent == root.resolve()
+    # A table in FITS has the suffix of an image.
+    listed = [file.name for file in folder.files if not (in_root and file.name == path.name)]
     catalog = read_catalog(request, path, root, listed)
     _require_one_table(root, catalog)
     passed_over = Counter(folder.passed_over)
-    if path.resolve().parent == root.resolve():
+    if in_root:
         passed_over -= count_kinds([path.name], at_root=True)
     labelled = "label" in catalog.roles
     used = sorted(name for name, label in catalog.labels.items() if label or not labelled)

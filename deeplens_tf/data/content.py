@@ -38,6 +38,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
         return single.astype(np.float64)
     if (((size > _SINGLE.tiny) & (size <= _SINGLE.max)) | (values == 0)).all():
         return single.astype(np.float64) + 0.0
+    values = np.where(np.isnan(values), np.nan, values)  # whose bits depend on how it arose
     mantissa, exponent = np.frexp(values)
     with np.errstate(over="ignore"):  # the largest float64 values become infinite
         return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24) + 0.0

@@ -122,6 +122,8 @@ def without_settings_of(
 ) -> Config:
     """Return a configuration without what it took over of another folder's images.
 
+    The HDU of FITS files stays where the folder names none: the first image may be another one.
+
     Args:
         trained_on: the section of the run that the configuration continues.
         config: with another `data.path`, or with the same one, which changes nothing.
@@ -129,7 +131,10 @@ def without_settings_of(
     """
     if Path(config.data.path).resolve() == Path(trained_on.path).resolve():
         return config
-    keys = [*PROPERTY_KEYS, *["validation_fraction"] * is_prepared(Path(config.data.path))]
+    folder = Path(config.data.path)
+    keys = [*PROPERTY_KEYS, *["validation_fraction"] * is_prepared(folder)]
+    if not is_prepared(folder) and image_properties(folder).fits_hdu is None:
+        keys.remove("fits_hdu")
     config = _without_catalog_of(trained_on, config, overrides)
     kept = {override.partition("=")[0] for override in overrides}
     inherited = [key for key in keys if getattr(config.data, key) == getattr(trained_on, key)]

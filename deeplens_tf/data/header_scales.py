@@ -1,10 +1,15 @@
 """The pixel scale that the headers of FITS files state."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from deeplens_tf.data.folders import SourceFile, image_folders, names_of_images
 from deeplens_tf.data.formats.image_formats import Selection, is_fits_name
 from deeplens_tf.errors import UnusableFile
+
+MAX_HEADERS = 100  # that are read to find a pixel scale
 
 
 def header_scale(file: SourceFile, selection: Selection) -> float | None:
@@ -29,15 +34,18 @@ def header_scale(file: SourceFile, selection: Selection) -> float | None:
 
 
 def first_header_scale(root: Path, selection: Selection) -> float | None:
-    """Return the pixel scale of the first FITS file of a data folder, in the order of names.
+    """Return the pixel scale of the first FITS file of a data folder whose header has one.
 
-    None if there is no FITS file in it or in a folder inside it, or if its header has no scale.
+    Files are in the order of names. None if there is no such file among the first `MAX_HEADERS` of
+    the folder and of the folders inside it.
     """
-    for folder in image_folders(root) if root.is_dir() else ():
-        if names := [name for name in names_of_images(folder) if is_fits_name(name)]:
-            first = min(names)
-            try:
-                return header_scale(SourceFile(folder / first, first, 0), selection)
-            except UnusableFile:  # reading the file gives the reason
-                return None
+    for path in islice(_fits_files(root), MAX_HEADERS):
+        with suppress(UnusableFile):  # such as a table: reading the images gives the reason
+            if (found := header_scale(SourceFile(path, path.name, 0), selection)) is not None:
+                return found
     return None
+
+
+def _fits_files(root: Path) -> Iterator[Path]:
+    for folder in image_folders(root) if root.is_dir() else ():
+        yield from sorted(folder / name for name in names_of_images(folder) if is_fits_name(name))

@@ -104,8 +104,10 @@ def _groups_of(folder: SourceFolder) -> Relation:
 
 
 def _objects_of(folder: SourceFolder) -> Relation:
-    own = folder.catalog.objects if folder.catalog else None
-    return _of_part(folder, own or read_objects(folder.root, folder.known_names))
+    if folder.catalog is None:
+        return read_objects(folder.root, folder.known_names)
+    own, class_of = folder.catalog.objects, folder.catalog.labels.__getitem__
+    return _of_part(folder, own or read_objects(folder.root, folder.known_names, class_of))
 
 
 def _of_part(folder: SourceFolder, relation: Relation) -> Relation:

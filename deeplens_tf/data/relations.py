@@ -64,17 +64,25 @@ def read_groups(root: Path, names: Collection[str]) -> Relation:
     return _read([path] if os.path.lexists(path) else [], "group", root, names)
 
 
-def read_objects(root: Path, names: Collection[str]) -> Relation:
+def read_objects(
+    root: Path, names: Collection[str], class_of: Callable[[str], str] | None = None
+) -> Relation:
     """Return the objects in a folder's `object_tables`; none without such a table.
 
     The tables have the columns file and object, and are otherwise as `groups.csv`.
+
+    Args:
+        root: the folder.
+        names: of its images, relative to it, with forward slashes.
+        class_of: name of an image -> its class; None where the folders are the classes.
 
     Raises:
         DataError: as `read_groups`; the images of an object are in two classes, or its name is
             longer than 200 characters or contains one that cannot be printed.
     """
     relation = _read(object_tables(root), "object", root, names)
-    require_objects_usable(root, relation.of_image, lambda name: name.rpartition("/")[0])
+    of_folders = class_of or (lambda name: name.rpartition("/")[0])
+    require_objects_usable(root, relation.of_image, of_folders)
     return relation
 
 

@@ -1,6 +1,8 @@
 """The values of what a regression predicts, for the images of a split."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +35,20 @@ def configured_target(config: FinetuneConfig, data: ImageData) -> Target:
     return Target(config.target, unit, config.log10)
 
 
+def require_same_unit(data: ImageData, target: Target) -> None:
+    """Refuse values in another unit than those that a model predicts; an unknown one is none.
+
+    Raises:
+        RequestError: the catalogue of the data states another unit for the column.
+    """
+    unit = data.catalog_units.get(target.column or "", "")
+    if unit and target.unit and unit != target.unit:
+        raise RequestError(
+            f"{data.name}: its {target.column} is in {unit}, and the model predicts it in "
+            f"{target.unit}: convert the column, or write its unit as {target.unit} if it is that"
+        )
+
+
 def target_values(data: ImageData, split: str, target: Target) -> NDArray[np.float64]:
     """Return what a model predicts of each image of a split, NaN where it is unknown.
 
@@ -52,6 +68,18 @@ def target_values(data: ImageData, split: str, target: Target) -> NDArray[np.flo
         return values
     _require(data, split, target, values <= 0, "is not positive: set log10=false", RequestError)
     return np.log10(values)
+
+
+def target_digests(data: ImageData, splits: Iterable[str], target: Target) -> dict[str, str]:
+    """Return the SHA-256 of a column's values in each split, by the split's name.
+
+    None of the axion masses, which the digest of a split's content has already.
+    """
+    if target.is_mass:
+        return {}
+    plain = replace(target, log10=False)  # whose values need no arithmetic that may round
+    values = {split: target_values(data, split, plain) for split in splits}
+    return {split: hashlib.sha256(found.tobytes()).hexdigest() for split, found in values.items()}
 
 
 def target_of_batches(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from deeplens_tf.config import Config
 from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData, open_data
+from deeplens_tf.data.targets import require_same_unit
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.metrics_file import of_target
 from deeplens_tf.evaluation.report_folder import (
@@ -70,6 +71,8 @@ def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str
     model = load_fine_tuned(run.model)
     data = open_data(config)
     _require_match(model, data, config.data.path, run.model)
+    if config.finetune.target_unit is None:  # which would name the column's unit otherwise
+        require_same_unit(data, model.target)
     scored = images_to_score(run, config, data, model.head_name, model.target)
     if not scored.rows.any():
         what = "mass" if model.target.is_mass else model.target.label

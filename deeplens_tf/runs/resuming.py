@@ -262,6 +262,11 @@ def _require_same_origins(run: Run, facts: Mapping[str, Any]) -> None:
                 f"{run.folder} started with its {split} images in another order: prepare them as "
                 f"before, or {NEW_FOLDER}"
             )
+        if "target_values" in stored and _differ(stored, facts, "target_values", split):
+            raise DataError(
+                f"{run.folder} started with other values of finetune.target for its {split} "
+                f"images: restore the catalogue, or {NEW_FOLDER}"
+            )
     # The same images, but other views: an earlier version prepared them without a margin.
     started, now = (each.get("image_margin") for each in (stored, facts))
     if started not in (None, now):

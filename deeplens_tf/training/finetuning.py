@@ -17,6 +17,7 @@ from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.image_data import WHOLE
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
 from deeplens_tf.data.streams import Position
+from deeplens_tf.data.targets import target_digests
 from deeplens_tf.data.view_making import (
     build_augment,
     report_missing_margin,
@@ -111,6 +112,7 @@ def _finetune(
         **dataset_facts(data),
         "encoder": encoder_origin(_encoder_path(config)),
         "labels_used": count,
+        "target_values": target_digests(data, data.manifest.splits, task.quantity),
         "class_weights": weights,
     }
     with claimed_run("finetune", name, config, run_dir, facts, distribution) as (run, finished):

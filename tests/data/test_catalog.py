@@ -254,6 +254,19 @@ def test_files_without_a_row_and_rows_without_a_file_are_counted_and_named(surve
     )
 
 
+def test_objects_beside_a_catalogue_have_the_classes_of_the_catalogue(tmp_path):
+    names = [*make_images(tmp_path / "d", 12, "n1/"), *make_images(tmp_path / "d", 12, "n22/")]
+    table = pd.DataFrame({"file": names, "label": ["lens", "other"] * 12})
+    objects = table.assign(object=[name.rpartition("/")[2] for name in names])
+    write(objects[["file", "object"]], tmp_path / "d" / "objects.csv")
+    manifest = prepare(tmp_path / "d", table, tmp_path / "out")
+    assert manifest.objects == {"objects": 12, "images": 24}
+    objects["object"] = [f"pair {i // 2}" for i in range(24)]  # in one folder, of two classes
+    write(objects[["file", "object"]], tmp_path / "d" / "objects.csv")
+    with pytest.raises(DataError, match="object 'pair 0' has images in the classes lens and other"):
+        prepare(tmp_path / "d", table, tmp_path / "again")
+
+
 def test_a_changed_row_prepares_the_images_again(survey, tmp_path):
     root, table = survey
     path = tmp_path / "catalog.csv"

@@ -9,8 +9,10 @@ from astropy.table import MaskedColumn, Table
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.catalog_tables import open_table
 from deeplens_tf.data.formats.fits_headers import BLOCK_BYTES
+from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.data.source_folders import scan_folders
 from deeplens_tf.errors import DataError, RequestError
+from tests.data.image_folders import SETTINGS, make_folder
 from tests.data.test_catalog import make_images
 
 ROWS = 5000  # more than are read at once
@@ -74,6 +76,17 @@ def test_a_fits_table_is_read_as_astropy_does(table, tmp_path):
     rows = assert_same(found, table)
     assert {row[8] for row in rows} == {"[]"}
     assert [row[9] == "true" for row in rows] == table["flag"].tolist()
+
+
+def test_a_fits_table_in_the_data_folder_is_no_image(tmp_path):
+    make_folder(tmp_path / "d", {"a": 10, "b": 10})
+    names = sorted(str(p.relative_to(tmp_path / "d")) for p in (tmp_path / "d").glob("*/*.npy"))
+    table = Table({"file": names, "label": [name[0] for name in names]})
+    table.write(tmp_path / "d" / "t.fits")
+    catalog = tmp_path / "d" / "t.fits"
+    options = SETTINGS | {"catalog": catalog, "strict": True}
+    manifest = prepare_folder(tmp_path / "d", tmp_path / "out", **options)
+    assert (manifest.rejected, manifest.left_out, manifest.passed_over) == (0, {}, {})
 
 
 def test_scaled_numbers_of_a_fits_table_are_those_of_astropy(tmp_path):

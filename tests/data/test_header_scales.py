@@ -49,6 +49,15 @@ def test_the_folder_inside_and_the_order_of_names_count(tmp_path):
     assert first_header_scale(tmp_path / "e", Selection()) is None
 
 
+def test_files_without_a_scale_are_passed_over(tmp_path):
+    write(tmp_path / "d/a/1.fits", 0.3)
+    write(tmp_path / "d/b/1.fits", 0.2)
+    fits.BinTableHDU.from_columns([]).writeto(tmp_path / "d/catalog.fits")
+    fits.PrimaryHDU(np.ones((9, 9))).writeto(tmp_path / "d/a/0.fits")
+    (tmp_path / "d/a/00.fits").write_bytes(b"SIMPLE  = damaged")
+    assert first_header_scale(tmp_path / "d", Selection()) == pytest.approx(0.3)
+
+
 def test_what_the_folder_states_counts_before_its_headers(tmp_path):
     write_all(tmp_path / "d", [0.2] * 3)
     (tmp_path / "d/images.yaml").write_text("pixel_scale_arcsec: 0.202\n")

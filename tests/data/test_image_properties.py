@@ -161,6 +161,21 @@ def test_what_another_folder_said_is_not_taken_over(source, tmp_path):
     assert without_settings_of(trained.data, trained) == trained
 
 
+def test_the_hdu_of_training_is_read_where_the_folder_names_none(source, tmp_path):
+    trained = with_folder_settings(load_config("defaults", ["data.fits_hdu=SCI"], data=str(source)))
+    other = tmp_path / "other"
+    other.mkdir()
+    config = replace(trained, data=replace(trained.data, path=str(other)))
+    assert without_settings_of(trained.data, config).data.fits_hdu == "SCI"
+    (other / "images.yaml").write_text("fits_hdu: 1\n")
+    opened_again = with_folder_settings(without_settings_of(trained.data, config)).data
+    assert opened_again.fits_hdu == 1
+    prepared = tmp_path / "prepared"
+    dl.data.prepare_folder(source, prepared, image_size=16, seed=0)
+    config = replace(trained, data=replace(trained.data, path=str(prepared)))
+    assert without_settings_of(trained.data, config).data.fits_hdu is None
+
+
 @pytest.mark.parametrize(
     ("section", "damage"),
     [

@@ -173,6 +173,23 @@ def test_the_same_images_in_another_order_are_refused(run, split):
         pytest.fail("claimed")
 
 
+def test_other_values_of_the_target_are_refused(run):
+    values = {"train": "g", "validation": "h"}
+    with claim_run("pretrain", "contrastive", config_of(), "runs/it", FACTS):
+        pass  # a run of an earlier version, which did not record them
+    run.add_facts({"target_values": values})
+    for split in values:
+        other = FACTS | {"target_values": values | {split: "x"}}
+        with (
+            pytest.raises(DataError, match=rf"other values of finetune\.target for its {split} im"),
+            claim_run("pretrain", "contrastive", config_of(), "runs/it", other),
+        ):
+            pytest.fail("claimed")
+    same = FACTS | {"target_values": values}
+    with claim_run("pretrain", "contrastive", config_of(), "runs/it", same):
+        pass
+
+
 def test_images_with_another_margin_are_refused(run):
     run.add_facts({"image_margin": 0})
     with (

@@ -238,6 +238,21 @@ def test_a_run_learns_a_column_and_its_report_has_name_and_unit(survey, log10, t
     assert compared[error][0] == pytest.approx(metrics[error])
 
 
+def test_a_run_is_not_resumed_with_other_values(survey):
+    tiny = ["encoder.patch_size=8", "train.epochs=1", "train.batch_size=16", "augment.views=[flip]"]
+    tiny += ["train.jit_compile=false", "finetune.encoder=none"]
+    finetune.main([*words(*tiny), "--data", "survey", "--run-dir", "run"])
+    again = ["--resume", "--run-dir", "run", "--set", "train.epochs=2"]
+    changed = survey.assign(theta_e=[value and str(2 * float(value)) for value in survey.theta_e])
+    Path("catalog.ecsv").write_text(HEADER + changed.reset_index().to_csv(index=False))
+    with pytest.raises(DataError, match=r"other values of finetune\.target for its train"):
+        finetune.main(again)
+    survey["flux"] *= 2  # which is not the target
+    Path("catalog.ecsv").write_text(HEADER + survey.reset_index().to_csv(index=False))
+    finetune.main(again)
+    assert len(pd.read_csv("run/history.csv")) == 2
+
+
 def test_a_probe_of_a_column_is_a_ridge_on_the_features(survey, tmp_path):
     run = finetuned(tmp_path / "run", config())
     folder, report = evaluate_probe(run, config(), head="regression")
@@ -275,6 +290,25 @@ def test_other_values_are_another_test_set(survey, tmp_path):
         Path("catalog.ecsv").write_text(HEADER + survey.reset_index().to_csv(index=False))
         sets.append(evaluate_run(run)[1]["test_set"])
     assert sets[0] != sets[1]
+
+
+def test_values_in_another_unit_are_not_scored(survey, tmp_path):
+    run = finetuned(tmp_path / "run", config())
+    model = load_fine_tuned(run.model)
+    named = DownstreamModel(model.encoder, model.head, target=Target("theta_e", "arcsec", False))
+    named.save(run.model)
+    for unit in ("mas", ""):
+        text = HEADER.replace("arcsec", unit or "''") + survey.reset_index().to_csv(index=False)
+        Path("catalog.ecsv").write_text(text)
+        if not unit:
+            assert evaluate_run(run)[1]["target"]["unit"] == "arcsec"
+            continue
+        with pytest.raises(
+            RequestError, match="theta_e is in mas, and the model predicts it"
+        ):
+            evaluate_run(run)
+        own = config("finetune.target_unit=arcsec")
+        assert evaluate_run(run, own)[1]["target"]["unit"] == "arcsec"
 
 
 def test_a_target_of_a_probe_of_classes_is_refused(survey, tmp_path):

@@ -9,7 +9,6 @@ import operator
 import pickletools
 import shutil
 import struct
-from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -358,7 +357,7 @@ def prepared(tmp_path_factory):
         for i in range(4)
     ]
     split = write_split(folder, "train", examples, ("a", "b"))
-    facts = asdict(PreparationSettings(8, "crop", 0.1, seed=0))
+    facts = PreparationSettings(8, "crop", 0.1, seed=0).to_dict()
     Manifest(("a", "b"), (8, 8, 1), {"train": split}, "0" * 64, facts).save(folder)
     return folder
 

@@ -303,9 +303,7 @@ def test_values_in_another_unit_are_not_scored(survey, tmp_path):
         if not unit:
             assert evaluate_run(run)[1]["target"]["unit"] == "arcsec"
             continue
-        with pytest.raises(
-            RequestError, match="theta_e is in mas, and the model predicts it"
-        ):
+        with pytest.raises(RequestError, match="theta_e is in mas, and the model predicts it"):
             evaluate_run(run)
         own = config("finetune.target_unit=arcsec")
         assert evaluate_run(run, own)[1]["target"]["unit"] == "arcsec"

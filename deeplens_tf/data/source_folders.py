@@ -26,7 +26,8 @@ def scan_folders(source: Path, request: CatalogRequest = FOLDERS_ALONE) -> Folde
 
     Args:
         source: the data folder.
-        request: the catalogue of its images. A test folder may have a `labels.csv` of its own.
+        request: the catalogue of its images. A test folder may have a `labels.csv` of its own, or
+            a table with the name of a catalogue that lies in the data folder.
 
     Raises:
         RequestError: there is no such folder or catalogue, or it is a prepared folder; or the
@@ -46,8 +47,18 @@ def scan_folders(source: Path, request: CatalogRequest = FOLDERS_ALONE) -> Folde
             f"{source}: its catalogue names test images, and {test} is a folder of test images: "
             "remove one of them"
         )
-    columns = CatalogRequest(None, {**request.columns, "split": None})
+    columns = CatalogRequest(
+        _table_of_tests(source, test, request), {**request.columns, "split": None}
+    )
     return {**folders, "test": _scan(test, columns, of_tests=True)["train"]}
+
+
+def _table_of_tests(source: Path, test: Path, request: CatalogRequest) -> Path | None:
+    """Return the catalogue in a test folder that is called as that in the data folder, if any."""
+    if request.path is None or request.path.resolve().parent != source.resolve():
+        return None
+    own = test / request.path.name
+    return own if own.is_file() else None
 
 
 def _scan(root: Path, request: CatalogRequest, *, of_tests: bool = False) -> Folders:

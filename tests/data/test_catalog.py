@@ -131,6 +131,23 @@ def test_the_test_folder_may_have_a_table_of_its_own(survey, tmp_path):
     assert set(texts["z"]) == {""}
 
 
+def test_the_test_folder_has_the_table_of_the_name_of_that_in_the_data_folder(survey, tmp_path):
+    root, table = survey
+    test, tests = tmp_path / "d_test", table[:8]
+    for i, name in enumerate(tests["file"]):
+        (test / name[0]).mkdir(parents=True, exist_ok=True)  # a folder that is no class
+        np.save(test / name[0] / name, random_image(5000 + i))
+    write(table, root / "t.csv")
+    write(tests.assign(file=[f"{name[0]}/{name}" for name in tests["file"]]), test / "t.csv")
+    prepare_folder(root, tmp_path / "out", **SETTINGS, catalog=root / "t.csv")
+    data = open_folder(tmp_path / "out")
+    assert data.manifest.splits["test"].per_class == {"lens": 4, "other": 4}
+    assert sorted(data.catalog("test", ["id"])["id"]) == tests["id"].tolist()
+    write(table, tmp_path / "t.csv")  # of the data folder alone
+    prepare_folder(root, tmp_path / "again", **SETTINGS, catalog=tmp_path / "t.csv")
+    assert open_folder(tmp_path / "again").count("test") == 0
+
+
 def test_images_deep_in_the_folder_and_class_folders_are_found_by_their_rows(tmp_path):
     root = make_folder(tmp_path / "d", {"a": 4, "b": 4})
     deep = make_images(root, 4, "a/deep/er/")

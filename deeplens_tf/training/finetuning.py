@@ -29,7 +29,7 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.models import DownstreamModel, rate_factors
 from deeplens_tf.runs.provenance import encoder_origin
-from deeplens_tf.runs.resuming import OpenedRun, finish
+from deeplens_tf.runs.resuming import TRAINED_ON, OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run, run_of
 from deeplens_tf.runs.seen_images import (
     TRAINED,
@@ -108,11 +108,12 @@ def _finetune(
         model = _model(config, data, task, keep, weights)
         config = with_compilation(config, model.encoder, count, distribution)
         _compile(model, config, task, count, distribution)
+    trained_on = [split for split in TRAINED_ON if data.count(split)]
     facts = {
         **dataset_facts(data),
         "encoder": encoder_origin(_encoder_path(config)),
         "labels_used": count,
-        "target_values": target_digests(data, data.manifest.splits, task.quantity),
+        "target_values": target_digests(data, trained_on, task.quantity),
         "class_weights": weights,
     }
     with claimed_run("finetune", name, config, run_dir, facts, distribution) as (run, finished):

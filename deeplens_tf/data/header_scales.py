@@ -46,6 +46,11 @@ def first_header_scale(root: Path, selection: Selection) -> float | None:
     return None
 
 
+def holds_fits(root: Path) -> bool:
+    """Return whether a FITS file is in a data folder or in a folder inside it, by its name."""
+    return next(_fits_files(root), None) is not None
+
+
 def _fits_files(root: Path) -> Iterator[Path]:
     for folder in image_folders(root) if root.is_dir() else ():
         yield from sorted(folder / name for name in names_of_images(folder) if is_fits_name(name))

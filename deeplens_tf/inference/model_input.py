@@ -6,8 +6,8 @@ from pathlib import Path
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.formats.image_formats import Selection
-from deeplens_tf.data.header_scales import first_header_scale
-from deeplens_tf.data.image_properties import ImageProperties, image_properties
+from deeplens_tf.data.header_scales import first_header_scale, holds_fits
+from deeplens_tf.data.image_properties import PROPERTIES_FILE, ImageProperties, image_properties
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import MODEL
@@ -70,7 +70,7 @@ def open_input(
         return ModelInput(file, model, NewImages(folder, how))
     own = image_properties(folder)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
-    selection = _selection(file, own)
+    selection = _selection(file, folder, own)
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
     scale = scale or first_header_scale(folder, selection)
     how = _for_scale(how, folder, scale, resample)
@@ -95,9 +95,15 @@ def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:
     return Preprocessing(height, fit, bands // repeat, repeat=repeat)
 
 
-def _selection(file: Path, own: ImageProperties) -> Selection:
+def _selection(file: Path, folder: Path, own: ImageProperties) -> Selection:
     """Return which part of a file is its image: as the folder says, else as in training."""
     run = run_of(file)
+    if run is None and own.fits_hdu is None and holds_fits(folder):
+        print_lines(
+            f"{file}: not in the folder of its run, so the HDU of its training is unknown: the "
+            f"first image of each FITS file is read; fits_hdu in {folder / PROPERTIES_FILE} may "
+            "name another"
+        )
     trained = run.load_config().data if run else own
     keys = [each.name for each in fields(Selection)]
     known = {key: getattr(own, key) for key in keys if getattr(own, key) is not None}

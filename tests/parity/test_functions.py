@@ -163,8 +163,8 @@ def head_step(name, arrays, weights):
 def targets(name, task, arrays):
     """Return the targets that the task makes of examples with these labels or masses."""
     if name == "class":
-        return task.target({"label": arrays["labels"].argmax(axis=1)})
-    return task.target({"mass_ev": 10.0 ** np.float64(arrays["masses"][:, 0])})
+        return task.target("train")({"label": arrays["labels"].argmax(axis=1)})
+    return task.target("train")({"mass_ev": 10.0 ** np.float64(arrays["masses"][:, 0])})
 
 
 def hold_both(differences, piece, ours, theirs, tolerance):

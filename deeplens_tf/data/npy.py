@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
 import numpy as np
 
@@ -41,6 +41,14 @@ _NOT_REAL = {
     "O": "objects",
     "V": "raw bytes",
 }
+
+
+class Stream(Protocol):
+    """Bytes that are read forwards."""
+
+    def read(self, count: int, /) -> bytes:
+        """Return the next bytes, at most `count` of them; none at the end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,9 @@ def read_npy(stream: IO[bytes], size: int) -> tuple[np.ndarray, float | None]:
     check_size(layout, size - offset)
     begin = memoryview(start)[offset:]
     is_whole = len(begin) == size - offset
-    return make_array(layout, begin if is_whole else _read_rest(begin, stream, size - offset)), None
+    return make_array(
+        layout, begin if is_whole else read_exactly(stream, size - offset, begin)
+    ), None
 
 
 def split_header(start: bytes) -> tuple[Layout, int]:
@@ -200,8 +210,12 @@ def _pickled_number(value: float | PickledArray) -> float:
     return float(array.item())
 
 
-def _read_rest(start: memoryview, stream: IO[bytes], count: int) -> bytearray:
-    """Return `count` bytes, the first of which are `start`, in memory that is allocated once."""
+def read_exactly(stream: Stream, count: int, start: bytes | memoryview = b"") -> bytearray:
+    """Return `count` bytes, the first of which are `start`, in memory that is allocated once.
+
+    Raises:
+        UnusableFile: the stream ends before.
+    """
     data = bytearray(count)
     data[: len(start)] = start
     offset = len(start)

@@ -10,10 +10,10 @@ from typing import IO
 
 import numpy as np
 
-from deeplens_tf.data.formats.fits_headers import Hdu, Stream, read_exactly, read_hdus
+from deeplens_tf.data.formats.fits_headers import Hdu, read_hdus
 from deeplens_tf.data.formats.gzip_stream import GzipStream
 from deeplens_tf.data.formats.wcs import pixel_scale_arcsec
-from deeplens_tf.data.npy import MAX_VALUES
+from deeplens_tf.data.npy import MAX_VALUES, Stream, read_exactly
 from deeplens_tf.errors import UnusableFile
 
 _GZIP = b"\x1f\x8b"

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
-from deeplens_tf.data.npy import READ_CHUNK_BYTES
+from deeplens_tf.data.npy import READ_CHUNK_BYTES, Stream
 from deeplens_tf.errors import UnusableFile
 
 BLOCK_BYTES = 2880
@@ -28,14 +27,6 @@ _WANTED = re.compile(
     rb"|Z(?:IMAGE|CMPTYPE|BITPIX|BLANK|NAXIS\d?|TILE\d|NAME\d|VAL\d)"
     rb"|C(?:TYPE|UNIT|DELT)[12]|(?:CD|PC)[12]_[12]"
 )
-
-
-class Stream(Protocol):
-    """Bytes that are read forwards."""
-
-    def read(self, count: int, /) -> bytes:
-        """Return the next bytes, at most `count` of them; none at the end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -154,21 +145,6 @@ def read_hdus(stream: Stream) -> Iterator[Hdu]:
         if not _skip(stream, -(-hdu.data_bytes // BLOCK_BYTES) * BLOCK_BYTES):
             return
     raise UnusableFile(f"more than {MAX_HDUS} HDUs")
-
-
-def read_exactly(stream: Stream, count: int) -> bytearray:
-    """Return the next `count` bytes, in memory that is allocated once.
-
-    Raises:
-        UnusableFile: the stream ends before.
-    """
-    data, offset = bytearray(count), 0
-    while offset < count and (chunk := stream.read(min(READ_CHUNK_BYTES, count - offset))):
-        data[offset : offset + len(chunk)] = chunk
-        offset += len(chunk)
-    if offset < count:
-        raise UnusableFile("truncated")
-    return data
 
 
 def _read_header(stream: Stream, number: int) -> bytes:

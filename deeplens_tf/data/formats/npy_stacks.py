@@ -11,6 +11,7 @@ from deeplens_tf.data.npy import (
     byte_text,
     check_size,
     make_array,
+    read_exactly,
     real_dtype,
     split_header,
 )
@@ -76,13 +77,7 @@ def read_npy_row(path: Path, size: int, row: int) -> np.ndarray:
         count = math.prod(image.shape) * real_dtype(image.descr).itemsize
         check_size(image, count)
         stream.seek(offset + row * count)
-        data = bytearray(count)
-        view, read = memoryview(data), 0
-        while read < count and (part := stream.readinto(view[read:])):
-            read += part
-    if read < count:
-        raise UnusableFile("truncated")
-    return make_array(image, data)
+        return make_array(image, read_exactly(stream, count))
 
 
 def _image_layout(layout: Layout, data_bytes: int) -> Layout:

@@ -13,8 +13,8 @@ import zlib
 import numpy as np
 from astropy.io import fits
 
-from deeplens_tf.data.formats.fits_headers import BLOCK_BYTES, CARD_BYTES, Hdu, Stream, read_exactly
-from deeplens_tf.data.npy import READ_CHUNK_BYTES, byte_text
+from deeplens_tf.data.formats.fits_headers import BLOCK_BYTES, CARD_BYTES, Hdu
+from deeplens_tf.data.npy import READ_CHUNK_BYTES, Stream, byte_text, read_exactly
 from deeplens_tf.errors import UnusableFile
 
 ALGORITHMS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2")

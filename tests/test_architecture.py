@@ -21,6 +21,7 @@ STAGES = {
     "finetune",
     "evaluate",
     "predict",
+    "export",
     "compare",
     "convert",
 }
@@ -101,6 +102,8 @@ OWNERS = {
         "conversion/weight_files.py",
     },
     "yaml": {"config.py", "files/plain_yaml.py"},
+    "onnx": {"inference/export_formats.py"},
+    "tf2onnx": {"inference/export_formats.py"},
 }
 KERAS_ONLY = ("models", "losses")  # they run on any backend of Keras
 CONFIGURATION_KEY = re.compile(r"\b(data|encoder|pretrain|finetune|optimizer|train)\.[a-z]+_?[a-z]")

@@ -129,7 +129,10 @@ def test_each_constraint_pins_one_version_of_one_package():
 
 @pytest.mark.parametrize(
     "required",
-    [*runtime_requirements(), *extra("dev"), *extra("notebooks"), *extra("hub"), *extra("gpu")],
+    [
+        *runtime_requirements(),
+        *(each for name in ("dev", "notebooks", "hub", "export", "gpu") for each in extra(name)),
+    ],
     ids=lambda required: required.name,
 )
 def test_the_tested_version_is_within_the_bounds(required):

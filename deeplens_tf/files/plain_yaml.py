@@ -55,3 +55,9 @@ def parse_yaml(text: str | bytes) -> Any:
     # PyYAML does not check that a value matches an explicit tag: !!map [a], !!bool maybe.
     except (AttributeError, LookupError, TypeError) as error:
         raise ValueError("a value does not match its tag (!!)") from error
+
+
+def yaml_text(values: Any) -> str:
+    """Return plain data as YAML, the keys in their order."""
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text

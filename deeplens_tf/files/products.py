@@ -7,6 +7,13 @@ from deeplens_tf.files.shipped import place_of, suggestion
 
 ENCODER = "encoder.keras"
 MODEL = "model.keras"
+# Format -> name of what `export` writes.
+EXPORTS = {
+    "savedmodel": "saved_model",
+    "onnx": "model.onnx",
+    "tflite": "model.tflite",
+    "keras": "model.keras",
+}
 
 
 def encoder_file(path_or_name: str | Path) -> Path:

@@ -2,4 +2,6 @@
 
 from deeplens_tf.lazy import lazy_names
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, {"predict": "predicting"})
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__, {"export": "exporting", "predict": "predicting"}
+)

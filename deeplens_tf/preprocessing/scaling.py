@@ -208,3 +208,9 @@ def resize_bands(
     triangle = Image.Resampling.BILINEAR
     resized = [Image.fromarray(band).resize(target, triangle, box) for band in bands]
     return np.stack([np.asarray(band) for band in resized], axis=-1)
+
+
+def resize_matrix(length: int, image_size: int) -> np.ndarray:
+    """Return what `resize_bands` multiplies each axis by: (image_size, length), float32."""
+    unit = Image.fromarray(np.eye(length, dtype=np.float32))
+    return np.asarray(unit.resize((length, image_size), Image.Resampling.BILINEAR))

@@ -87,6 +87,21 @@ def load_fine_tuned(path: str | Path) -> DownstreamModel:
     return model
 
 
+def load_network(path: Path) -> keras.Model:
+    """Load what a `.keras` file has for new images: a fine-tuned model or an encoder.
+
+    Raises:
+        RequestError: no such file, or one without such a model of this package.
+    """
+    model = _load(path)
+    if not isinstance(model, (DownstreamModel, *ENCODER_CLASSES)):
+        raise RequestError(
+            f"{path}: holds a {type(model).__name__}, not a fine-tuned model or an encoder; "
+            "save_encoder(load_encoder(path), file) writes its encoder"
+        )
+    return model
+
+
 def save_encoder(
     encoder: keras.Model, path: str | Path, preprocessing: Preprocessing | None = None
 ) -> None:

@@ -207,7 +207,7 @@ def _identity(data: PreparedData, parts: Sequence[str], index: pd.DataFrame, who
     if whole and len(parts) == 1:
         return data.manifest.splits[parts[0]].content
     names = [data.classes[label] if label >= 0 else "" for label in index["label"]]
-    content = index["content"].where(index["content"] != "", index["file"])
+    content = index["content"].astype(object).where(index["content"] != "", index["file"])
     lines = zip(content, names, index["mass_ev"], strict=True)
     text = "\n".join(sorted(f"{image} {name!r} {mass!r}" for image, name, mass in lines))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

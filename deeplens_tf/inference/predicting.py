@@ -143,7 +143,7 @@ def _table(source: ModelInput, batch: Batch) -> pd.DataFrame:
     found = _classes(model, outputs) if model.class_names else _masses(model, outputs)
     spread = model.training_range
     flags = None if spread is None else spread.unlike(batch.images)
-    columns = {"file": batch.files, **found, "unlike_training": flags}
+    columns = {"file": pd.Series(batch.files, dtype=object), **found, "unlike_training": flags}
     return pd.DataFrame({**columns, **batch.places})
 
 

@@ -112,7 +112,7 @@ def test_each_image_is_resampled_from_the_scale_of_its_row(tmp_path):
         assert data.preprocessing.resampled
 
 
-@pytest.mark.parametrize("suffix", [".ecsv", ".fits"])
+@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".parquet"])
 @pytest.mark.parametrize("unit", ["deg", "arcmin", "mas", "arcsec", "arcsec / pix", "rad"])
 def test_the_unit_of_the_column_is_converted(tmp_path, suffix, unit):
     write_arrays(tmp_path / "d")

@@ -134,7 +134,7 @@ def without_settings_of(
     Args:
         trained_on: the section of the run that the configuration continues.
         config: with another `data.path`, or with the same one, which changes nothing.
-        overrides: arguments of `--set`, whose keys stay.
+        overrides: keys, or arguments of `--set`, that the user gives; they stay.
     """
     if Path(config.data.path).resolve() == Path(trained_on.path).resolve():
         return config

@@ -20,6 +20,17 @@ def parsed_unit(text: str) -> Any | None:
         return None
 
 
+def same_unit(one: str, other: str) -> bool:
+    """Return whether two texts are the same unit, such as `km / s` and `km s-1`.
+
+    Texts that astropy does not know are the same only if they are equal.
+    """
+    if one == other:
+        return True
+    first, second = parsed_unit(one), parsed_unit(other)
+    return first is not None and second is not None and bool(first == second)
+
+
 def arcsec_in(text: str) -> float | None:
     """Return how many arcsec a unit of pixel scales has: an angle, or an angle for each pixel.
 

@@ -122,3 +122,24 @@ def test_pixel_scales_of_a_column_are_those_of_headers(survey, tmp_path):
     pd.testing.assert_frame_equal(found, of_headers)
     unscaled = texts(predict(run.folder, "column", catalog="scales.csv").table)
     assert (unscaled["p_a"].to_numpy() != found["p_a"].to_numpy()).all()
+
+
+CHANGED = "the test split is not the one that the run started with: its images, labels or values"
+
+
+def test_labels_that_were_changed_after_the_training_are_named(survey, tmp_path, capsys):
+    run = finetuned(tmp_path / "run", config())
+    _, before = evaluate_run(run)
+    assert not [note for note in before["notes"] if note.startswith(CHANGED)]
+    scored = survey["split"] == "test"
+    survey.loc[scored, "label"] = survey.loc[scored, "label"].map({"a": "b", "b": "a"})
+    survey.reset_index().to_csv("catalog.csv", index=False)
+    capsys.readouterr()
+    _, after = evaluate_run(run)
+    assert after["accuracy"] == pytest.approx(1 - before["accuracy"])  # prepared again
+    assert [note for note in after["notes"] if note.startswith(CHANGED)]
+    assert CHANGED in capsys.readouterr().out
+    survey.loc[~scored, "id"] += "x"  # of no scored image, and no label
+    survey.loc[scored, "label"] = survey.loc[scored, "label"].map({"a": "b", "b": "a"})
+    survey.reset_index().to_csv("catalog.csv", index=False)
+    assert evaluate_run(run)[1]["notes"] == before["notes"]

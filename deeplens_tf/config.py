@@ -424,6 +424,21 @@ def find_config(name: str) -> Path:
     raise RequestError(f"no configuration {name!r}: give a YAML file or one of {names}")
 
 
+def keys_of_file(name: str) -> list[str]:
+    """Return the keys, such as data.path, that a user's file sets; none of a shipped name.
+
+    Args:
+        name: see `load_config`.
+
+    Raises:
+        RequestError: no such configuration, or not a mapping.
+    """
+    path = find_config(name)
+    sections = {} if path.parent == CONFIGS else _read_yaml(path)
+    found = ((section, keys) for section, keys in sections.items() if isinstance(keys, Mapping))
+    return [f"{section}.{key}" for section, keys in found for key in keys]
+
+
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise RequestError(

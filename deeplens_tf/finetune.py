@@ -16,7 +16,7 @@ from deeplens_tf.cli import (
     run_stage,
     stage_parser,
 )
-from deeplens_tf.config import FROM_SCRATCH, Config, load_config
+from deeplens_tf.config import FROM_SCRATCH, Config, keys_of_file, load_config
 from deeplens_tf.data.folder_settings import with_folder_settings, without_settings_of
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.dataclass_parsing import to_plain
@@ -89,7 +89,8 @@ def resolve_config(arguments: Namespace) -> Config:
     base = _sections(pretrained) if pretrained else {}
     config = load_stage_config(FINETUNE, name, overrides, arguments.data, base, own)
     if pretrained:
-        config = without_settings_of(pretrained.data, config, [*overrides, *own])
+        table = [key for key in keys_of_file(name) if key.startswith("data.catalog")]
+        config = without_settings_of(pretrained.data, config, [*overrides, *own, *table])
     config = with_folder_settings(config)
     return replace(config, finetune=replace(config.finetune, encoder=encoder))
 

@@ -47,7 +47,8 @@ def build_parser() -> StageParser:
         "--pixel-scale-arcsec",
         type=float,
         metavar="ARCSEC",
-        help="pixel scale of the images (without it: that of their images.yaml, or unknown)",
+        help="pixel scale of the images (without it: that of their images.yaml, catalogue "
+        "or headers, or unknown)",
     )
     parser.add_argument(
         "--resample",
@@ -67,7 +68,8 @@ def build_parser() -> StageParser:
         default=[],
         metavar="ROLE=NAME",
         dest="catalog_columns",
-        help="name of the catalogue's column for file, id, ra or dec, where that is another one",
+        help="name of the catalogue's column for file, row, id, ra, dec or pixel_scale, where that "
+        "is another one",
     )
     add_plugin_option(parser)
     return parser

@@ -26,6 +26,7 @@ PACKAGE = REPOSITORY / "deeplens_tf"
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((REPOSITORY / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 SOURCES = ("README.md", "LICENSE", "pyproject.toml", "requirements.txt", "setup.cfg")
+EXTRAS = ("dev", "notebooks", "hub", "gpu", "parquet")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
@@ -129,10 +130,7 @@ def test_each_constraint_pins_one_version_of_one_package():
 
 @pytest.mark.parametrize(
     "required",
-    [
-        *runtime_requirements(),
-        *(each for name in ("dev", "notebooks", "hub", "export", "gpu") for each in extra(name)),
-    ],
+    [*runtime_requirements(), *(each for name in EXTRAS for each in extra(name))],
     ids=lambda required: required.name,
 )
 def test_the_tested_version_is_within_the_bounds(required):
@@ -147,6 +145,10 @@ def test_the_gpu_variant_has_the_same_bounds_everywhere():
     (plain,) = [one for one in runtime_requirements() if one.name == "tensorflow"]
     assert from_file == from_extra
     assert from_file.specifier == plain.specifier
+
+
+def test_the_tests_have_what_reads_parquet_in_the_same_bounds():
+    assert set(extra("parquet")) <= set(extra("dev"))
 
 
 def test_every_upper_bound_has_a_comment():

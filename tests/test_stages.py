@@ -242,6 +242,22 @@ def encoders_run(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.parametrize("catalog", ["theirs.csv", "mine.csv"])
+def test_a_catalogue_that_the_users_file_names_stays(encoders_run, tmp_path, catalog):
+    words = ["data.catalog=theirs.csv", "data.catalog_columns={id: name}", "data.path=theirs"]
+    save_config(load_config("contrastive", words), encoders_run.config)
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+    for name in ("mine.csv", "theirs.csv"):
+        (tmp_path / name).write_text("file,name\nx.npy,y\n")
+    encoder = ["--encoder", str(encoders_run.folder), "--data", "mine"]
+    data = resolved(*encoder).data
+    assert (data.catalog, data.catalog_columns) == (None, {})  # it was of other images
+    assert resolved(*encoder[:-1], "theirs").data.catalog == "theirs.csv"
+    (tmp_path / "own.yaml").write_text(f"data:\n  catalog: {catalog}\n")
+    assert resolved("--config", "own.yaml", *encoder).data.catalog == catalog
+
+
 def test_data_and_encoder_sections_are_those_of_the_encoders_run(encoders_run):
     for argv in ([], ["--encoder", "runs/it"], ["--encoder", "runs/it/encoder.keras"]):
         config = resolved(*argv)

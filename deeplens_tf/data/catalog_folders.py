@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from deeplens_tf.data.catalog import Catalog, CatalogRequest, read_catalog
+from deeplens_tf.data.catalog import Catalog, CatalogRequest
+from deeplens_tf.data.catalog_rows import first_pixel_scale, read_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, has_class_folders, scan_unlabelled
 from deeplens_tf.data.passed_over import LABELS_FILE, count_kinds
 from deeplens_tf.data.relations import GROUPS_FILE, object_tables
@@ -21,6 +22,19 @@ def catalog_path(root: Path, request: CatalogRequest) -> Path | None:
     if request.path is not None or has_class_folders(root):
         return request.path
     return next((path for path in root.iterdir() if path.name.lower() == LABELS_FILE), None)
+
+
+def first_catalog_scale(root: Path, request: CatalogRequest) -> float | None:
+    """Return the pixel scale in arcsec of the first image in a folder's catalogue that has one.
+
+    None without a catalogue, or if it states none.
+
+    Raises:
+        RequestError: no such catalogue, or a column is not in it.
+        DataError: it cannot be used, see `read_catalog`.
+    """
+    path = catalog_path(root, request) if root.is_dir() else None
+    return None if path is None else first_pixel_scale(request, path, root)
 
 
 def scan_catalog(root: Path, path: Path, request: CatalogRequest) -> dict[str, SourceFolder]:
@@ -79,6 +93,7 @@ def _part(
         SourceFile(
             *(root / catalog.file_of(name), name, index[catalog.labels[name]]),
             row=catalog.rows.get(name),
+            row_scale_arcsec=catalog.pixel_scales.get(name),
         )
         for name in names
     )

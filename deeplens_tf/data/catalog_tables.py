@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from deeplens_tf.data.column_units import MAX_HEADER_CHARACTERS, units_in_yaml
 from deeplens_tf.data.csv_tables import text_rows
 from deeplens_tf.data.fits_tables import read_fits_table
 from deeplens_tf.data.parquet_tables import read_parquet_table
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.files.plain_yaml import parse_yaml
 
 MAX_CATALOG_BYTES = 10**9  # as of an image file, so that its digest can be taken
 MAX_TABLE_COLUMNS = 1000
-MAX_HEADER_CHARACTERS = 1 << 20  # of an ECSV table
 
 _ECSV_START = "# %ECSV "
 
@@ -82,7 +81,8 @@ def _open_ecsv(path: Path) -> Table:
         raise DataError(f"{path}: not an ECSV table, its first line is not {_ECSV_START.strip()}")
     delimiter = re.search(r"^# delimiter: '?([, ])'?\s*$", comments, re.MULTILINE)
     rows = _lines(path, delimiter[1] if delimiter else " ", comments=True)
-    return Table(tuple(next(rows, [])), _units(path, comments), rows)
+    units = units_in_yaml(path, re.sub(r"^# ", "", comments, flags=re.MULTILINE))
+    return Table(tuple(next(rows, [])), units, rows)
 
 
 def _skip_comments(stream: TextIO) -> str:
@@ -93,17 +93,6 @@ def _skip_comments(stream: TextIO) -> str:
         start, left = stream.tell(), left - len(line)
     stream.seek(start)
     return "".join(lines)
-
-
-def _units(path: Path, comments: str) -> dict[str, str]:
-    """Return the units in the header of an ECSV table, of which only the columns are parsed."""
-    section = re.search(r"^# datatype:\s*\n((?:# (?:- |  ).*\n?)*)", comments, re.MULTILINE)
-    text = re.sub(r"^# ", "", section[1] if section else "", flags=re.MULTILINE)
-    try:
-        columns = parse_yaml(text) or []
-        return {str(column["name"]): str(column["unit"]) for column in columns if "unit" in column}
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: its header does not describe columns: {error!s:.80}") from error
 
 
 def _lines(path: Path, delimiter: str = ",", comments: bool = False) -> Iterator[list[str]]:
@@ -132,8 +121,8 @@ def _open_fits(path: Path) -> Table:
 
 
 def _open_parquet(path: Path) -> Table:
-    names, rows = read_parquet_table(path)
-    return Table(tuple(names), {}, rows)
+    names, units, rows = read_parquet_table(path)
+    return Table(tuple(names), units, rows)
 
 
 READERS: Mapping[str, Callable[[Path], Table]] = {

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION, Config, DataConfig
-from deeplens_tf.data.header_scales import first_header_scale
+from deeplens_tf.data.catalog import CatalogRequest
+from deeplens_tf.data.header_scales import first_stated_scale
 from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.data.manifest import MANIFEST_FILE, PREPARE_AGAIN, Manifest, is_prepared
+from deeplens_tf.data.source_folders import FOLDERS_ALONE
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.scaling import FIT_MODES
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
@@ -40,7 +42,8 @@ def with_folder_settings(config: Config) -> Config:
     """
     data = config.data
     given = {key: getattr(data, key) for key in PREPARED_KEYS + PROPERTY_KEYS}
-    chosen = folder_settings(data.path, given | {"scale": scale_of(data)})
+    request = CatalogRequest.of(data.catalog, data.catalog_columns)
+    chosen = folder_settings(data.path, given | {"scale": scale_of(data)}, request)
     scale = chosen.pop("scale")
     # Min-max scaling that nobody asked for stays open, as in the runs of earlier versions.
     values = vars(scale) if scale != MIN_MAX or scale_of(data) else {}
@@ -80,21 +83,25 @@ def scale_of(data: DataConfig) -> ValueScale | None:
         raise RequestError(f"data.{error}") from error
 
 
-def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def folder_settings(
+    folder: str | Path, given: Mapping[str, Any], request: CatalogRequest = FOLDERS_ALONE
+) -> dict[str, Any]:
     """Return given settings; those that are None are the folder's own.
 
     A prepared folder has its own. Raw images, and a folder that does not exist, get
     `RAW_IMAGE_SIZE`, `RAW_FIT`, `RAW_VALIDATION_FRACTION` and min-max scaling, and the bands'
     names, the pixel scale and the layout of the files of `images.yaml`. A pixel scale that it
-    lacks is that of the first FITS file's header.
+    lacks is the first one in the catalogue, or in the header of a FITS file.
 
     Args:
         folder: of images, or a prepared one.
         given: the values of `PREPARED_KEYS`, `PROPERTY_KEYS` and "scale", a `ValueScale`.
+        request: the catalogue of raw images.
 
     Raises:
-        RequestError: a given value contradicts the folder's `images.yaml`.
-        DataError: the prepared folder or `images.yaml` is damaged.
+        RequestError: a given value contradicts the folder's `images.yaml`, or there is no such
+            catalogue.
+        DataError: the prepared folder, `images.yaml` or the catalogue is damaged.
     """
     folder = Path(folder)
     raw = (RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION, None, MIN_MAX)
@@ -112,7 +119,7 @@ def folder_settings(folder: str | Path, given: Mapping[str, Any]) -> dict[str, A
         band_files=given["band_files"],
     )
     if properties.pixel_scale_arcsec is None and not is_prepared(folder):
-        found = first_header_scale(folder, properties.selection)
+        found = first_stated_scale(folder, request, properties.selection)
         properties = replace(properties, pixel_scale_arcsec=found)
     return chosen | asdict(properties)
 
@@ -127,7 +134,7 @@ def without_settings_of(
     Args:
         trained_on: the section of the run that the configuration continues.
         config: with another `data.path`, or with the same one, which changes nothing.
-        overrides: arguments of `--set`, whose keys stay.
+        overrides: keys, or arguments of `--set`, that the user gives; they stay.
     """
     if Path(config.data.path).resolve() == Path(trained_on.path).resolve():
         return config

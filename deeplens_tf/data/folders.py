@@ -34,6 +34,8 @@ class SourceFile:
         row: which image of a stack it is, with the name `<file>#<row>`; None for a whole file.
         parts: the files of its bands, None for one that is missing, if each is in a file of its
             own.
+        row_scale_arcsec: the pixel scale that a catalogue states for it, which may not be positive;
+            None if it states none.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class SourceFile:
     label: int
     row: int | None = None
     parts: tuple[Path | None, ...] | None = None
+    row_scale_arcsec: float | None = None
 
     @property
     def file_name(self) -> str:

@@ -74,7 +74,7 @@ def _parse_index(path: Path, rows: int) -> "pd.DataFrame":
         dtype={
             "index": "int64",
             "label": "int64",
-            "file": "str",
+            "file": "object",  # Arrow, if it is installed, holds no name that is not Unicode
             "content": "str",
             "object": "str",
         },

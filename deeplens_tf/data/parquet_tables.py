@@ -5,15 +5,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from deeplens_tf.data.column_units import units_in_yaml
 from deeplens_tf.errors import DataError, RequestError
 
 ROWS_PER_BATCH = 4096
 MAX_GROUP_BYTES = 10**9  # of the rows that a Parquet file compresses together
 MAX_THRIFT_BYTES = 10**7  # of its description
+ASTROPY_KEY, UNIT_KEY = b"table_meta_yaml", b"unit"
 
 
-def read_parquet_table(path: Path) -> tuple[list[str], Iterator[Sequence[str]]]:
-    """Return the columns of a table and its rows.
+def read_parquet_table(path: Path) -> tuple[list[str], dict[str, str], Iterator[Sequence[str]]]:
+    """Return the columns of a table, their units and its rows.
 
     Raises:
         RequestError: pyarrow is not installed.
@@ -31,7 +33,16 @@ def read_parquet_table(path: Path) -> tuple[list[str], Iterator[Sequence[str]]]:
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     if any(group.total_byte_size > MAX_GROUP_BYTES for group in groups):
         raise DataError(f"{path}: a group of rows unpacks to more than 1 GB")
-    return file.schema_arrow.names, _rows(path, file)
+    schema = file.schema_arrow
+    return schema.names, _units(path, schema), _rows(path, file)
+
+
+def _units(path: Path, schema: Any) -> dict[str, str]:
+    """Return the units in the description of the table by astropy, or in that of each column."""
+    described = _guarded(path, lambda: (schema.metadata or {}).get(ASTROPY_KEY, b"").decode())
+    own = {field.name: (field.metadata or {}).get(UNIT_KEY, b"") for field in schema}
+    stated = {name: _guarded(path, unit.decode) for name, unit in own.items() if unit}
+    return units_in_yaml(path, described) | stated
 
 
 def _rows(path: Path, file: Any) -> Iterator[Sequence[str]]:

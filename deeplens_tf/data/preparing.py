@@ -107,8 +107,10 @@ def prepare_folder(
         RequestError: `source` does not exist, or `out` contains something else.
         DataError: the source's images cannot be used.
     """
+    request = CatalogRequest.of(catalog, catalog_columns)
     settings = _settings(
         source,
+        request,
         seed=seed,
         mixed_sizes=mixed_sizes,
         image_size=image_size,
@@ -124,7 +126,6 @@ def prepare_folder(
         band_files=band_files,
     )
     options = ReadingOptions(bands, strict, progress, jobs)
-    request = CatalogRequest.of(catalog, catalog_columns)
     return _prepare(Path(source), request, Path(out), settings, options, replace=False)
 
 
@@ -161,8 +162,10 @@ def ensure_prepared(
         RequestError: `data` does not exist, or was prepared with other settings.
         DataError: its images, or its shards, cannot be used.
     """
+    request = CatalogRequest.of(catalog, catalog_columns)
     settings = _settings(
         data,
+        request,
         seed=seed,
         mixed_sizes=mixed_sizes,
         image_size=image_size,
@@ -177,7 +180,6 @@ def ensure_prepared(
         stacks=stacks,
         band_files=band_files,
     )
-    request = CatalogRequest.of(catalog, catalog_columns)
     if is_prepared(data):
         _refuse_catalog(data, request)
         _check_prepared(data, settings, strict)
@@ -189,10 +191,10 @@ def ensure_prepared(
 
 
 def _settings(
-    folder: str | Path, *, seed: int, mixed_sizes: bool, **given: Any
+    folder: str | Path, request: CatalogRequest, *, seed: int, mixed_sizes: bool, **given: Any
 ) -> PreparationSettings:
     """Return the settings of a preparation; what is None is the folder's own."""
-    chosen = folder_settings(folder, given)
+    chosen = folder_settings(folder, given, request)
     return PreparationSettings(seed=seed, mixed_sizes=mixed_sizes, **chosen)
 
 

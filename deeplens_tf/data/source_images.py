@@ -11,7 +11,7 @@ import numpy as np
 from deeplens_tf.data.content import content_digest, typed_digest
 from deeplens_tf.data.folders import SourceFile
 from deeplens_tf.data.formats.image_formats import Selection
-from deeplens_tf.data.header_scales import header_scale
+from deeplens_tf.data.header_scales import stated_scale
 from deeplens_tf.data.image_files import read_source
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, used_bands
@@ -64,7 +64,7 @@ def _read_source_image(
 ) -> SourceImage | UnusableFile:
     try:
         image, mass_ev = read_source(file, bands, selection)
-        framing = framing.for_header(header_scale(file, selection))
+        framing = framing.for_stated(stated_scale(file, selection))
     except UnusableFile as error:
         return error
     digests = content_digest(image), typed_digest(image)

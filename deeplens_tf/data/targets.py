@@ -13,6 +13,7 @@ from deeplens_tf.data.catalog import NO_NUMBER, PLACES
 from deeplens_tf.data.image_data import Example, ImageData
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.target import MASS, Target
+from deeplens_tf.preprocessing.units import same_unit
 
 
 def configured_target(config: FinetuneConfig, data: ImageData) -> Target:
@@ -42,7 +43,7 @@ def require_same_unit(data: ImageData, target: Target) -> None:
         RequestError: the catalogue of the data states another unit for the column.
     """
     unit = data.catalog_units.get(target.column or "", "")
-    if unit and target.unit and unit != target.unit:
+    if unit and target.unit and not same_unit(unit, target.unit):
         raise RequestError(
             f"{data.name}: its {target.column} is in {unit}, and the model predicts it in "
             f"{target.unit}: convert the column, or write its unit as {target.unit} if it is that"
@@ -66,7 +67,8 @@ def target_values(data: ImageData, split: str, target: Target) -> NDArray[np.flo
     _require(data, split, target, np.isinf(values), "is infinite", DataError)
     if not target.log10:
         return values
-    _require(data, split, target, values <= 0, "is not positive: set log10=false", RequestError)
+    why = "is not positive: train with finetune.log10=false, or leave the value empty"
+    _require(data, split, target, values <= 0, why, RequestError)
     return np.log10(values)
 
 

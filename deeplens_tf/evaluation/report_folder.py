@@ -77,7 +77,7 @@ def classification_predictions(
     labels, probabilities = checked_classes(labels, probabilities, class_names)
     names = np.asarray(class_names, object)
     columns: dict[str, ArrayLike] = {
-        "file": [str(file) for file in files],
+        "file": pd.Series([str(file) for file in files], dtype=object),
         "label": names[labels],
         "predicted": names[probabilities.argmax(axis=1)],
     }
@@ -109,7 +109,7 @@ def regression_predictions(
     """
     std = np.full(len(files), np.nan) if std_dex is None else np.asarray(std_dex)
     values = (np.asarray(log10_mass_ev), np.asarray(predicted), std)
-    columns = {"file": [str(file) for file in files]}
+    columns = {"file": pd.Series([str(file) for file in files], dtype=object)}
     return pd.DataFrame({**columns, **dict(zip(target.headers, values, strict=True))})
 
 

@@ -144,6 +144,11 @@ def images_to_score(
     copies = sum(data.manifest.duplicates.get(part, 0) for part in parts)
     counts = {"n_left_out_trained": left_out, "n_left_out_copies": copies, **found.counts(rows)}
     notes = described(counts, int(rows.sum()))
+    if own and _has_changed(run, data, split, target):
+        notes.append(
+            f"the {split} split is not the one that the run started with: its images, labels or "
+            "values have changed"
+        )
     print_lines(*notes)
     if not target.is_mass:  # whose values the digest of a split does not contain
         index["mass_ev"] = targets
@@ -167,6 +172,17 @@ def is_own(run: Run, config: Config, data: PreparedData) -> bool:
         return False
     compared = {"train", "validation"} | (contents.keys() & {"test"})
     return all(contents.get(name) == recorded.get(name) for name in compared)
+
+
+def _has_changed(run: Run, data: PreparedData, split: str, target: Target) -> bool:
+    """Return whether a split of a run's own data is another than when the run started."""
+    facts = run.facts()
+    recorded, content = facts.get("split_contents"), data.manifest.splits[split].content
+    if not isinstance(recorded, dict) or split not in recorded:  # it was added later
+        return False
+    # The digest of a split does not contain the values of a column, that of all files does.
+    other_files = facts.get("dataset_fingerprint") != data.manifest.fingerprint
+    return recorded[split] != content or (not target.is_mass and other_files)
 
 
 def _external_parts(data: PreparedData) -> tuple[str, ...]:
@@ -207,7 +223,7 @@ def _identity(data: PreparedData, parts: Sequence[str], index: pd.DataFrame, who
     if whole and len(parts) == 1:
         return data.manifest.splits[parts[0]].content
     names = [data.classes[label] if label >= 0 else "" for label in index["label"]]
-    content = index["content"].where(index["content"] != "", index["file"])
+    content = index["content"].astype(object).where(index["content"] != "", index["file"])
     lines = zip(content, names, index["mass_ev"], strict=True)
     text = "\n".join(sorted(f"{image} {name!r} {mass!r}" for image, name, mass in lines))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

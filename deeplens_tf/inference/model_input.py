@@ -6,7 +6,7 @@ from pathlib import Path
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.formats.image_formats import Selection
-from deeplens_tf.data.header_scales import first_header_scale, holds_fits
+from deeplens_tf.data.header_scales import first_stated_scale, holds_fits
 from deeplens_tf.data.image_properties import PROPERTIES_FILE, ImageProperties, image_properties
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
@@ -72,7 +72,7 @@ def open_input(
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
     selection = _selection(file, folder, own)
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
-    scale = scale or first_header_scale(folder, selection)
+    scale = scale or first_stated_scale(folder, catalog, selection)
     how = _for_scale(how, folder, scale, resample)
     how = replace(how, source_side=None) if mixed_sizes else how
     images = NewImages(folder, how, mixed_sizes, catalog, selection)

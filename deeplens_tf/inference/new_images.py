@@ -15,7 +15,7 @@ from deeplens_tf.data.catalog import PLACES, CatalogRequest
 from deeplens_tf.data.catalog_folders import scan_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
 from deeplens_tf.data.formats.image_formats import Selection
-from deeplens_tf.data.header_scales import header_scale
+from deeplens_tf.data.header_scales import stated_scale
 from deeplens_tf.data.image_files import read_source
 from deeplens_tf.data.image_sizes import ImageSizes
 from deeplens_tf.data.manifest import SPLITS, is_prepared
@@ -110,7 +110,7 @@ class NewImages:
         try:
             bands = how.bands + len(how.bands_left_out)
             image, _ = read_source(file, bands, self.selection)
-            how = how.for_header(header_scale(file, self.selection))
+            how = how.for_stated(stated_scale(file, self.selection))
             # Where the pixel scales are known, `apply` compares them.
             known = how.pixel_scale_arcsec and how.source_scale_arcsec
             if not (self.mixed_sizes or known):

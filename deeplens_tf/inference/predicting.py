@@ -143,7 +143,7 @@ def _table(source: ModelInput, batch: Batch) -> pd.DataFrame:
     found = _classes(model, outputs) if model.class_names else _masses(model, outputs)
     spread = model.training_range
     flags = None if spread is None else spread.unlike(batch.images)
-    columns = {"file": batch.files, **found, "unlike_training": flags}
+    columns = {"file": pd.Series(batch.files, dtype=object), **found, "unlike_training": flags}
     return pd.DataFrame({**columns, **batch.places})
 
 
@@ -163,13 +163,13 @@ def _masses(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, N
 def _places_request(
     catalog: str | Path | None, columns: Mapping[str, str | None] | None
 ) -> CatalogRequest | None:
-    """Return the request for the part of a catalogue that predictions use: files and places."""
+    """Return the request for what predictions use of a catalogue: files, places, pixel scales."""
     if catalog is None:
         if columns:
             raise RequestError("catalog_columns: of no use without a catalogue")
         return None
     CatalogRequest.of(catalog, columns)  # refuses names that are no roles
-    used = ("file", "row", *PLACES)
+    used = ("file", "row", "pixel_scale", *PLACES)
     unread = {role: None for role in ROLES if role not in used}
     given = {role: name for role, name in (columns or {}).items() if role in used}
     return CatalogRequest.of(catalog, {**unread, **given})

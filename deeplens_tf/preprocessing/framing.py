@@ -30,8 +30,8 @@ class Framing:
     resample_to_arcsec: float | None = None
     scale: ValueScale = MIN_MAX
 
-    def for_header(self, found: float | None) -> "Framing":
-        """Return the framing of an image whose header states this pixel scale, None for none.
+    def for_stated(self, found: float | None) -> "Framing":
+        """Return the framing of an image for which this pixel scale is stated, None for none.
 
         Raises:
             UnusableFile: another scale than that of the images, which are not resampled.
@@ -42,8 +42,8 @@ class Framing:
             return replace(self, pixel_scale_arcsec=found)
         if not same_scale(found, self.pixel_scale_arcsec):
             raise UnusableFile(
-                f"its header states pixels of {found:.4g} arcsec, and those of the others are of "
-                f"{self.pixel_scale_arcsec:.4g}: resample all to use it"
+                f"its header or its row in the catalogue states pixels of {found:.4g} arcsec, and "
+                f"those of the others are of {self.pixel_scale_arcsec:.4g}: resample all to use it"
             )
         return self
 

@@ -139,16 +139,16 @@ class Preprocessing:
             raise ValueError(f"{name} cannot be used: {error}") from error
         return np.tile(scaled, (1, 1, self.repeat))
 
-    def for_header(self, found: float | None) -> "Preprocessing":
-        """Return the preprocessing of an image whose header states this pixel scale.
+    def for_stated(self, found: float | None) -> "Preprocessing":
+        """Return the preprocessing of an image for which this pixel scale is stated.
 
         Args:
-            found: in arcsec; None for a file that states none.
+            found: in arcsec; None for an image for which none is.
 
         Raises:
             UnusableFile: another scale than that of the images, which are not resampled.
         """
-        return replace(self, source_scale_arcsec=self.framing.for_header(found).pixel_scale_arcsec)
+        return replace(self, source_scale_arcsec=self.framing.for_stated(found).pixel_scale_arcsec)
 
     def nan_pixels(self, image: NDArray) -> int:
         """Return how many of the kept pixels of (height, width, bands) `apply` fills.

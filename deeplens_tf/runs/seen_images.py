@@ -91,8 +91,10 @@ def _parse(path: Path) -> pd.DataFrame:
         ):  # a gap in a sparse file is one long line
             if len(line) == 2 * MAX_IMAGES_FILE_TEXT:
                 raise ValueError(f"a line of {2 * MAX_IMAGES_FILE_TEXT} bytes or more")
+    # A file's name need not be valid Unicode, and Arrow, if it is installed, holds no other text.
+    kinds = {"use": "str", "file": "object", "content": "str"}
     images = pd.read_csv(
-        path, dtype="str", keep_default_na=False, encoding_errors="surrogateescape"
+        path, dtype=kinds, keep_default_na=False, encoding_errors="surrogateescape"
     )
     if list(images) != IMAGE_COLUMNS:
         raise ValueError(f"its columns are not {', '.join(IMAGE_COLUMNS)}")

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from astropy.io import fits
-from astropy.table import MaskedColumn, Table
+from astropy.table import MaskedColumn, QTable, Table
+from pyarrow import parquet
 
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.catalog_tables import open_table
@@ -117,7 +119,6 @@ def test_an_ecsv_table_has_the_texts_of_the_file_and_its_units(table, tmp_path, 
 
 
 def test_a_parquet_table_is_read_as_pandas_does(table, tmp_path):
-    pytest.importorskip("pyarrow")
     path = tmp_path / "t.parquet"
     frame = table[[name for name in table.colnames if name not in ("pair", "count")]].to_pandas()
     frame["count"] = pd.array(table["count"].filled(0), "Int16")
@@ -132,9 +133,47 @@ def test_a_parquet_table_is_read_as_pandas_does(table, tmp_path):
 
 @pytest.mark.parametrize("content", [b"x", b"PAR1" + b"\0" * 100 + b"PAR1"])
 def test_a_damaged_parquet_table_is_refused(tmp_path, content):
-    pytest.importorskip("pyarrow")
     (tmp_path / "t.parquet").write_bytes(content)
     with pytest.raises(DataError, match=r"t\.parquet: not a Parquet table: "):
+        open_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_the_units_of_a_parquet_table_are_those_that_astropy_writes(table, tmp_path, kind):
+    plain = table[[name for name in table.colnames if name not in ("pair", "count")]]
+    plain["speed"] = MaskedColumn(np.arange(float(ROWS)), unit="km s-1")
+    kind(plain).write(tmp_path / "t.parquet")
+    found = open_table(tmp_path / "t.parquet")
+    assert found.units == {"ra": "deg", "speed": "km / s"}
+    assert [row[found.columns.index("speed")] for row in found.rows][:2] == ["0.0", "1.0"]
+
+
+def test_a_column_of_a_parquet_table_may_state_its_own_unit(tmp_path):
+    fields = [
+        pyarrow.field("file", "string"),
+        pyarrow.field("x", "float32", metadata={"unit": "Jy"}),
+    ]
+    schema = pyarrow.schema(
+        fields, metadata={"table_meta_yaml": "datatype:\n- {name: x, unit: mag}\n"}
+    )
+    parquet.write_table(pyarrow.table([["a"], [1.5]], schema=schema), tmp_path / "t.parquet")
+    assert open_table(tmp_path / "t.parquet").units == {"x": "Jy"}
+
+
+@pytest.mark.parametrize(
+    ("described", "line"),
+    [
+        (b"datatype:\n- {name: x, unit: &a [m]}\n- {name: y, unit: *a}\n", "not describe columns"),
+        (b"datatype:\n- [a, unit]\n", "not describe columns"),
+        (b"datatype:\n- {unit: !!python/object/new:list []}\n", "not describe columns"),
+        (b"\xff", "not a Parquet table: .* decode"),
+        (b"datatype:\n" + b"- {name: x, unit: m}\n" * 60_000, "longer than 1048576 characters"),
+    ],
+)
+def test_a_description_of_a_parquet_table_that_cannot_be_read_is_refused(tmp_path, described, line):
+    schema = pyarrow.schema([("file", "string")], metadata={b"table_meta_yaml": described})
+    parquet.write_table(pyarrow.table([["a"]], schema=schema), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=rf"t\.parquet: .*{line}"):
         open_table(tmp_path / "t.parquet")
 
 

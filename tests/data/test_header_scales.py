@@ -71,7 +71,8 @@ def test_a_file_of_another_scale_is_rejected(tmp_path):
     data = open_folder(tmp_path / "d", image_size=16, fit="crop", cache=tmp_path / "c")
     rejected = (data.folder / "rejected.csv").read_text()
     assert "20.fits" in rejected
-    assert "its header states pixels of 0.3 arcsec, and those of the others are of 0.2" in rejected
+    text = "states pixels of 0.3 arcsec, and those of the others are of 0.2: resample all to use it"
+    assert f"its header or its row in the catalogue {text}" in rejected
     assert data.manifest.rejected == 1
 
 

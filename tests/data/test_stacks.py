@@ -133,7 +133,7 @@ def test_the_manner_of_reading_is_checked(tmp_path):
         load_config("defaults", ["data.hdf5_dataset=3"])
 
 
-def test_a_table_of_images_cannot_name_the_images_of_a_stack(tmp_path):
+def test_a_stack_is_rejected_where_a_table_of_images_has_no_column_row(tmp_path):
     (tmp_path / "d").mkdir()
     for i in range(6):
         np.save(tmp_path / "d" / f"{i}.npy", random_image(i))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 
 from deeplens_tf import predict as stage
 from deeplens_tf import prepare
@@ -94,3 +95,51 @@ def test_evaluate_writes_them_with_each_scored_image(survey, tmp_path):
         wanted = survey.loc[found.index, PLACES]
         pd.testing.assert_frame_equal(found[PLACES], wanted, check_dtype=False)
         assert list(found)[-3:] == PLACES
+
+
+def test_pixel_scales_of_a_column_are_those_of_headers(survey, tmp_path):
+    run = finetuned(tmp_path / "run", config("data.fit=crop", "data.pixel_scale_arcsec=0.2"))
+    finer, generator = [2.0**-14, 2.0**-15], np.random.default_rng(9)  # deg
+    for name in ("headers", "column"):
+        (tmp_path / name).mkdir()
+    for i in range(6):
+        image = np.kron(blob_image(generator, i % 2), np.ones((3, 3)))
+        cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"} | dict.fromkeys(
+            ("CDELT1", "CDELT2"), finer[i % 2]
+        )
+        fits.PrimaryHDU(image, fits.Header(list(cards.items()))).writeto(f"headers/{i}.fits")
+        np.save(f"column/{i}.npy", image)
+    table = pd.DataFrame({"file": [f"{i}.npy" for i in range(6)]})
+    table.assign(s=[3600 * finer[i % 2] for i in range(6)]).to_csv("scales.csv", index=False)
+    of_headers = texts(predict(run.folder, "headers", resample=True).table)
+    words = ["--data", "column", "--out", "p", "--catalog", "scales.csv"]
+    words += ["--catalog-column", "pixel_scale=s"]
+    with pytest.raises(RequestError, match=r"its pixels are of 0\.219727 arcsec, .* --resample"):
+        stage.main(["--run", str(run.folder), *words])
+    stage.main(["--run", str(run.folder), *words, "--resample"])
+    found = texts("p/predictions.csv")
+    found.index = found.index.str.replace(".npy", ".fits")
+    pd.testing.assert_frame_equal(found, of_headers)
+    unscaled = texts(predict(run.folder, "column", catalog="scales.csv").table)
+    assert (unscaled["p_a"].to_numpy() != found["p_a"].to_numpy()).all()
+
+
+CHANGED = "the test split is not the one that the run started with: its images, labels or values"
+
+
+def test_labels_that_were_changed_after_the_training_are_named(survey, tmp_path, capsys):
+    run = finetuned(tmp_path / "run", config())
+    _, before = evaluate_run(run)
+    assert not [note for note in before["notes"] if note.startswith(CHANGED)]
+    scored = survey["split"] == "test"
+    survey.loc[scored, "label"] = survey.loc[scored, "label"].map({"a": "b", "b": "a"})
+    survey.reset_index().to_csv("catalog.csv", index=False)
+    capsys.readouterr()
+    _, after = evaluate_run(run)
+    assert after["accuracy"] == pytest.approx(1 - before["accuracy"])  # prepared again
+    assert [note for note in after["notes"] if note.startswith(CHANGED)]
+    assert CHANGED in capsys.readouterr().out
+    survey.loc[~scored, "id"] += "x"  # of no scored image, and no label
+    survey.loc[scored, "label"] = survey.loc[scored, "label"].map({"a": "b", "b": "a"})
+    survey.reset_index().to_csv("catalog.csv", index=False)
+    assert evaluate_run(run)[1]["notes"] == before["notes"]

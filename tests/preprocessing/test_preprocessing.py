@@ -127,15 +127,15 @@ def test_another_pixel_scale_is_resampled_where_it_is_given():
         how.apply(fine, pixel_scale_arcsec=0.0)
 
 
-def test_the_scale_in_a_header_is_compared_or_resampled_from():
+def test_the_scale_that_is_stated_for_an_image_is_compared_or_resampled_from():
     how = Preprocessing(16, "crop", 1, pixel_scale_arcsec=0.1, source_scale_arcsec=0.1)
-    assert how.for_header(None) == how.for_header(0.1) == how
+    assert how.for_stated(None) == how.for_stated(0.1) == how
     with pytest.raises(ValueError, match=r"states pixels of 0\.05 arcsec, .* are of 0\.1"):
-        how.for_header(0.05)
-    assert GREY.for_header(0.05) == GREY  # of an unknown scale
+        how.for_stated(0.05)
+    assert GREY.for_stated(0.05) == GREY  # of an unknown scale
     fine, resampled = images(size=40), replace(how, resampled=True)
     expected = how.apply(fine, pixel_scale_arcsec=0.05)
-    np.testing.assert_array_equal(resampled.for_header(0.05).apply(fine), expected)
+    np.testing.assert_array_equal(resampled.for_stated(0.05).apply(fine), expected)
 
 
 def test_resizing_of_another_size_would_change_an_unknown_scale_too():

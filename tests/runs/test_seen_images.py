@@ -23,7 +23,8 @@ CONTENTS = [letter * 64 for letter in "abcdef"]
 
 
 def index(files, contents):
-    return pd.DataFrame({"index": range(len(files)), "file": files, "content": contents})
+    names = pd.Series(files, dtype=object)  # as `read_index` returns them
+    return pd.DataFrame({"index": range(len(files)), "file": names, "content": contents})
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from deeplens_tf import evaluate, finetune
 from deeplens_tf.data.batches import labelled_batches
 from deeplens_tf.data.prepared_data import open_data
-from deeplens_tf.data.targets import configured_target, target_values
+from deeplens_tf.data.targets import configured_target, require_same_unit, target_values
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.evaluation.comparison import compare_runs
 from deeplens_tf.evaluation.model_report import evaluate_run
@@ -186,8 +186,18 @@ def test_a_wrong_target_is_named(survey, overrides, error, line):
     ("value", "overrides", "error", "line"),
     [
         ("inf", [], DataError, r"the theta_e of 1 of \d+ images of the train split, the first 00"),
-        ("-1", ["finetune.log10=true"], RequestError, "is not positive: set log10=false"),
-        ("0", ["finetune.log10=true"], RequestError, "is not positive: set log10=false"),
+        (
+            "-1",
+            ["finetune.log10=true"],
+            RequestError,
+            "is not positive: train with finetune.log10=false",
+        ),
+        (
+            "0",
+            ["finetune.log10=true"],
+            RequestError,
+            "is not positive: train with finetune.log10=false",
+        ),
     ],
 )
 def test_a_value_that_has_no_place_on_the_scale_is_named(survey, value, overrides, error, line):
@@ -307,6 +317,18 @@ def test_values_in_another_unit_are_not_scored(survey, tmp_path):
             evaluate_run(run)
         own = config("finetune.target_unit=arcsec")
         assert evaluate_run(run, own)[1]["target"]["unit"] == "arcsec"
+
+
+@pytest.mark.parametrize(("of_model", "of_table"), [("km / s", "km s-1"), ("furlong", "furlong")])
+def test_a_unit_written_in_another_way_is_the_same(survey, of_model, of_table):
+    text = HEADER.replace("unit: arcsec", f"unit: {of_table}")
+    Path("catalog.ecsv").write_text(text + survey.reset_index().to_csv(index=False))
+    data = open_data(config())
+    assert data.catalog_units["theta_e"] == of_table
+    require_same_unit(data, Target("theta_e", of_model, log10=False))
+    for other in ("m s-1", "km s", "furlongs", "km"):
+        with pytest.raises(RequestError, match=rf"is in {of_table}, .* predicts it in {other}: "):
+            require_same_unit(data, Target("theta_e", other, log10=False))
 
 
 def test_a_target_of_a_probe_of_classes_is_refused(survey, tmp_path):

@@ -51,7 +51,11 @@ CANDIDATES: Mapping[str, tuple[tuple[Settings, ...], tuple[Settings, ...]]] = {
     ),
     "masses-200": (
         (_rate(1e-3, 200), _rate(3e-4, 200), _rate(1e-3, 600)),
-        (_rate(1e-3, 200), _rate(1e-4, 200), _head_first(1e-3, 200, 50, 0.1)),
+        (
+            *(_rate(rate, 200) for rate in (1e-3, 1e-4)),
+            _head_first(1e-3, 200, 50, 0.1),
+            _rate(1e-3, 600),
+        ),
     ),
     "masses-2000": (
         (_rate(1e-3, 60), _rate(1e-3, 120)),

@@ -405,8 +405,13 @@ def load_config(
 def save_config(config: Config, path: Path) -> None:
     """Write the complete configuration; `load_config(path)` returns an equal one."""
     header = "# The complete configuration of this run: pass this file to --config to repeat it.\n"
-    content = (header + yaml.safe_dump(to_plain(config), sort_keys=False)).encode()
+    content = (header + config_text(config)).encode()
     write_whole(path, lambda file: file.write(content), durable=True)
+
+
+def config_text(config: Config) -> str:
+    """Return the complete configuration as YAML, sections in their documented order."""
+    return str(yaml.safe_dump(to_plain(config), sort_keys=False))
 
 
 def find_config(name: str) -> Path:

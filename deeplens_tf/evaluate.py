@@ -83,11 +83,11 @@ def main(argv: Sequence[str]) -> None:
     import_for_stage()
     from deeplens_tf.evaluation.report_folder import summary_table
 
+    arguments.command = [*argv, *([] if arguments.run else ["--run", str(run.folder)])]
     folder, metrics = _evaluate(run, config, arguments)
     if "control" in metrics:
-        print_lines("control, the same network untrained:")
-        print_lines(*summary_table(metrics["control"]).split("\n"))
-        print_lines("pretrained:")
+        of_control = summary_table(metrics["control"]).split("\n")
+        print_lines("control, the same network untrained:", *of_control, "pretrained:")
     print_lines(*summary_table(metrics).split("\n"))
     print_lines(f"report: {folder}")
 
@@ -96,10 +96,11 @@ def _evaluate(run: Run, config: Config, arguments: Namespace) -> tuple[Path, dic
     if arguments.probe is None:
         from deeplens_tf.evaluation.model_report import evaluate_run
 
-        return evaluate_run(run, config)
+        return evaluate_run(run, config, arguments.command)
     from deeplens_tf.evaluation.probe_report import evaluate_probe
 
-    return evaluate_probe(run, config, arguments.head or "classification", arguments.probe)
+    kind, command = arguments.probe, arguments.command
+    return evaluate_probe(run, config, arguments.head or "classification", kind, command)
 
 
 def _newest(probe: str | None) -> Run:

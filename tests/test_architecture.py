@@ -95,6 +95,7 @@ OWNERS = {
         "preprocessing/value_scale.py",
         "simulation/fits_content.py",
     },
+    "jinja2": {"evaluation/html_page.py"},
     "PIL": {"preprocessing/scaling.py", "data/formats/pictures.py"},
     "h5py": {
         "data/formats/hdf5.py",

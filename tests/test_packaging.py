@@ -80,11 +80,12 @@ def dist_info(wheel):
 def test_the_wheel_contains_the_package_and_nothing_else(wheel, dist_info):
     expected = {
         path.relative_to(REPOSITORY).as_posix()
-        for pattern in ("**/*.py", "configs/*.yaml", "py.typed", "weights/*/*")
+        for pattern in ("**/*.py", "**/*.html", "configs/*.yaml", "py.typed", "weights/*/*")
         for path in PACKAGE.glob(pattern)
     }
     encoder = "deeplens_tf/weights/vit_nano_same_lens/encoder.keras"
-    assert {"deeplens_tf/py.typed", "deeplens_tf/configs/defaults.yaml", encoder} <= expected
+    page = "deeplens_tf/evaluation/templates/report.html"
+    assert {"deeplens_tf/py.typed", "deeplens_tf/configs/defaults.yaml", encoder, page} <= expected
     contents = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     assert {name for name in contents if not name.startswith(f"{dist_info}/")} == expected
 

@@ -1,5 +1,7 @@
 """The report on a fine-tuned model: each image that it was not trained on, exactly once."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,10 @@ from deeplens_tf.evaluation.report_folder import (
     regression_predictions,
     write_report,
 )
+from deeplens_tf.evaluation.report_page import Evaluated, report_page
+from deeplens_tf.evaluation.score_figures import class_figures, value_figures
 from deeplens_tf.evaluation.scored_images import ScoredImages, images_to_score
 from deeplens_tf.evaluation.scored_split import as_request_errors, require_image_shape
-from deeplens_tf.figures.classifier_figures import (
-    confusion_matrix_figure,
-    reliability_figure,
-    roc_curves,
-)
-from deeplens_tf.figures.mass_figures import predicted_against_true
 from deeplens_tf.metrics.classification import (
     CLASSIFIER_INTERVAL_METHODS,
     classification_intervals,
@@ -45,7 +43,9 @@ from deeplens_tf.terminal import print_lines
 Report = tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]
 
 
-def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str, Any]]:
+def evaluate_run(
+    run: Run, config: Config | None = None, command: Sequence[str] | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Score the model of a run on images that it was not trained on.
 
     Of the run's own data it is the test split or, without one, the validation split. Of other data
@@ -56,6 +56,7 @@ def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str
     Args:
         run: a fine-tuning run.
         config: the run's configuration with the data to score on; None for the run's own.
+        command: arguments of the stage `evaluate`, which `report.html` repeats; None in Python.
 
     Returns:
         The folder of the report and its metrics; `notes` lists what a reader must know of the
@@ -85,7 +86,10 @@ def evaluate_run(run: Run, config: Config | None = None) -> tuple[Path, dict[str
     predictions = predictions.join(scored.places())
     head = {"split": scored.split, "head": model.head_name}
     metrics = {**head, **scored.facts, **counted, **metrics}
-    return write_report(run.folder, metrics, predictions, figures, scored.folder_name), metrics
+    evaluated = Evaluated(run, config, command)
+    page = partial(report_page, evaluated, metrics, predictions, scored)
+    name = scored.folder_name
+    return write_report(run.folder, metrics, predictions, figures, name, page), metrics
 
 
 def _score_classes(model: DownstreamModel, scored: ScoredImages, seed: int) -> Report:
@@ -96,12 +100,7 @@ def _score_classes(model: DownstreamModel, scored: ScoredImages, seed: int) -> R
     probabilities = scored.outputs(model)
     metrics = classification_metrics(labels, probabilities, classes)
     intervals = classification_intervals(labels, probabilities, classes, seed)
-    error = metrics["expected_calibration_error"]
-    figures = {
-        "roc_curves": roc_curves(labels, probabilities, classes),
-        "confusion_matrix": confusion_matrix_figure(metrics["confusion_matrix"], classes),
-        "reliability": reliability_figure(metrics["reliability"], error),
-    }
+    figures = class_figures(labels, probabilities, classes, metrics)
     files = scored.scored["file"].tolist()
     predictions = classification_predictions(files, labels, probabilities, classes)
     metrics |= {"intervals_95": intervals, "interval_methods": CLASSIFIER_INTERVAL_METHODS}
@@ -114,10 +113,7 @@ def _score_masses(model: DownstreamModel, scored: ScoredImages, seed: int) -> Re
     std = output[:, 1] if model.head.gaussian else None
     metrics = regression_metrics(true, predicted, std)
     intervals = regression_intervals(true, predicted, std, seed=seed)
-    figure = predicted_against_true(
-        *(true, predicted, std, target.quantity), log10=target.log10, error_unit=target.error_unit
-    )
-    figures = {"predicted_against_true": figure}
+    figures = value_figures(true, predicted, std, target)
     files = scored.scored["file"].tolist()
     predictions = regression_predictions(files, true, predicted, std, target)
     what = "mass" if target.is_mass else "value"

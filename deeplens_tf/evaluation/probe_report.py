@@ -1,6 +1,7 @@
 """The report on a probe of a run's encoder and of its untrained control."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from deeplens_tf.evaluation.report_folder import (
     regression_predictions,
     write_report,
 )
+from deeplens_tf.evaluation.report_page import Evaluated, report_page
+from deeplens_tf.evaluation.score_figures import class_figures, value_figures
 from deeplens_tf.evaluation.scored_images import ScoredImages, images_to_score
 from deeplens_tf.evaluation.scored_split import as_request_errors, require_image_shape
 from deeplens_tf.files.products import encoder_file
@@ -31,6 +34,7 @@ def evaluate_probe(
     config: Config | None = None,
     head: Head = "classification",
     kind: Kind = "linear",
+    command: Sequence[str] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Probe the encoder of a run and the same network before training, with the same labels.
 
@@ -45,6 +49,7 @@ def evaluate_probe(
             fine-tuning uses the same ones.
         head: what the probe predicts.
         kind: "linear" (logistic or ridge regression) or "knn".
+        command: arguments of the stage `evaluate`, which `report.html` repeats; None in Python.
 
     Returns:
         The folder of the report and its metrics, with those of the untrained network under
@@ -81,7 +86,13 @@ def evaluate_probe(
     outputs = probed.outputs, control.outputs
     predictions = _predictions(scored, head, data.classes, target, outputs)
     predictions = predictions.join(scored.places())
-    return write_report(run.folder, report, predictions, folder_name=name), report
+    figures = (
+        class_figures(scored.truths, probed.outputs, data.classes, probed.metrics)
+        if head == "classification"
+        else value_figures(scored.truths, probed.outputs, None, target)
+    )
+    page = partial(report_page, Evaluated(run, config, command), report, predictions, scored)
+    return write_report(run.folder, report, predictions, figures, name, page), report
 
 
 def _predictions(

@@ -1,9 +1,9 @@
-"""`evaluation/<split>/` of a run folder: metrics.json, predictions.csv and figures."""
+"""`evaluation/<split>/` of a run folder: metrics.json, predictions.csv, figures and report.html."""
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from deeplens_tf.metrics.classification import checked_classes
 from deeplens_tf.preprocessing.target import MASS, Target
 from deeplens_tf.terminal import counted, printable
 
+PAGE = "report.html"
 SHOWN_THRESHOLDS = (0.5, 0.9)
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -28,6 +29,7 @@ def write_report(
     predictions: pd.DataFrame | None = None,
     figures: Mapping[str, Figure] | None = None,
     folder_name: str | None = None,
+    page: Callable[[Path], str] | None = None,
 ) -> Path:
     """Write the report of one split; it replaces an earlier one only when it is complete.
 
@@ -37,6 +39,7 @@ def write_report(
         predictions: one row per image, as `classification_predictions` returns, or None.
         figures: file name without extension -> figure, or None.
         folder_name: of the report; None for the name of the split.
+        page: folder of the written figures -> `report.html`; None for no page.
 
     Returns:
         The folder `<run_dir>/evaluation/<split>` or `<run_dir>/evaluation/<folder_name>`.
@@ -50,6 +53,8 @@ def write_report(
     target.parent.mkdir(parents=True, exist_ok=True)
     with draft_folder(target) as draft:
         _write_contents(draft, metrics, predictions, figures or {})
+        if page is not None:
+            (draft / PAGE).write_text(page(draft / "figures"), encoding="utf-8")
         replace_folder(draft, target)
     return target
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,21 @@ class ScoredImages:
 
     def unlike(self, training_range: TrainingRange) -> NDArray[np.bool_]:
         """Return True for each scored image that is unlike the training images."""
-        return np.concatenate(
-            [
-                training_range.unlike(images)
-                for part, rows in self._rows_of_parts()
-                for images in image_batches(self.data, part, BATCH_SIZE, rows).as_numpy_iterator()
-            ]
-        )
+        return np.concatenate([training_range.unlike(images) for images in self._batches()])
+
+    def some(self, positions: NDArray[np.int64]) -> dict[int, NDArray[np.float32]]:
+        """Return the scored images at some positions of the table `scored`, by position."""
+        wanted = np.unique(positions)
+        if not wanted.size:
+            return {}
+        rows = np.zeros_like(self.rows)
+        rows[np.flatnonzero(self.rows)[wanted]] = True
+        images = np.concatenate(list(replace(self, rows=rows)._batches()))
+        return dict(zip(wanted.tolist(), images, strict=True))
+
+    def _batches(self) -> Iterator[NDArray[np.float32]]:
+        for part, rows in self._rows_of_parts():
+            yield from image_batches(self.data, part, BATCH_SIZE, rows).as_numpy_iterator()
 
     def _rows_of_parts(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         ends = np.cumsum([self.data.count(part) for part in self.parts])

@@ -4,12 +4,16 @@ The first row of an image is drawn at the bottom, as is usual in astronomy: y po
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
 
+import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from deeplens_tf.figures.picture_files import NO_DATE
 from deeplens_tf.figures.style import IMAGE_COLOURS, in_house_style
 
 
@@ -113,6 +117,22 @@ def inpainting_grid(
     return _rows(columns, title or "Images, masked and inpainted")
 
 
+def image_png(image: ArrayLike, max_side: int = 128) -> bytes:
+    """Return one image as a PNG file without axes, drawn as in `image_grid`.
+
+    Args:
+        image: shape (H, W) or (H, W, bands).
+        max_side: pixels of the picture's longer side; of a larger image every nth pixel is shown.
+    """
+    picture = _picture(image)
+    step = -(-max(picture.shape[:2]) // max_side)
+    scaled, content = _scaled(picture, _limits(picture))[::step, ::step], BytesIO()
+    look: dict[str, Any] = {"cmap": IMAGE_COLOURS, "vmin": 0, "vmax": 1, "origin": "lower"}
+    look |= {"format": "png", "metadata": NO_DATE[".png"]}
+    matplotlib.image.imsave(content, scaled, **look)
+    return content.getvalue()
+
+
 def _rows(
     columns: Mapping[str, ArrayLike], title: str, row_names: Sequence[str] | None = None
 ) -> Figure:
@@ -158,11 +178,15 @@ def _limits(picture: NDArray[np.float64]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
+def _scaled(picture: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
+    low, high = limits
+    return np.clip((picture - low) / (high - low), 0, 1)
+
+
 def _show(
     axes: Axes, picture: NDArray[np.float64], limits: tuple[float, float], title: str = ""
 ) -> None:
-    low, high = limits
-    scaled = np.clip((picture - low) / (high - low), 0, 1)
+    scaled = _scaled(picture, limits)
     axes.imshow(scaled, cmap=IMAGE_COLOURS, vmin=0, vmax=1, origin="lower", interpolation="nearest")
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)

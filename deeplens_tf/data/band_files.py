@@ -1,5 +1,6 @@
 """Images whose bands are in files of their own: the files of one image are one source file."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,19 +44,14 @@ def with_bands(folder: SourceFolder, selection: Selection) -> SourceFolder:
         selection: the pattern and the names of the bands.
 
     Raises:
-        RequestError: a pattern that `check_pattern` refuses, a table names the images, or files are
-            stacks of images.
+        RequestError: a pattern that `check_pattern` refuses, or files are stacks of images.
     """
     pattern, names = selection.band_files, selection.band_names
-    if pattern is None:
+    if pattern is None or folder.catalog is not None:  # which names images, see `parts_of`
         return folder
     check_pattern(pattern, names)
     if selection.stacks:
         raise RequestError("data.stacks: not where data.band_files is set; leave one out")
-    if folder.catalog is not None:
-        raise RequestError(
-            f"data.band_files: {folder.catalog.path} names the images; leave one out"
-        )
     bands, images = names or (), dict[str, dict[str, SourceFile]]()
     unmatched = []
     for file in folder.files:
@@ -69,6 +65,30 @@ def with_bands(folder: SourceFolder, selection: Selection) -> SourceFolder:
     whole = [_image(name, found, bands) for name, found in images.items()]
     files = sorted([*whole, *unmatched], key=lambda file: file.name)
     return replace(folder, files=tuple(files))
+
+
+def parts_of(root: Path, name: str, selection: Selection) -> tuple[Path | None, ...] | None:
+    """Return the files of the bands of an image, None for one that is not there.
+
+    Args:
+        root: the data folder.
+        name: of the image, as `with_bands` calls it, relative to the folder.
+        selection: the pattern, which `check_pattern` accepts, and the names of the bands.
+
+    Returns:
+        A path for each band; no path at all for the name of a file that has another suffix than
+        the pattern; None where files hold all bands.
+    """
+    pattern = selection.band_files
+    if pattern is None:
+        return None
+    parent, slash, file = name.rpartition("/")
+    stem = file.removesuffix(suffix_of(pattern))
+    if stem in ("", file):
+        return ()
+    names = (pattern.replace(BAND, band).replace(ID, stem) for band in selection.band_names or ())
+    paths = [root / f"{parent}{slash}{each}" for each in names]
+    return tuple(path if os.path.lexists(path) else None for path in paths)
 
 
 def _expression(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+from deeplens_tf.data.band_files import parts_of, with_bands
 from deeplens_tf.data.catalog import Catalog, CatalogRequest
-from deeplens_tf.data.catalog_rows import first_pixel_scale, read_catalog
+from deeplens_tf.data.catalog_rows import WHOLE_FILES, first_pixel_scale, read_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, has_class_folders, scan_unlabelled
+from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.passed_over import LABELS_FILE, count_kinds
 from deeplens_tf.data.relations import GROUPS_FILE, object_tables
 from deeplens_tf.errors import DataError
@@ -24,7 +26,7 @@ def catalog_path(root: Path, request: CatalogRequest) -> Path | None:
     return next((path for path in root.iterdir() if path.name.lower() == LABELS_FILE), None)
 
 
-def first_catalog_scale(root: Path, request: CatalogRequest) -> float | None:
+def first_catalog_scale(root: Path, request: CatalogRequest, selection: Selection) -> float | None:
     """Return the pixel scale in arcsec of the first image in a folder's catalogue that has one.
 
     None without a catalogue, or if it states none.
@@ -34,10 +36,12 @@ def first_catalog_scale(root: Path, request: CatalogRequest) -> float | None:
         DataError: it cannot be used, see `read_catalog`.
     """
     path = catalog_path(root, request) if root.is_dir() else None
-    return None if path is None else first_pixel_scale(request, path, root)
+    return None if path is None else first_pixel_scale(request, path, root, selection)
 
 
-def scan_catalog(root: Path, path: Path, request: CatalogRequest) -> dict[str, SourceFolder]:
+def scan_catalog(
+    root: Path, path: Path, request: CatalogRequest, selection: Selection = WHOLE_FILES
+) -> dict[str, SourceFolder]:
     """List the images that a catalogue names: as "train", and those of its test split as "test".
 
     Files without a row are strays, and so are those without a label where others have one.
@@ -46,16 +50,19 @@ def scan_catalog(root: Path, path: Path, request: CatalogRequest) -> dict[str, S
         root: the data folder.
         path: of the catalogue.
         request: how its columns are called.
+        selection: whether each band is in a file of its own; the catalogue names the images then,
+            as `with_bands` does.
 
     Raises:
-        RequestError: no such catalogue, or a column is not in it.
+        RequestError: no such catalogue, a column is not in it, or `with_bands` refuses the pattern.
         DataError: it cannot be used, see `read_catalog`, it has no label at all in its column of
             labels, or `groups.csv` or `objects.csv` repeat a column of it.
     """
     folder, in_root = scan_unlabelled(root), path.resolve().parent == root.resolve()
+    folder = with_bands(folder, selection)
     # A table in FITS has the suffix of an image.
     listed = [file.name for file in folder.files if not (in_root and file.name == path.name)]
-    catalog = read_catalog(request, path, root, listed)
+    catalog = read_catalog(request, path, root, listed, selection)
     _require_one_table(root, catalog)
     passed_over = Counter(folder.passed_over)
     if in_root:
@@ -69,8 +76,8 @@ def scan_catalog(root: Path, path: Path, request: CatalogRequest) -> dict[str, S
     others = [name for name in used if catalog.splits.get(name) != "test"] if tests else used
     if not others:
         raise DataError(f"{path}: no image to train on{_why_none(catalog, used)}")
-    parts = {"train": _part(root, catalog, others, sorted(unused), passed_over)}
-    return parts | ({"test": _part(root, catalog, tests)} if tests else {})
+    parts = {"train": _part(root, catalog, selection, others, sorted(unused), passed_over)}
+    return parts | ({"test": _part(root, catalog, selection, tests)} if tests else {})
 
 
 def why_left_out(catalog: Catalog, name: str) -> tuple[str, str]:
@@ -83,6 +90,7 @@ def why_left_out(catalog: Catalog, name: str) -> tuple[str, str]:
 def _part(
     root: Path,
     catalog: Catalog,
+    selection: Selection,
     names: Collection[str],
     strays: Collection[str] = (),
     passed_over: Counter[str] | None = None,
@@ -93,6 +101,7 @@ def _part(
         SourceFile(
             *(root / catalog.file_of(name), name, index[catalog.labels[name]]),
             row=catalog.rows.get(name),
+            parts=parts_of(root, name, selection),
             row_scale_arcsec=catalog.pixel_scales.get(name),
         )
         for name in names

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from deeplens_tf.data.band_files import parts_of
 from deeplens_tf.data.catalog import (
     MAX_VALUE_CHARACTERS,
     NO_NUMBER,
@@ -17,17 +18,23 @@ from deeplens_tf.data.catalog import (
     CatalogRequest,
 )
 from deeplens_tf.data.catalog_tables import Table, open_table
+from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.manifest import SPLITS
 from deeplens_tf.data.relations import Relation, require_objects_usable
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.units import arcsec_in
 
 MAX_ROW_DIGITS = 10
+WHOLE_FILES = Selection()
 SHOWN_FILES = 3  # of those that are not there, in the line that counts them
 
 
 def read_catalog(
-    request: CatalogRequest, path: Path, root: Path, listed: Collection[str]
+    request: CatalogRequest,
+    path: Path,
+    root: Path,
+    listed: Collection[str],
+    selection: Selection = WHOLE_FILES,
 ) -> Catalog:
     """Read a table of images, row by row; only rows of files that are there take memory.
 
@@ -36,6 +43,7 @@ def read_catalog(
         path: of the table.
         root: the data folder, to which the files are relative.
         listed: names of the images that are known to lie in it.
+        selection: whether each band is in a file of its own.
 
     Raises:
         RequestError: no such table, or no column of the name that was asked for.
@@ -43,19 +51,23 @@ def read_catalog(
             folder or an unknown split, or names no file of the data folder.
     """
     table = open_table(path)
-    reader = _RowReader(path, root, set(listed), table, _roles(path, table.columns, request))
+    roles = _roles(path, table.columns, request)
+    reader = _RowReader(path, root, set(listed), table, roles, selection)
     for number, row in enumerate(table.rows, 1):
         reader.add(number, row)
     return reader.catalog()
 
 
-def first_pixel_scale(request: CatalogRequest, path: Path, root: Path) -> float | None:
+def first_pixel_scale(
+    request: CatalogRequest, path: Path, root: Path, selection: Selection
+) -> float | None:
     """Return the pixel scale in arcsec of the first row that has one and whose file is there.
 
     None if there is no such row. Arguments and errors are those of `read_catalog`.
     """
     table = open_table(path)
-    reader = _RowReader(path, root, set(), table, _roles(path, table.columns, request))
+    roles = _roles(path, table.columns, request)
+    reader = _RowReader(path, root, set(), table, roles, selection)
     for number, row in enumerate(table.rows if "pixel_scale" in reader.at else (), 1):
         scale = reader.pixel_scale(number, row)
         if scale and 0 < scale < math.inf and reader.name_of_file(number, row):
@@ -94,9 +106,15 @@ class _RowReader:
     """Collects the rows of a table whose files are there."""
 
     def __init__(
-        self, path: Path, root: Path, listed: set[str], table: Table, roles: Mapping[str, str]
+        self,
+        path: Path,
+        root: Path,
+        listed: set[str],
+        table: Table,
+        roles: Mapping[str, str],
+        selection: Selection,
     ) -> None:
-        self.path, self.root, self.listed = path, root, listed
+        self.path, self.root, self.listed, self.selection = path, root, listed, selection
         self.units, self.roles = table.units, roles
         self.at = {role: table.columns.index(name) for role, name in roles.items()}
         taken = set(self.at.values())
@@ -135,8 +153,11 @@ class _RowReader:
     def name_of_file(self, number: int, row: Sequence[str]) -> str:
         """Return the name of a row's file; "" if it is not there."""
         name = self._name(number, row[self.at["file"]])
-        there = name and (name in self.listed or os.path.lexists(f"{self.root}/{name}"))
-        return name if there else ""
+        return name if name and (name in self.listed or self._is_there(name)) else ""
+
+    def _is_there(self, name: str) -> bool:
+        parts = parts_of(self.root, name, self.selection)
+        return os.path.lexists(f"{self.root}/{name}") if parts is None else any(parts)
 
     def pixel_scale(self, number: int, row: Sequence[str]) -> float | None:
         """Return the pixel scale of a row in arcsec, None if it is unknown."""
@@ -216,6 +237,11 @@ class _RowReader:
                 f"{self.path}: row {number}: {self.roles['row']} {text!r:.40} is no whole number "
                 "from 0, the place of an image in its file; if the column is none of a stack, set "
                 "data.catalog_columns={row: null}"
+            )
+        if self.selection.band_files is not None:
+            raise DataError(
+                f"{self.path}: row {number}: {self.roles['row']} {text} of a stack, and "
+                "data.band_files says that each band has a file: leave one out"
             )
         name = f"{file}#{int(text)}"
         self.rows[name] = int(text)

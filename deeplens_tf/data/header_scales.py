@@ -56,7 +56,7 @@ def first_stated_scale(
         RequestError: no such catalogue, or a column is not in it.
         DataError: the catalogue cannot be used.
     """
-    own = None if request is None else first_catalog_scale(root, request)
+    own = None if request is None else first_catalog_scale(root, request, selection)
     return own or first_header_scale(root, selection)
 
 

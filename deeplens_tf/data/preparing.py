@@ -246,8 +246,8 @@ def _prepare(
     *,
     replace: bool,
 ) -> Manifest:
-    scanned = scan_folders(source, request)
     how = settings.selection
+    scanned = scan_folders(source, request, how)
     folders = {split: with_rows(with_bands(each, how), how) for split, each in scanned.items()}
     check_outside(out, *(folder.root for folder in folders.values()))
     total = sum(len(folder.files) + len(folder.strays) for folder in folders.values())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.catalog_folders import catalog_path, scan_catalog
+from deeplens_tf.data.catalog_rows import WHOLE_FILES
 from deeplens_tf.data.folders import (
     SourceFile,
     SourceFolder,
@@ -13,6 +14,7 @@ from deeplens_tf.data.folders import (
     require_folder,
     scan_folder,
 )
+from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.labels import UNLABELLED
@@ -21,13 +23,16 @@ Folders = Mapping[str, SourceFolder]  # "train", and "test" if there are test im
 FOLDERS_ALONE = CatalogRequest()
 
 
-def scan_folders(source: Path, request: CatalogRequest = FOLDERS_ALONE) -> Folders:
+def scan_folders(
+    source: Path, request: CatalogRequest = FOLDERS_ALONE, selection: Selection = WHOLE_FILES
+) -> Folders:
     """List the images of a data folder and of its test folder, each with its own classes.
 
     Args:
         source: the data folder.
         request: the catalogue of its images. A test folder may have a `labels.csv` of its own, or
             a table with the name of a catalogue that lies in the data folder.
+        selection: what a catalogue names where each band is in a file of its own.
 
     Raises:
         RequestError: there is no such folder or catalogue, or it is a prepared folder; or the
@@ -37,7 +42,7 @@ def scan_folders(source: Path, request: CatalogRequest = FOLDERS_ALONE) -> Folde
     """
     if is_prepared(source):
         raise RequestError(f"{source}: is a prepared folder already; give a folder of images")
-    test, folders = find_test_folder(source), _scan(source, request)
+    test, folders = find_test_folder(source), _scan(source, request, selection)
     if request.columns and folders["train"].catalog is None:
         raise RequestError(f"data.catalog_columns: {source} has no labels.csv; set data.catalog")
     if test is None:
@@ -50,7 +55,7 @@ def scan_folders(source: Path, request: CatalogRequest = FOLDERS_ALONE) -> Folde
     columns = CatalogRequest(
         _table_of_tests(source, test, request), {**request.columns, "split": None}
     )
-    return {**folders, "test": _scan(test, columns, of_tests=True)["train"]}
+    return {**folders, "test": _scan(test, columns, selection, of_tests=True)["train"]}
 
 
 def _table_of_tests(source: Path, test: Path, request: CatalogRequest) -> Path | None:
@@ -61,11 +66,13 @@ def _table_of_tests(source: Path, test: Path, request: CatalogRequest) -> Path |
     return own if own.is_file() else None
 
 
-def _scan(root: Path, request: CatalogRequest, *, of_tests: bool = False) -> Folders:
+def _scan(
+    root: Path, request: CatalogRequest, selection: Selection, *, of_tests: bool = False
+) -> Folders:
     require_folder(root)
     path = catalog_path(root, request)
     if path is not None:
-        return scan_catalog(root, path, request)
+        return scan_catalog(root, path, request, selection)
     return {"train": scan_folder(root, of_tests=of_tests)}
 
 

@@ -99,9 +99,10 @@ class NewImages:
         if self.catalog is None or self.catalog.path is None:
             scanned = with_bands(scan_unlabelled(self.folder), self.selection)
             return with_rows(scanned, self.selection)
-        folder = scan_catalog(self.folder, self.catalog.path, self.catalog)["train"]
+        path, how = self.catalog.path, self.selection
+        folder = scan_catalog(self.folder, path, self.catalog, how)["train"]
         print_lines(*(f"{self.folder}: {line}" for line in _catalog_lines(folder)))
-        return with_bands(folder, self.selection)
+        return folder
 
     def _image(
         self, file: SourceFile, sizes: ImageSizes, rejected: RejectedFiles

@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.data.source_files import RECORDS_FILE
-from deeplens_tf.errors import RequestError
+from deeplens_tf.errors import DataError, RequestError
 from tests.data.image_folders import SETTINGS, random_image
 
 BANDS = ("g", "r", "i")
@@ -85,11 +85,45 @@ def test_a_pattern_that_cannot_be_used_is_refused(tmp_path, pattern, names, line
         prepare_folder(bands, tmp_path / "out", **SETTINGS, band_names=names, band_files=pattern)
 
 
-def test_a_table_of_images_and_files_of_bands_exclude_each_other(tmp_path):
-    bands = write(tmp_path, classes="")
-    (bands / "labels.csv").write_text("file,label\nlens_0_g.fits,a\n")
-    with pytest.raises(RequestError, match=r"data\.band_files: .*labels\.csv names the images"):
-        prepare_folder(bands, tmp_path / "out", **OPTIONS)
+@pytest.mark.parametrize("deep", ["", "x/y/z/"])
+def test_a_table_names_the_images_of_the_bands(tmp_path, deep):
+    for kind in ("bands", "whole"):
+        (tmp_path / kind / deep).mkdir(parents=True)
+    write(tmp_path / "both", 12, classes="")
+    for kind in ("bands", "whole"):
+        for path in (tmp_path / "both" / kind).iterdir():
+            path.rename(tmp_path / kind / deep / path.name)
+        names = [f"{deep}lens_{i}.{'fits' if kind == 'bands' else 'npy'}" for i in range(10)]
+        table = pd.DataFrame({"file": names, "label": ["a", "b"] * 5, "z": range(10)})
+        if kind == "bands":
+            table.loc[len(table)] = [f"{deep}lens_0_g.fits", "a", 0]  # which is no image
+        table.to_csv(tmp_path / f"{kind}.csv", index=False)
+    bands, out = tmp_path / "bands", tmp_path / "out"
+    manifest = prepare_folder(bands, out, **OPTIONS, catalog=tmp_path / "bands.csv")
+    assert manifest.catalog.first_missing == (f"{deep}lens_0_g.fits",)
+    options = {"band_names": BANDS, "catalog": tmp_path / "whole.csv"}
+    whole = prepare_folder(tmp_path / "whole", tmp_path / "out2", **SETTINGS, **options)
+    found, expected = index(out, manifest), index(tmp_path / "out2", whole)
+    expected["file"] = expected["file"].str.replace(".npy", ".fits")
+    pd.testing.assert_frame_equal(found, expected)
+    assert manifest.left_out == ({} if deep else {"no row": 2})
+    other = random_image(99, (20, 20)).astype("f4")
+    fits.writeto(bands / deep / "lens_3_i.fits", other, overwrite=True)
+    again = prepare_folder(bands, tmp_path / "out3", **OPTIONS, catalog=tmp_path / "bands.csv")
+    assert again.fingerprint != manifest.fingerprint
+
+
+def test_an_image_of_a_table_that_lacks_a_band_is_rejected_and_a_row_is_refused(tmp_path):
+    bands = write(tmp_path, 12, classes="")
+    (bands / "lens_3_i.fits").unlink()
+    rows = "".join(f"lens_{i}.fits,{'ab'[i % 2]}\n" for i in range(12))
+    (bands / "labels.csv").write_text(f"file,label\n{rows}")
+    manifest = prepare_folder(bands, tmp_path / "out", **OPTIONS)
+    assert manifest.rejected == 1
+    assert "lens_3.fits,no file of the band i" in (tmp_path / "out/rejected.csv").read_text()
+    (bands / "labels.csv").write_text("file,row\nlens_0.fits,0\n")
+    with pytest.raises(DataError, match=r"labels\.csv: row 1: row 0 of a stack, and data\.band_f"):
+        prepare_folder(bands, tmp_path / "out2", **OPTIONS)
 
 
 def test_stacks_and_files_of_bands_exclude_each_other(tmp_path):

@@ -12,8 +12,8 @@ def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
     parser = stage_parser(
         "export",
-        "Write a fine-tuned model or an encoder as a file that takes raw pixels and needs no "
-        "deeplens_tf to run. Example: "
+        "Write a fine-tuned model or an encoder, with its preprocessing inside, as a file that "
+        "takes raw pixels. Example: "
         "python -m deeplens_tf.export --run vit_nano_same_lens --format onnx",
     )
     parser.add_argument(

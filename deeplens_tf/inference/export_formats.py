@@ -123,7 +123,7 @@ def _input_of(model: RawImageModel) -> tf.TensorSpec:
 def _use_erf(model: RawImageModel) -> None:
     """Give layers an exact GELU by the error function; Keras's is by its complement, Erfc.
 
-    ONNX and LiteRT have no Erfc. The values are the same but for rounding.
+    ONNX has no Erfc. The values are the same but for rounding.
     """
     for layer in model._flatten_layers():
         if getattr(layer, "activation", None) is keras.activations.gelu:

@@ -5,7 +5,7 @@ image cannot be used.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,11 @@ from deeplens_tf.preprocessing.scaling import MIN_RESIZED_RANGE, resize_matrix
 from deeplens_tf.preprocessing.value_scale import ValueScale
 
 LOG_STRETCH = 1000.0  # of astropy's LogStretch
+# What is computed here of a scale. Any other setting of it is refused.
+COMPUTED = {
+    *("interval", "percentiles", "stretch", "asinh_softening", "scale_bands"),
+    *("max_nan_fraction", "nan_fill"),
+}
 SERIES_FROM = 10.0  # softenings from which asinh(v / a) is computed by its series
 
 
@@ -40,6 +45,9 @@ class RawPixels:
     def __post_init__(self) -> None:
         if self.how.scaling.interval == "zscale":
             raise ValueError("the interval zscale is found by iterations, which no graph holds")
+        for each in fields(self.how.scaling):
+            if each.name not in COMPUTED and getattr(self.how.scaling, each.name) != each.default:
+                raise ValueError(f"{each.name} of its scale is not part of an exported graph")
         if self.how.resampled:
             raise ValueError("images are resampled from the pixel scale of each file")
         if self.how.source_side is None and self.how.fit == "resize":

@@ -126,7 +126,7 @@ def test_a_regression_with_its_deviation_of_cropped_pixels(form, tmp_path):
 
 @pytest.mark.slow
 def test_features_of_a_network_with_keras_own_gelu(form, tmp_path):
-    """Its complementary error function is no operation of ONNX, nor of LiteRT."""
+    """Its complementary error function is no operation of ONNX."""
     model = encoder(replace(CROP, bands=1, repeat=2), build=tiny_original)
     file = written(tmp_path / "m.keras", model)
     images = raw_images(9)[..., :1]
@@ -243,6 +243,16 @@ def test_half_precision_is_refused_where_it_would_differ(form, tmp_path):
     file = written(tmp_path / "m.keras", model)
     with pytest.raises(RequestError, match="computes in bfloat16"):
         dl.inference.export(file, form, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_an_operation_that_onnx_lacks_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("tf2onnx")
+    file = written(tmp_path / "m.keras", encoder(build=tiny_original))
+    monkeypatch.setattr(export_formats, "_use_erf", lambda model: None)
+    with pytest.raises(RequestError, match=r"format onnx: an operation of this network .* Erfc"):
+        dl.inference.export(file, "onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_converter_is_named(monkeypatch):

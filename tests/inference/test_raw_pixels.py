@@ -1,6 +1,6 @@
 """Raw pixels in a graph: those of `Preprocessing.apply`, which uses NumPy, Pillow and astropy."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -111,6 +111,13 @@ def test_a_smaller_image_takes_no_pixels_of_the_next_one(count):
         RawPixels(replace(GREY, fit="crop", source_side=16))(images)
 
 
+@dataclass(frozen=True)
+class LaterScale(ValueScale):
+    """A scale with a setting that the graph does not know."""
+
+    later: str = "none"
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -119,6 +126,7 @@ def test_a_smaller_image_takes_no_pixels_of_the_next_one(count):
             replace(GREY, pixel_scale_arcsec=0.1, source_scale_arcsec=0.2, resampled=True),
             "resampled",
         ),
+        (replace(GREY, scaling=LaterScale(later="some")), "later of its scale"),
         (replace(GREY, source_side=None), "size of the images before they are resized is unknown"),
     ],
 )

@@ -19,6 +19,7 @@ STAGES = {
     "finetune": "train an encoder with a head on labelled images",
     "evaluate": "score a fine-tuned model or a probe of an encoder on test images",
     "predict": "write a fine-tuned model's predictions for a folder of images",
+    "embed": "write an encoder's features for a folder of images",
     "compare": "compare evaluated runs in one table and figure",
     "convert": "convert Keras 2 weights of the original project to an encoder",
 }

@@ -21,6 +21,7 @@ STAGES = {
     "finetune",
     "evaluate",
     "predict",
+    "embed",
     "compare",
     "convert",
 }

@@ -1,17 +1,18 @@
 """Images without a split, as a model takes them, a batch at a time."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from deeplens_tf.data.band_files import with_bands
 from deeplens_tf.data.batches import image_batches
-from deeplens_tf.data.catalog import PLACES, CatalogRequest
+from deeplens_tf.data.catalog import PLACES, ROLES, CatalogRequest
 from deeplens_tf.data.catalog_folders import scan_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
 from deeplens_tf.data.formats.image_formats import Selection
@@ -26,7 +27,7 @@ from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.data.source_folders import texts_of
 from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import missing_rows
-from deeplens_tf.errors import DataError
+from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.probes.outputs import BATCH_SIZE
 from deeplens_tf.terminal import counted, print_lines
@@ -78,13 +79,22 @@ class NewImages:
         """
         return self._prepared(rejected) if is_prepared(self.folder) else self._raw(rejected)
 
+    def with_progress(self, rejected: RejectedFiles) -> Iterator[Batch]:
+        """Yield the batches that contain images, with a progress bar on a terminal."""
+        with tqdm(unit="image", disable=None) as bar:
+            for batch in self.batches(rejected):
+                bar.total = rejected.total
+                if batch.files:
+                    yield batch
+                bar.update(batch.read)
+
     def _raw(self, rejected: RejectedFiles) -> Iterator[Batch]:
         folder = self._listed()
         if text := passed_over_text(folder.passed_over):
             print_lines(f"{self.folder}: {text}")
         rejected.total = len(folder.files)
         how = self.preprocessing
-        sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to predict for all")
+        sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to use all")
         if how.source_side and not how.pixel_scale_arcsec:
             sizes.check((how.source_side, how.source_side), "an image of the training")
         for start in range(0, len(folder.files), BATCH_SIZE):
@@ -145,6 +155,25 @@ class NewImages:
                 start = end
 
 
+def places_request(
+    catalog: str | Path | None, columns: Mapping[str, str | None] | None
+) -> CatalogRequest | None:
+    """Return the request for the part of a catalogue that is used here: files and places.
+
+    Raises:
+        RequestError: columns without a catalogue, or for no role of a column.
+    """
+    if catalog is None:
+        if columns:
+            raise RequestError("catalog_columns: of no use without a catalogue")
+        return None
+    CatalogRequest.of(catalog, columns)  # refuses names that are no roles
+    used = ("file", "row", *PLACES)
+    unread = {role: None for role in ROLES if role not in used}
+    given = {role: name for role, name in (columns or {}).items() if role in used}
+    return CatalogRequest.of(catalog, {**unread, **given})
+
+
 def _places(folder: SourceFolder, names: Collection[str]) -> dict[str, list[str]]:
     columns = [name for name in PLACES if folder.catalog and name in folder.catalog.kept]
     rows = [texts_of(folder, name, columns) for name in names]
@@ -157,5 +186,5 @@ def _catalog_lines(folder: SourceFolder) -> list[str]:
         return []
     table, without = folder.catalog.path.name, folder.strays
     first = f"{counted(len(without), 'image')} without a row in {table}" if without else ""
-    lines = [f"{first}, the first: {without[0]}: no prediction"] if without else []
+    lines = [f"{first}, the first: {without[0]}: left out"] if without else []
     return missing_rows(folder.catalog.facts()) + lines

@@ -22,6 +22,7 @@ STAGES = {
     "evaluate",
     "predict",
     "embed",
+    "search",
     "compare",
     "convert",
 }
@@ -73,7 +74,7 @@ ALLOWED_IMPORTS = {
         *("distribution", "probes", "runs", "saving"),
     },
     "inference": {
-        *("config", "files", "data", "metrics", "models", "preprocessing"),
+        *("config", "files", "figures", "data", "metrics", "models", "preprocessing"),
         *("probes", "runs", "saving"),
     },
     **{

@@ -3,5 +3,11 @@
 from deeplens_tf.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
-    __name__, {"embed": "embedding", "predict": "predicting", "read_embeddings": "embedding_files"}
+    __name__,
+    {
+        "embed": "embedding",
+        "predict": "predicting",
+        "read_embeddings": "embedding_files",
+        "search": "searching",
+    },
 )

@@ -99,7 +99,7 @@ class NewImages:
             sizes.check((how.source_side, how.source_side), "an image of the training")
         for start in range(0, len(folder.files), BATCH_SIZE):
             part = folder.files[start : start + BATCH_SIZE]
-            found = {file.name: self._image(file, sizes, rejected) for file in part}
+            found = {file.name: self.image(file, rejected, sizes) for file in part}
             usable = {name: image for name, image in found.items() if image is not None}
             images = np.stack([*usable.values()]) if usable else np.empty(0, np.float32)
             yield Batch([*usable], _places(folder, usable), images, len(part))
@@ -113,9 +113,16 @@ class NewImages:
         print_lines(*(f"{self.folder}: {line}" for line in _catalog_lines(folder)))
         return with_bands(folder, self.selection)
 
-    def _image(
-        self, file: SourceFile, sizes: ImageSizes, rejected: RejectedFiles
+    def image(
+        self, file: SourceFile, rejected: RejectedFiles, sizes: ImageSizes | None = None
     ) -> NDArray[np.float32] | None:
+        """Return one image as the model takes it; None if it cannot be used.
+
+        Args:
+            file: of the image.
+            rejected: gets the reason.
+            sizes: compares the image with others.
+        """
         how = self.preprocessing
         try:
             bands = how.bands + len(how.bands_left_out)
@@ -123,7 +130,7 @@ class NewImages:
             how = how.for_header(header_scale(file, self.selection))
             # Where the pixel scales are known, `apply` compares them.
             known = how.pixel_scale_arcsec and how.source_scale_arcsec
-            if not (self.mixed_sizes or known):
+            if sizes and not (self.mixed_sizes or known):
                 sizes.check(image.shape, file.name)
             prepared = how.apply([image])[0]
             if pixels := how.nan_pixels(image):

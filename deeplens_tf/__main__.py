@@ -20,6 +20,8 @@ STAGES = {
     "evaluate": "score a fine-tuned model or a probe of an encoder on test images",
     "predict": "write a fine-tuned model's predictions for a folder of images",
     "export": "write a model with its preprocessing for other programs",
+    "embed": "write an encoder's features for a folder of images",
+    "search": "list the images whose features are most like those of one",
     "compare": "compare evaluated runs in one table and figure",
     "convert": "convert Keras 2 weights of the original project to an encoder",
 }

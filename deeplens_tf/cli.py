@@ -156,6 +156,59 @@ def add_catalog_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_new_images_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the images of a folder are, for a network that exists."""
+    parser.add_argument(
+        "--pixel-scale-arcsec",
+        type=float,
+        metavar="ARCSEC",
+        help="pixel scale of the images (without it: that of their images.yaml, catalogue "
+        "or headers, or unknown)",
+    )
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="resample images of another pixel scale than the model's",
+    )
+    parser.add_argument(
+        "--mixed-sizes",
+        action="store_true",
+        help="resize images of different sizes all the same, which gives them different pixel "
+        "scales",
+    )
+    add_catalog_option(parser)
+    parser.add_argument(
+        "--catalog-column",
+        action="append",
+        default=[],
+        metavar="ROLE=NAME",
+        dest="catalog_columns",
+        help="name of the catalogue's column for file, row, id, ra, dec or pixel_scale, where that "
+        "is another one",
+    )
+
+
+def new_images_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options of `add_new_images_options` say, by the names that Python calls use.
+
+    Raises:
+        RequestError: a scale that is no positive number, or a column without its role.
+    """
+    scale = arguments.pixel_scale_arcsec
+    if scale is not None and not 0 < scale < float("inf"):
+        raise RequestError(f"--pixel-scale-arcsec must be above 0. Received: {scale}")
+    names = ("pixel_scale_arcsec", "resample", "mixed_sizes", "catalog")
+    columns = dict(map(_role_and_name, arguments.catalog_columns))
+    return {name: getattr(arguments, name) for name in names} | {"catalog_columns": columns}
+
+
+def _role_and_name(argument: str) -> tuple[str, str]:
+    role, equals, name = argument.partition("=")
+    if not (equals and name):
+        raise RequestError(f"--catalog-column {argument}: write it as role=name")
+    return role, name
+
+
 def catalog_override(arguments: argparse.Namespace) -> list[str]:
     """Return `--catalog` as an argument of `--set`; nothing without it."""
     return [] if arguments.catalog is None else [f"data.catalog={json.dumps(arguments.catalog)}"]

@@ -22,6 +22,8 @@ STAGES = {
     "evaluate",
     "predict",
     "export",
+    "embed",
+    "search",
     "compare",
     "convert",
 }
@@ -73,7 +75,7 @@ ALLOWED_IMPORTS = {
         *("distribution", "probes", "runs", "saving"),
     },
     "inference": {
-        *("config", "files", "data", "metrics", "models", "preprocessing"),
+        *("config", "files", "figures", "data", "metrics", "models", "preprocessing"),
         *("probes", "runs", "saving"),
     },
     **{

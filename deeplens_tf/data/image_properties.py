@@ -76,7 +76,9 @@ def image_properties(folder: Path) -> ImageProperties:
     """
     if is_prepared(folder):
         settings = Manifest.load(folder).settings
-        return _parsed({key: settings.get(key) for key in asdict(ImageProperties())}, folder)
+        return parse_properties(
+            {key: settings.get(key) for key in asdict(ImageProperties())}, folder
+        )
     own = _read(folder / PROPERTIES_FILE)
     test = find_test_folder(folder)
     for key, value in asdict(_read(test / PROPERTIES_FILE) if test else own).items():
@@ -97,10 +99,15 @@ def _read(path: Path) -> ImageProperties:
         values = parse_yaml(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not YAML: {error}") from error
-    return _parsed({} if values is None else values, path)
+    return parse_properties({} if values is None else values, path)
 
 
-def _parsed(values: Any, where: Path) -> ImageProperties:
+def parse_properties(values: Any, where: Path) -> ImageProperties:
+    """Return the properties that a mapping has, of a file that is named in errors.
+
+    Raises:
+        DataError: not such properties.
+    """
     if not isinstance(values, Mapping):
         raise DataError(f"{where}: must be a mapping of keys, not {values!r:.80}")
     try:

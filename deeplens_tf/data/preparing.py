@@ -307,7 +307,7 @@ def _prepare_with(
             draft.rename(out)  # fails if `out` has been filled in the meantime
         elif not is_current(out, settings, state.fingerprint):
             replace_folder(draft, out)
-    rejected.report(out)
+    rejected.report(out / REJECTED_FILE)
     print_lines(*lines, *(notes(manifest) if replace else ()), stream=sys.stderr)
     return manifest
 

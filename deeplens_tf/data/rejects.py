@@ -82,10 +82,14 @@ class RejectedFiles:
             rows.writerows(sorted((self.reasons | self.left_out).items()))
         return path
 
-    def report(self, folder: Path) -> None:
-        """Print one line to stderr for the files that were rejected, one for those left out."""
+    def report(self, listed: Path) -> None:
+        """Print one line to stderr for the files that were rejected, one for those left out.
+
+        Args:
+            listed: the file in which they are.
+        """
         for text in self.texts():
-            print_lines(f"{text}; all are listed in {folder / REJECTED_FILE}", stream=sys.stderr)
+            print_lines(f"{text}; all are listed in {listed}", stream=sys.stderr)
 
     def left_out_text(self) -> str:
         """Return the number of files left out by reason, and the first of them."""

@@ -74,7 +74,7 @@ def evaluate_probe(
             probe_encoder(
                 network, data, scored.split, head, kind, fraction, config.seed, scored.rows, target
             )
-            for network in (encoder, untrained_encoder(config, data))
+            for network in (encoder, untrained_encoder(config, data.image_shape))
         )
     common = {"split": scored.split, "head": head, **scored.facts}
     common |= {"labels_used": probed.metrics["n_train"], "fraction": fraction}

@@ -68,6 +68,11 @@ class StoredMember(io.RawIOBase):
             raise UnusableFile(f"{member.filename} is not at its recorded offset")
         self._start = self._file.tell() + sum(_LOCAL_HEADER.unpack(header)[1:])
 
+    @property
+    def start(self) -> int:
+        """Where the member begins in the archive."""
+        return self._start
+
     def readable(self) -> bool:
         """Return True."""
         return True

@@ -1,7 +1,14 @@
-"""What a trained model says of new images."""
+"""What a trained model says of new images, and the features of an encoder for them."""
 
 from deeplens_tf.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
-    __name__, {"export": "exporting", "predict": "predicting"}
+    __name__,
+    {
+        "embed": "embedding",
+        "export": "exporting",
+        "predict": "predicting",
+        "read_embeddings": "embedding_files",
+        "search": "searching",
+    },
 )

@@ -61,13 +61,37 @@ def open_input(
     require_folder(folder)
     file = run / MODEL if run.is_dir() else run
     model = load_fine_tuned(run)
-    how = model.preprocessing or _of_run(file, model)
+    how = model.preprocessing or preprocessing_of_run(file, model.image_shape)
+    images = open_images(file, how, folder, pixel_scale_arcsec, resample, mixed_sizes, catalog)
+    return ModelInput(file, model, images)
+
+
+def open_images(
+    file: Path,
+    how: Preprocessing,
+    folder: Path,
+    pixel_scale_arcsec: float | None = None,
+    resample: bool = False,
+    mixed_sizes: bool = False,
+    catalog: CatalogRequest | None = None,
+) -> NewImages:
+    """Return the images of a folder as a network takes them.
+
+    Args:
+        file: of the network.
+        how: the images of its training were preprocessed.
+        folder: of the images.
+        pixel_scale_arcsec: see `open_input`, also for the errors.
+        resample: see there.
+        mixed_sizes: see there.
+        catalog: see there.
+    """
     if is_prepared(folder):  # whose own preprocessing is compared with the model's
         if resample or pixel_scale_arcsec is not None:
             raise RequestError(f"{folder}: prepared already, so its pixels cannot be resampled")
         if catalog is not None:
             raise RequestError(f"{folder}: prepared already, with what its own catalogue says")
-        return ModelInput(file, model, NewImages(folder, how))
+        return NewImages(folder, how)
     own = image_properties(folder)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
     selection = _selection(file, folder, own)
@@ -75,12 +99,15 @@ def open_input(
     scale = scale or first_stated_scale(folder, catalog, selection)
     how = _for_scale(how, folder, scale, resample)
     how = replace(how, source_side=None) if mixed_sizes else how
-    images = NewImages(folder, how, mixed_sizes, catalog, selection)
-    return ModelInput(file, model, images)
+    return NewImages(folder, how, mixed_sizes, catalog, selection)
 
 
-def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:
-    """Return the preprocessing of a model of an earlier version, from its run's configuration."""
+def preprocessing_of_run(file: Path, image_shape: tuple[int, ...]) -> Preprocessing:
+    """Return the preprocessing of a model of an earlier version, from its run's configuration.
+
+    Raises:
+        RequestError: the file is in no run's folder.
+    """
     run = run_of(file)
     if run is None:
         raise RequestError(
@@ -88,7 +115,7 @@ def _of_run(file: Path, model: DownstreamModel) -> Preprocessing:
             "versions do not: give the folder of its run"
         )
     data = run.load_config().data
-    height, _, bands = model.image_shape
+    height, _, bands = image_shape
     repeat = 1 if data.bands is None else data.bands
     fit = data.fit or "resize"
     print_lines(f"{file}: of an earlier version; {fit} to {height} pixels is its run's setting")

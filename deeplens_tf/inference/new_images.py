@@ -1,17 +1,18 @@
 """Images without a split, as a model takes them, a batch at a time."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from deeplens_tf.data.band_files import with_bands
 from deeplens_tf.data.batches import image_batches
-from deeplens_tf.data.catalog import PLACES, CatalogRequest
+from deeplens_tf.data.catalog import PLACES, ROLES, CatalogRequest
 from deeplens_tf.data.catalog_folders import scan_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
 from deeplens_tf.data.formats.image_formats import Selection
@@ -26,7 +27,7 @@ from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.data.source_folders import texts_of
 from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import missing_rows
-from deeplens_tf.errors import DataError
+from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.probes.outputs import BATCH_SIZE
 from deeplens_tf.terminal import counted, print_lines
@@ -78,18 +79,27 @@ class NewImages:
         """
         return self._prepared(rejected) if is_prepared(self.folder) else self._raw(rejected)
 
+    def with_progress(self, rejected: RejectedFiles) -> Iterator[Batch]:
+        """Yield the batches that contain images, with a progress bar on a terminal."""
+        with tqdm(unit="image", disable=None) as bar:
+            for batch in self.batches(rejected):
+                bar.total = rejected.total
+                if batch.files:
+                    yield batch
+                bar.update(batch.read)
+
     def _raw(self, rejected: RejectedFiles) -> Iterator[Batch]:
         folder = self._listed()
         if text := passed_over_text(folder.passed_over):
             print_lines(f"{self.folder}: {text}")
         rejected.total = len(folder.files)
         how = self.preprocessing
-        sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to predict for all")
+        sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to use all")
         if how.source_side and not how.pixel_scale_arcsec:
             sizes.check((how.source_side, how.source_side), "an image of the training")
         for start in range(0, len(folder.files), BATCH_SIZE):
             part = folder.files[start : start + BATCH_SIZE]
-            found = {file.name: self._image(file, sizes, rejected) for file in part}
+            found = {file.name: self.image(file, rejected, sizes) for file in part}
             usable = {name: image for name, image in found.items() if image is not None}
             images = np.stack([*usable.values()]) if usable else np.empty(0, np.float32)
             yield Batch([*usable], _places(folder, usable), images, len(part))
@@ -104,9 +114,16 @@ class NewImages:
         print_lines(*(f"{self.folder}: {line}" for line in _catalog_lines(folder)))
         return folder
 
-    def _image(
-        self, file: SourceFile, sizes: ImageSizes, rejected: RejectedFiles
+    def image(
+        self, file: SourceFile, rejected: RejectedFiles, sizes: ImageSizes | None = None
     ) -> NDArray[np.float32] | None:
+        """Return one image as the model takes it; None if it cannot be used.
+
+        Args:
+            file: of the image.
+            rejected: gets the reason.
+            sizes: compares the image with others.
+        """
         how = self.preprocessing
         try:
             bands = how.bands + len(how.bands_left_out)
@@ -114,7 +131,7 @@ class NewImages:
             how = how.for_stated(stated_scale(file, self.selection))
             # Where the pixel scales are known, `apply` compares them.
             known = how.pixel_scale_arcsec and how.source_scale_arcsec
-            if not (self.mixed_sizes or known):
+            if sizes and not (self.mixed_sizes or known):
                 sizes.check(image.shape, file.name)
             prepared = how.apply([image])[0]
             if pixels := how.nan_pixels(image):
@@ -146,6 +163,25 @@ class NewImages:
                 start = end
 
 
+def places_request(
+    catalog: str | Path | None, columns: Mapping[str, str | None] | None
+) -> CatalogRequest | None:
+    """Return the request for the part of a catalogue that is used here: files and places.
+
+    Raises:
+        RequestError: columns without a catalogue, or for no role of a column.
+    """
+    if catalog is None:
+        if columns:
+            raise RequestError("catalog_columns: of no use without a catalogue")
+        return None
+    CatalogRequest.of(catalog, columns)  # refuses names that are no roles
+    used = ("file", "row", "pixel_scale", *PLACES)
+    unread = {role: None for role in ROLES if role not in used}
+    given = {role: name for role, name in (columns or {}).items() if role in used}
+    return CatalogRequest.of(catalog, {**unread, **given})
+
+
 def _places(folder: SourceFolder, names: Collection[str]) -> dict[str, list[str]]:
     columns = [name for name in PLACES if folder.catalog and name in folder.catalog.kept]
     rows = [texts_of(folder, name, columns) for name in names]
@@ -158,5 +194,5 @@ def _catalog_lines(folder: SourceFolder) -> list[str]:
         return []
     table, without = folder.catalog.path.name, folder.strays
     first = f"{counted(len(without), 'image')} without a row in {table}" if without else ""
-    lines = [f"{first}, the first: {without[0]}: no prediction"] if without else []
+    lines = [f"{first}, the first: {without[0]}: left out"] if without else []
     return missing_rows(folder.catalog.facts()) + lines

@@ -1,23 +1,21 @@
 """Predictions of a fine-tuned model for the images of a folder, with or without labels."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from deeplens_tf.data.catalog import PLACES, ROLES, CatalogRequest
 from deeplens_tf.data.output_folder import check_outside
 from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
 from deeplens_tf.data.summary import nan_lines
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.inference.model_input import ModelInput, open_input
-from deeplens_tf.inference.new_images import Batch, NewImages
+from deeplens_tf.inference.new_images import Batch, places_request
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.preprocessing.statistics import unlike_training_lines
 from deeplens_tf.probes.outputs import NotFiniteOutputs, finite_outputs
@@ -85,7 +83,7 @@ def predict(
         DataError: no image can be used, or they differ in size.
     """
     folder = Path(data)
-    request = _places_request(catalog, catalog_columns)
+    request = places_request(catalog, catalog_columns)
     source = open_input(Path(run), folder, pixel_scale_arcsec, resample, mixed_sizes, request)
     target = Path(out) if out else _default_target(source, folder)
     check_outside(target, folder)
@@ -100,7 +98,7 @@ def predict(
         if len(rejected):
             rejected.save(draft / REJECTED_FILE)
         replace_folder(draft, target)
-    rejected.report(target)
+    rejected.report(target / REJECTED_FILE)
     print_lines(*nan_lines(source.images.nan_filled))
     known = source.model.training_range is not None
     if known:
@@ -116,22 +114,12 @@ def _write(source: ModelInput, rejected: RejectedFiles, draft: Path) -> NDArray[
     with (draft / PREDICTIONS_FILE).open(
         "w", encoding="utf-8", errors="surrogateescape", newline=""
     ) as stream:
-        for batch in _with_progress(source.images, rejected):
+        for batch in source.images.with_progress(rejected):
             table = _table(source, batch)
             table.to_csv(stream, index=False, lineterminator="\n", header=not counts.any())
             unlike = int(table["unlike_training"].eq(True).sum())
             counts += [len(table) - unlike, unlike]
     return counts
-
-
-def _with_progress(images: NewImages, rejected: RejectedFiles) -> Iterator[Batch]:
-    """Yield the batches that contain images, with a progress bar on a terminal."""
-    with tqdm(unit="image", disable=None) as bar:
-        for batch in images.batches(rejected):
-            bar.total = rejected.total
-            if batch.files:
-                yield batch
-            bar.update(batch.read)
 
 
 def _table(source: ModelInput, batch: Batch) -> pd.DataFrame:
@@ -160,25 +148,15 @@ def _masses(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, N
     return {predicted: outputs[:, 0], deviation: std}
 
 
-def _places_request(
-    catalog: str | Path | None, columns: Mapping[str, str | None] | None
-) -> CatalogRequest | None:
-    """Return the request for what predictions use of a catalogue: files, places, pixel scales."""
-    if catalog is None:
-        if columns:
-            raise RequestError("catalog_columns: of no use without a catalogue")
-        return None
-    CatalogRequest.of(catalog, columns)  # refuses names that are no roles
-    used = ("file", "row", "pixel_scale", *PLACES)
-    unread = {role: None for role in ROLES if role not in used}
-    given = {role: name for role, name in (columns or {}).items() if role in used}
-    return CatalogRequest.of(catalog, {**unread, **given})
-
-
 def _default_target(source: ModelInput, folder: Path) -> Path:
-    place = folder.resolve()
+    return source.file.parent / "predictions" / name_of_place(folder)
+
+
+def name_of_place(path: Path) -> str:
+    """Return a name for what is written about a path: its own, with digits of where it is."""
+    place = path.resolve()
     digest = hashlib.sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()
-    return source.file.parent / "predictions" / f"{place.name}-{digest[:8]}"
+    return f"{place.name}-{digest[:8]}"
 
 
 def _require_free(target: Path) -> None:

@@ -169,11 +169,11 @@ def fit_probe(
     return probe_regression(*train, *test, PROBES[head][kind], seed=seed, resamples=resamples)
 
 
-def untrained_encoder(config: Config, data: ImageData) -> keras.Model:
+def untrained_encoder(config: Config, image_shape: tuple[int, int, int]) -> keras.Model:
     """Return the control: the configured encoder with the initial weights of its run."""
     keras.utils.set_random_seed(config.seed)
     with global_policy(config.train.precision):
-        return build_encoder(config.encoder.name, data.image_shape, **config.encoder.arguments())
+        return build_encoder(config.encoder.name, image_shape, **config.encoder.arguments())
 
 
 def _require_targets(split: str, head: Head, targets: Targets, target: Target) -> None:

@@ -98,26 +98,28 @@ class Run:
         return load_config(str(self.config))
 
 
-def newest_run(product: str) -> Run | None:
-    """Return the run under `runs/` that has a file of the name `product` and started last, or None.
+def newest_run(*products: str) -> Run | None:
+    """Return the run under `runs/` that has one of the files `products` and started last, or None.
 
     It may be a fine-tuning that is still training or was interrupted: its facts lack `finished`.
     """
-    runs = [Run(path.parent) for path in RUNS.glob(f"*/{product}")]
-    return max(runs, key=lambda run: start_of(run, run.folder / product), default=None)
+    files = [path for product in products for path in RUNS.glob(f"*/{product}")]
+    newest = max(files, key=lambda file: start_of(Run(file.parent), file), default=None)
+    return Run(newest.parent) if newest else None
 
 
-def require_newest_run(product: str, kind: str) -> Run:
+def require_newest_run(product: str, kind: str, *others: str) -> Run:
     """Return the run that `newest_run` finds, and print which it is.
 
     Args:
         product: name of its file.
         kind: of the run, for messages.
+        *others: names of files of which the run may have one instead.
 
     Raises:
         RequestError: there is none.
     """
-    run = newest_run(product)
+    run = newest_run(product, *others)
     if run is None:
         raise RequestError(f"no {kind} run under {RUNS}/: start one first, or give --run")
     unfinished = "" if run.facts().get("finished") else ", unfinished: its latest state is used"

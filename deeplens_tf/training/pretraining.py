@@ -190,7 +190,7 @@ def _probes(plan: TrainingPlan, config: Config, run: Run) -> list[ProbeMonitor]:
         if chief:
             print_lines("probes: none; they need labels or masses for training and validation")
         return []
-    control = untrained_encoder(config, plan.data)
+    control = untrained_encoder(config, plan.data.image_shape)
     return [ProbeMonitor(run.history, every, control, probes.names, probes.scores, chief)]
 
 

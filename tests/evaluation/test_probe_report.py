@@ -77,7 +77,8 @@ def test_encoder_and_control_are_probed_with_the_labels_of_a_fine_tuning(
 
 def test_the_control_has_the_precision_of_the_run_and_does_not_change_the_default(configured):
     config = configured("train.precision=mixed_bfloat16")
-    assert untrained_encoder(config, open_data(config)).dtype_policy.name == "mixed_bfloat16"
+    control = untrained_encoder(config, open_data(config).image_shape)
+    assert control.dtype_policy.name == "mixed_bfloat16"
     assert keras.config.dtype_policy().name == "float32"
 
 

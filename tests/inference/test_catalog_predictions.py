@@ -64,7 +64,7 @@ def test_images_without_a_row_are_counted_and_not_predicted(survey, tmp_path, ca
     assert found["id"].to_dict() == survey["id"][3:].to_dict()
     out = capsys.readouterr().out
     assert "few.csv: 1 row without the file that is named: lost.npy" in out
-    assert "3 images without a row in few.csv, the first: 00.npy: no prediction" in out
+    assert "3 images without a row in few.csv, the first: 00.npy: left out" in out
 
 
 def test_a_prepared_folder_keeps_them(survey, tmp_path):

@@ -186,7 +186,7 @@ def test_the_control_is_the_network_that_the_run_began_with(configured, method):
         data = open_data(config)
         begun = pretraining._model(config, data, 3, ALONE).encoder
     for ours, theirs in zip(
-        untrained_encoder(config, data).get_weights(), begun.get_weights(), strict=True
+        untrained_encoder(config, data.image_shape).get_weights(), begun.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -6,7 +6,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from deeplens_tf.data.catalog import NO_NUMBER, is_number
+from deeplens_tf.data.catalog import NO_NUMBER
+from deeplens_tf.data.catalog_rows import is_number
 
 BLOCK_ROWS = 8192  # that are in memory while a file is written
 

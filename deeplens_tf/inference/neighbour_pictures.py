@@ -21,10 +21,8 @@ from deeplens_tf.labels import UNLABELLED
 MAX_PICTURES = 60
 
 
-def neighbour_grid(
-    about: Mapping[str, Any], files: Sequence[str], titles: Sequence[str]
-) -> Any:
-    """Return a figure of images of the embedded folder; None if it is not there, or none of them can be read.
+def neighbour_grid(about: Mapping[str, Any], files: Sequence[str], titles: Sequence[str]) -> Any:
+    """Return a figure of images of the embedded folder; None if none of them can be read.
 
     Args:
         about: of the embeddings.

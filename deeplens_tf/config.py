@@ -71,6 +71,7 @@ class DataConfig:
     stretch: Stretch | None
     asinh_softening: Positive | None
     scale_bands: Literal["together", "each"] | None
+    scale_over: Literal["image", "data"] | None
     max_nan_fraction: Annotated[float, Bounds(low=0, high=0.5)] | None
     nan_fill: Literal["median", "minimum", "zero"] | None
     mixed_sizes: bool

@@ -157,6 +157,7 @@ USES: dict[str, Use] = {
     "data.stretch": DATA,
     "data.asinh_softening": _of_scale("stretch", "asinh"),
     "data.scale_bands": DATA,
+    "data.scale_over": DATA,
     "data.max_nan_fraction": DATA,
     "data.nan_fill": _where(
         DATA, "data.max_nan_fraction is above 0", lambda config: bool(config.data.max_nan_fraction)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deeplens_tf.augment import without_margin
 from deeplens_tf.config import MAX_UNNAMED_BANDS
-from deeplens_tf.data.array_scaling import preprocessing_of, scaled_images
+from deeplens_tf.data.array_scaling import scaled_images
 from deeplens_tf.data.content import content_digest
 from deeplens_tf.data.image_axes import check_sides
 from deeplens_tf.data.image_data import WHOLE, Example, ImageData, Share
@@ -139,7 +139,8 @@ def from_arrays(
     """Make a data set of images in memory.
 
     Each image is scaled to [0, 1] by its own values, as the images of a folder are: by default by
-    its minimum and maximum, over all bands.
+    its minimum and maximum, over all bands. A scale over the data is learnt from the images that
+    are for training.
 
     Args:
         images: shape (n, height, width) or (n, height, width, bands), finite, none constant, none
@@ -189,8 +190,7 @@ def from_arrays(
             "object": names_of_objects,
         }
     )
-    wide, left_out = scaled_images(array, settings)
-    how = preprocessing_of(array, settings, left_out)
+    wide, how = scaled_images(array, settings, (table["split"] == "train").to_numpy())
     if not settings.margin:
         return ArrayData(wide, table, names, seed, preprocessing=how)
     central = without_margin(wide, settings.margin)  # a part of the same memory

@@ -1,7 +1,8 @@
 """Scaling of the images of an array, as those of a folder."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,23 +10,28 @@ from numpy.typing import NDArray
 from deeplens_tf.data.preparation_settings import PreparationSettings
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content, used_bands
+from deeplens_tf.preprocessing.data_interval import Measuring, learnt_limits
+from deeplens_tf.preprocessing.framing import Framing
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.value_scale import ValueScale
 
 
 def scaled_images(
-    array: NDArray, settings: PreparationSettings
-) -> tuple[NDArray[np.float32], frozenset[int]]:
+    array: NDArray, settings: PreparationSettings, for_training: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], Preprocessing]:
     """Scale the bands that are not constant in every image, with the margin that views need.
 
     Args:
         array: shape (n, height, width, bands).
         settings: of the preparation.
+        for_training: whether an image is one of those that decide a scale over the data.
 
     Returns:
-        The images, float32 in [0, 1], and the bands that are left out.
+        The images, float32 in [0, 1], and how they are prepared.
 
     Raises:
-        ValueError: an image that cannot be used, as `images[i]` with the reason.
+        ValueError: an image that cannot be used, as `images[i]` with the reason; or the settings
+            name another number of bands.
     """
     framing = settings.framing
     images, constant, scaled = [], [], []
@@ -39,23 +45,32 @@ def scaled_images(
     for i, image in enumerate(images):
         with _named(i):
             require_content(image.shape[-1], constant[i], left_out)
-            scaled.append(framing.scaled(image[..., used]))
-    return np.stack(scaled), left_out
+    images = [image[..., used] for image in images]
+    framing = replace(framing, scale=_with_limits(images, framing, for_training))
+    for i, image in enumerate(images):
+        with _named(i):
+            scaled.append(framing.scaled(image))
+    settings = replace(settings, scale=framing.scale)
+    return np.stack(scaled), _preprocessing(array, settings, left_out)
 
 
-def preprocessing_of(
+def _with_limits(
+    images: Sequence[NDArray], framing: Framing, for_training: NDArray[np.bool_]
+) -> ValueScale:
+    """Return the scale of images with its limits, learnt from those for training."""
+    if not framing.scale.lacks_limits:
+        return framing.scale
+    measuring = Measuring.like(framing, int(for_training.sum()))
+    measures: list[NDArray[np.float64]] = []
+    for i in np.flatnonzero(for_training).tolist():
+        with _named(i):
+            measures.append(measuring.scaled(images[i]))
+    return replace(framing.scale, limits=learnt_limits(measures, framing.scale))
+
+
+def _preprocessing(
     array: NDArray, settings: PreparationSettings, left_out: frozenset[int]
 ) -> Preprocessing:
-    """Return how `scaled_images` prepares the images of an array.
-
-    Args:
-        array: shape (n, height, width, bands).
-        settings: of the preparation.
-        left_out: bands that are constant in every image.
-
-    Raises:
-        ValueError: the settings name another number of bands.
-    """
     used = used_bands(array.shape[-1], left_out)
     names, scale = settings.band_names, settings.pixel_scale_arcsec
     if names is not None and len(names) != array.shape[-1]:

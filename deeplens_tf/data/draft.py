@@ -1,7 +1,7 @@
 """The content of a prepared folder, written to a draft of it."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from deeplens_tf.data.source_folders import (
 )
 from deeplens_tf.errors import DataError
 from deeplens_tf.labels import UNLABELLED
+from deeplens_tf.preprocessing.data_interval import Measuring, learnt_limits
 from deeplens_tf.process_pool import Workers
 
 
@@ -96,10 +97,12 @@ def write_draft(
         source_side=reader.source_side,
         band_names=reader.band_names,
         nan_filled=dict(reader.nan_filled),
+        scale_limits=reader.settings.scale.limits,
         catalog=_catalog_facts(draft, folders, splits),
         format_version=version_for(
             with_objects=_have_objects(folders),
             newer="scale" in settings.to_dict() or any(each.catalog for each in folders.values()),
+            scale=settings.scale,
         ),
     )
     manifest.save(draft)
@@ -127,17 +130,52 @@ def _write_splits(
     while True:
         shutil.rmtree(draft)
         draft.mkdir()
-        known = _reject_unread(folders, rejected)
-        reader = ImageReader(rejected, settings, learnt, workers, bands=options.bands)
-        total = sum(len(folder.files) for folder in known.values())
-        with tqdm(total=total, unit="image", disable=None if options.progress else True) as bar:
-            try:
+        try:
+            complete = _with_limits(folders, settings, learnt, options, rejected, workers)
+            known = _reject_unread(folders, rejected)
+            reader = ImageReader(rejected, complete, learnt, workers, bands=options.bands)
+            with _bar(known, options) as bar:
                 examples = reader.read_splits(known, bar.update)
                 classes, with_objects = known["train"].classes, _have_objects(folders)
                 columns = kept_columns(folders)
                 return reader, write_splits(draft, classes, examples, with_objects, columns)
-            except ReadAgain:
-                continue
+        except ReadAgain:
+            continue
+
+
+def _bar(folders: Folders, options: ReadingOptions, text: str | None = None) -> tqdm:
+    total = sum(len(folder.files) for folder in folders.values())
+    return tqdm(total=total, desc=text, unit="image", disable=None if options.progress else True)
+
+
+def _with_limits(
+    folders: Folders,
+    settings: PreparationSettings,
+    learnt: Learnt,
+    options: ReadingOptions,
+    rejected: RejectedFiles,
+    workers: Workers,
+) -> PreparationSettings:
+    """Return the settings with the limits of their scale, learnt from the training images.
+
+    All images are read, since others decide which are for training; none but these are measured.
+    """
+    if not settings.scale.lacks_limits:
+        return settings
+    known = _reject_unread(folders, rejected)
+    framing = Measuring.like(settings.framing, len(known["train"].files))
+    reader = ImageReader(rejected, settings, learnt, workers, bands=options.bands, framing=framing)
+    with _bar(known, options, "measuring") as bar:
+        found = reader.read_splits(known, bar.update)
+        measures = [example.image for split, example in found if split == "train"]
+    root = folders["train"].root
+    if not measures:
+        raise DataError(f"{root}: no usable image in it; {rejected}")
+    try:
+        limits = learnt_limits(measures, settings.scale)
+    except ValueError as error:
+        raise DataError(f"{root}: {error}") from error
+    return replace(settings, scale=replace(settings.scale, limits=limits))
 
 
 def _reject_unread(folders: Folders, rejected: RejectedFiles) -> Folders:

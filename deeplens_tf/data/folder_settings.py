@@ -1,7 +1,7 @@
 """The settings of a folder's images, where a caller or a configuration leaves them open."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from deeplens_tf.data.manifest import MANIFEST_FILE, PREPARE_AGAIN, Manifest, is
 from deeplens_tf.data.source_folders import FOLDERS_ALONE
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.scaling import FIT_MODES
-from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, SCALE_KEYS, ValueScale
 
 # Of a folder of images that is not prepared yet.
 RAW_IMAGE_SIZE, RAW_FIT, RAW_VALIDATION_FRACTION = 64, "resize", 0.1
@@ -28,7 +28,6 @@ PROPERTY_KEYS = (
     "band_files",
 )
 READING_KEYS = ("bands", "mixed_sizes", "catalog", "catalog_columns", "strict")
-SCALE_KEYS = tuple(each.name for each in fields(ValueScale))  # a prepared folder decides them too
 
 
 def with_folder_settings(config: Config) -> Config:
@@ -46,7 +45,8 @@ def with_folder_settings(config: Config) -> Config:
     chosen = folder_settings(data.path, given | {"scale": scale_of(data)}, request)
     scale = chosen.pop("scale")
     # Min-max scaling that nobody asked for stays open, as in the runs of earlier versions.
-    values = vars(scale) if scale != MIN_MAX or scale_of(data) else {}
+    keys = SCALE_KEYS if scale != MIN_MAX or scale_of(data) else ()
+    values = {key: getattr(scale, key) for key in keys}
     return replace(config, data=replace(data, **chosen, **values))
 
 

@@ -8,6 +8,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from deeplens_tf.data.copies import Contradictions
 from deeplens_tf.data.folders import SourceFile
 from deeplens_tf.data.image_sizes import ImageSizes
@@ -26,9 +28,11 @@ from deeplens_tf.data.source_images import SourceImage, read_source_images
 from deeplens_tf.data.splitting import shuffled
 from deeplens_tf.errors import DataError, NoSignal, RequestError, UnusableFile
 from deeplens_tf.preprocessing.constant_bands import require_content
+from deeplens_tf.preprocessing.framing import Framing
 from deeplens_tf.process_pool import Workers
 
 FILES_PER_TASK = 32  # at most, that a worker process reads at once
+NO_PIXELS = np.empty(0, np.float32)
 TASK_BYTES = 1 << 20  # of prepared images of one band, from which a task has fewer files
 
 
@@ -60,6 +64,7 @@ class ImageReader:
         learnt: from earlier readings of the same files; this one adds to it.
         workers: read the files. Examples and errors are the same for any number of them.
         bands: number of bands that was asked for, see `read_image`.
+        framing: what becomes of an image; None for that of the settings.
     """
 
     def __init__(
@@ -70,9 +75,10 @@ class ImageReader:
         workers: Workers,
         *,
         bands: int | None = None,
+        framing: Framing | None = None,
     ) -> None:
         self.rejected, self.settings, self.learnt = rejected, settings, learnt
-        self._workers = workers
+        self._workers, self._framing = workers, framing or settings.framing
         self.bands, self._wanted_bands = 0, bands
         self.group_counts: dict[str, int] = {}
         self.object_counts: dict[str, int] = {}
@@ -115,7 +121,8 @@ class ImageReader:
             for file, found in zip(files, self._source_images(files), strict=True):
                 name = shown_name(split, folder, file.name)
                 example = self._example(split, file, name, found)
-                if example and (chosen := placement.place(split, file, name, example)):
+                chosen = example and placement.place(split, file, name, example)
+                if example and chosen and not self._is_lost(found, name, chosen):
                     self._count_filled(found)
                     texts = texts_of(folder, file.name, columns)
                     yield chosen, replace(example, object=objects.get(file.name, ""), texts=texts)
@@ -129,6 +136,13 @@ class ImageReader:
         self.learnt.mass_required |= uneven
         if uneven or placement.found_contradictions:
             raise ReadAgain
+
+    def _is_lost(self, found: SourceImage | UnusableFile, name: str, split: str) -> bool:
+        """Return whether the interval of the data leaves nothing of an image; list it then."""
+        if isinstance(found, UnusableFile) or not found.is_lost:
+            return False
+        self.rejected.leave_out(name, "no signal", str(found.scaled), split)
+        return True
 
     def _count_filled(self, found: SourceImage | UnusableFile) -> None:
         if isinstance(found, SourceImage) and found.nan_filled:
@@ -162,10 +176,9 @@ class ImageReader:
         stored_bytes = 4 * (self.settings.image_size + 2 * self.settings.margin) ** 2
         size = max(1, min(FILES_PER_TASK, TASK_BYTES // stored_bytes))
         tasks = (files[first : first + size] for first in range(0, len(files), size))
-        framing = self.settings.framing
         read = partial(
             read_source_images,
-            framing=framing,
+            framing=self._framing,
             bands=self._wanted_bands,
             selection=self.settings.selection,
         )
@@ -178,7 +191,7 @@ class ImageReader:
             if isinstance(found, UnusableFile):
                 raise found
             mass_ev = self._mass_ev(file, found.mass_ev)
-            if isinstance(found.scaled, UnusableFile):
+            if isinstance(found.scaled, UnusableFile) and not found.is_lost:
                 raise found.scaled
             self._check_bands(found.shape[-1], name)
             self._require_bands(found.shape[-1], found.constant)
@@ -190,9 +203,12 @@ class ImageReader:
             return None
         if not (self.settings.mixed_sizes or self.settings.resample_to_arcsec):
             self._sizes.check(found.shape, name)
-        self.bands = found.scaled.shape[-1]
+        if isinstance(found.scaled, UnusableFile):
+            image = NO_PIXELS
+        else:
+            image, self.bands = found.scaled, found.scaled.shape[-1]
         digests = found.content, found.typed_content
-        return Example(found.scaled, file.label, mass_ev, file.name, *digests)
+        return Example(image, file.label, mass_ev, file.name, *digests)
 
     def _mass_ev(self, file: SourceFile, file_mass_ev: float | None) -> float:
         folder = file.path.parent

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from deeplens_tf.data.preparation_settings import is_scale
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.preprocessing.preprocessing import MAX_SOURCE_SIDE
-from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
+from deeplens_tf.preprocessing.value_scale import MIN_MAX, Limits, ValueScale
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "deeplens_tf prepared images"
-MANIFEST_VERSION = 5  # the newest
+MANIFEST_VERSION = 6  # the newest
+WITH_DATA_SCALE = 6  # the first version that may have a scale over the data
 WITH_CATALOG = 5  # the first version that may have a catalogue, or a scale of values
 WITH_OBJECTS = 4  # the first version whose tables name the images' objects
 WITHOUT_OBJECTS = 3  # what is written where no image has one
@@ -111,6 +112,7 @@ class Manifest:
         source_side: side in source pixels of the squares that became images; None if it differs.
         band_names: of the prepared images; None if unknown.
         nan_filled: number of "images" with NaN pixels that were filled, and of these "pixels".
+        scale_limits: ends of the interval of a scale over the data; None for one of each image.
         value_range: lowest and highest value of every image.
     """
 
@@ -131,6 +133,7 @@ class Manifest:
     band_names: tuple[str, ...] | None = None
     catalog: CatalogFacts | None = None
     nan_filled: dict[str, int] = field(default_factory=dict)
+    scale_limits: Limits | None = None
     value_range: tuple[float, float] = (0.0, 1.0)
     format_version: int = WITHOUT_OBJECTS
 
@@ -143,7 +146,8 @@ class Manifest:
     def scale(self) -> ValueScale:
         """The scale of the images' values."""
         stored = self.settings.get("scale")
-        return MIN_MAX if stored is None else ValueScale.from_dict(stored)
+        scale = MIN_MAX if stored is None else ValueScale.from_dict(stored)
+        return scale if self.scale_limits is None else replace(scale, limits=self.scale_limits)
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
@@ -158,8 +162,9 @@ class Manifest:
             del values["objects"]
         if self.format_version < WITH_CATALOG:
             del values["catalog"]
-        if not self.nan_filled:
-            del values["nan_filled"]
+        for key in ("nan_filled", "scale_limits"):
+            if not values[key]:
+                del values[key]
         text = json.dumps(values, indent=2, ensure_ascii=True)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -181,13 +186,16 @@ class Manifest:
             raise DataError(f"{path}: damaged, {reason}; {PREPARE_AGAIN}") from error
 
 
-def version_for(*, with_objects: bool, newer: bool) -> int:
+def version_for(*, with_objects: bool, newer: bool, scale: ValueScale = MIN_MAX) -> int:
     """Return the earliest version of a manifest that knows all that a folder has.
 
     Args:
         with_objects: whether images have objects.
         newer: whether it has a catalogue or a scale of values.
+        scale: of the values.
     """
+    if scale.scale_over == "data":
+        return WITH_DATA_SCALE
     if newer:
         return WITH_CATALOG
     return WITH_OBJECTS if with_objects else WITHOUT_OBJECTS
@@ -242,6 +250,7 @@ def _parse(values: Mapping[str, Any]) -> Manifest:
         settings=settings,
         rejected=_count(values["rejected"], "rejected"),
         **_later_fields(values),
+        scale_limits=_scale_limits(values.get("scale_limits"), settings, shape[2]),
         catalog=_catalog(values["catalog"], splits) if version >= WITH_CATALOG else None,
         format_version=version,
     )
@@ -327,11 +336,25 @@ def _settings(value: Any, version: int) -> dict[str, Any]:
         settings |= _properties(settings)
     if "scale" in settings:
         _require(version >= WITH_CATALOG, f"a scale in version {version}")
-        ValueScale.from_dict(settings["scale"])
+        over = ValueScale.from_dict(settings["scale"]).scale_over
+        known = over == "image" or version >= WITH_DATA_SCALE
+        _require(known, f"a scale over the data in version {version}")
     margin, size = settings["margin"], settings["image_size"]
     is_margin = type(margin) is int and type(size) is int and 0 <= margin <= size
     _require(is_margin, f"margin is not a whole number from 0 to image_size, {margin!r:.20}")
     return settings
+
+
+def _scale_limits(value: Any, settings: Mapping[str, Any], bands: int) -> Limits | None:
+    """Return the checked ends of the interval of a scale over the data."""
+    scale = ValueScale.from_dict(settings["scale"]) if "scale" in settings else MIN_MAX
+    _require((scale.scale_over == "data") == (value is not None), "scale_over without its limits")
+    if value is None:
+        return None
+    limits = replace(scale, limits=value).limits
+    expected = bands if scale.scale_bands == "each" else 1
+    _require(limits is not None and len(limits) == expected, "scale_limits of other bands")
+    return limits
 
 
 def _split(name: str, values: Mapping[str, Any], classes: tuple[str, ...]) -> Split:

@@ -1,9 +1,11 @@
 """Whether data are preprocessed as those that a network was trained on."""
 
 from deeplens_tf.data.prepared_data import PreparedData
+from deeplens_tf.data.preparing import OTHER_LIMITS
 from deeplens_tf.errors import RequestError
 from deeplens_tf.preprocessing.framing import same_scale
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.value_scale import SCALE_KEYS
 
 
 def require_same_preprocessing(
@@ -25,6 +27,8 @@ def require_same_preprocessing(
         return
     keys = _right_keys(trained, own)
     remedy = f": set {', '.join(keys)}" if keys else ""
+    if not keys and trained.scaling.limits and own.scaling.limits:
+        remedy = f": {OTHER_LIMITS}"
     raise RequestError(
         f"{folder or data.folder}: images are not as those that {network} was trained on, "
         f"{'; '.join(found)}{remedy}"
@@ -38,7 +42,7 @@ def _right_keys(trained: Preprocessing, own: Preprocessing) -> list[str]:
     if own.fit != trained.fit:
         keys.append(f"data.fit={trained.fit}")
     scale, other = vars(trained.scaling.of_values), vars(own.scaling.of_values)
-    for key in [key for key in scale if scale[key] != other[key] and scale[key] is not None]:
+    for key in [key for key in SCALE_KEYS if scale[key] not in (other[key], None)]:
         value = list(scale[key]) if isinstance(scale[key], tuple) else scale[key]
         keys.append(f"data.{key}={value}")
     if own.bands == 1 and own.repeat != trained.image_shape[2]:

@@ -371,10 +371,19 @@ def open_folder(
     return PreparedData(prepared, manifest, _band_count(manifest, bands), int(seed))
 
 
-def open_data(config: Config) -> PreparedData:
-    """Open the data of a configuration; see `open_folder`."""
-    data = config.data
-    return open_folder(data.path, cache=data.cache, **preparation_arguments(config))
+def open_data(config: Config, trained: Preprocessing | None = None) -> PreparedData:
+    """Open the data of a configuration; see `open_folder`.
+
+    Args:
+        config: with the data.
+        trained: of an encoder or a model that takes the images; a scale over the data has its
+            interval, and not one of these images.
+    """
+    data, arguments = config.data, preparation_arguments(config)
+    scale = arguments["scale"]
+    if scale and trained and scale.of_values == trained.scaling.of_values.recipe:
+        arguments["scale"] = replace(scale, limits=trained.scaling.limits)
+    return open_folder(data.path, cache=data.cache, **arguments)
 
 
 def dataset_facts(data: PreparedData) -> dict[str, object]:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from deeplens_tf.data.draft import ReadingOptions, write_draft
 from deeplens_tf.data.folder_settings import (
     PREPARED_KEYS,
     PROPERTY_KEYS,
-    SCALE_KEYS,
     folder_settings,
 )
 from deeplens_tf.data.manifest import Manifest, is_prepared
@@ -29,10 +29,11 @@ from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import notes
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
-from deeplens_tf.preprocessing.value_scale import ValueScale
+from deeplens_tf.preprocessing.value_scale import SCALE_KEYS, ValueScale
 from deeplens_tf.process_pool import Workers
 from deeplens_tf.terminal import counted, print_lines
 
+OTHER_LIMITS = "give the images that it was made of, which are then scaled by that interval"
 FILES_PER_PROCESS = 500  # starting another process takes as long as preparing so many
 
 # Settings that earlier versions do not have; they do as these do with 0 or false.
@@ -184,10 +185,29 @@ def ensure_prepared(
         _refuse_catalog(data, request)
         _check_prepared(data, settings, strict)
         return data
-    out = cache / _cache_name(data, settings, request)
     options = ReadingOptions(bands, strict, progress, jobs)
-    _prepare(data, request, out, settings, options, replace=True)
-    return out
+
+    def prepared(how: PreparationSettings) -> Path:
+        out = cache / _cache_name(data, how, request)
+        _prepare(data, request, out, how, options, replace=True)
+        return out
+
+    if settings.scale.limits is not None:
+        # The images that an encoder was trained on have its limits by themselves: they need not be
+        # prepared once more for its fine-tuning.
+        learning = replace(settings, scale=settings.scale.recipe)
+        known = cache / _cache_name(data, learning, request)
+        if _has_scale(known, settings.scale) and _has_scale(prepared(learning), settings.scale):
+            return known
+    return prepared(settings)
+
+
+def _has_scale(folder: Path, scale: ValueScale) -> bool:
+    """Return whether a folder is prepared with the limits of a scale, where these are given."""
+    try:
+        return is_prepared(folder) and Manifest.load(folder).scale.gives_same_values(scale)
+    except DataError:  # damaged or of another version
+        return False
 
 
 def _settings(
@@ -231,6 +251,11 @@ def _check_prepared(data: Path, settings: PreparationSettings, strict: bool) -> 
                 f"{data} was prepared with {key} {shown}, not {wanted}: "
                 f"set data.{key}={shown}, or prepare the images again"
             )
+    if settings.scale.limits and not manifest.scale.gives_same_values(settings.scale):
+        raise RequestError(
+            f"{data} was prepared with the scale {manifest.scale}, not {settings.scale}: "
+            f"{OTHER_LIMITS}"
+        )
     check_strict(data, manifest, strict)
     verify_shards(data, manifest)
     verify_texts(data, manifest)

@@ -30,6 +30,8 @@ class SourceImage:
         constant: value of each band that is constant where the image is kept.
         scaled: its other bands as a network takes them, see `Framing.scaled`; or why it cannot be
             used.
+        is_lost: whether it can be used, but the interval of the data leaves nothing of it. It has
+            a split all the same: those of the others do not depend on the interval.
         nan_filled: number of the kept pixels that were NaN and are filled.
     """
 
@@ -40,6 +42,7 @@ class SourceImage:
     constant: Mapping[int, float]
     scaled: np.ndarray | UnusableFile
     nan_filled: int = 0
+    is_lost: bool = False
 
 
 def read_source_images(
@@ -68,18 +71,27 @@ def _read_source_image(
     except UnusableFile as error:
         return error
     digests = content_digest(image), typed_digest(image)
-    constant, scaled, filled = _scaled(image, framing)
-    return SourceImage(image.shape, mass_ev, *digests, constant, scaled, filled)
+    constant, scaled, filled, is_lost = _scaled(image, framing)
+    return SourceImage(image.shape, mass_ev, *digests, constant, scaled, filled, is_lost)
 
 
 def _scaled(
     image: np.ndarray, framing: Framing
-) -> tuple[Mapping[int, float], np.ndarray | UnusableFile, int]:
-    """Return the constant bands of an image, its other bands scaled, and its filled pixels."""
+) -> tuple[Mapping[int, float], np.ndarray | UnusableFile, int, bool]:
+    """Return the constant bands of an image, its other bands scaled, its filled pixels, `is_lost`.
+
+    With the limits of a scale over the data, it is first checked as where these are learnt.
+    """
+    constant: Mapping[int, float] = {}
+    is_usable, filled = False, 0
     try:
         image, filled = framing.without_nan(image)
         constant = constant_bands(framing.kept(image))
         used = used_bands(image.shape[-1], constant)
-        return constant, framing.scaled(image[..., used] if constant else image), filled
+        image = image[..., used] if constant else image
+        if framing.scale.limits is not None:
+            framing.require_usable(image)
+            is_usable = True
+        return constant, framing.scaled(image), filled, False
     except UnusableFile as error:
-        return {}, error, 0
+        return (constant, error, filled, True) if is_usable else ({}, error, 0, False)

@@ -70,7 +70,7 @@ def evaluate_run(
     """
     config = config or run.load_config()
     model = load_fine_tuned(run.model)
-    data = open_data(config)
+    data = open_data(config, model.preprocessing)
     _require_match(model, data, config.data.path, run.model)
     if config.finetune.target_unit is None:  # which would name the column's unit otherwise
         require_same_unit(data, model.target)

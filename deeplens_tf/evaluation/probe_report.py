@@ -63,8 +63,8 @@ def evaluate_probe(
     """
     config = config or run.load_config()
     fraction = config.finetune.fraction
-    data = open_data(config)
     encoder, file = load_encoder(run.folder), encoder_file(run.folder)
+    data = open_data(config, encoder.preprocessing)
     require_same_preprocessing(encoder.preprocessing, data, str(file), config.data.path)
     require_image_shape(encoder, data)
     target = configured_target(config.finetune, data) if head == "regression" else MASS

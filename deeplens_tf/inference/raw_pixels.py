@@ -14,10 +14,11 @@ from keras import KerasTensor, ops
 from deeplens_tf.preprocessing.pixel_checks import (
     MAX_OUTLIER_FRACTION,
     MIN_OUTLIER_COUNT,
+    MIN_RANGE,
     MIN_RANGE_OF_THE_REST,
 )
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
-from deeplens_tf.preprocessing.scaling import MIN_RESIZED_RANGE, resize_matrix
+from deeplens_tf.preprocessing.scaling import resize_matrix
 from deeplens_tf.preprocessing.value_scale import ValueScale
 
 LOG_STRETCH = 1000.0  # of astropy's LogStretch
@@ -38,6 +39,8 @@ class RawPixels:
     how: Preprocessing
 
     def __post_init__(self) -> None:
+        if self.how.scaling.scale_over == "data":
+            raise ValueError("its graph scales each image by its own interval, not by the data's")
         if self.how.scaling.interval == "zscale":
             raise ValueError("the interval zscale is found by iterations, which no graph holds")
         if self.how.resampled:
@@ -144,7 +147,7 @@ class RawPixels:
             planes = ops.transpose(ops.matmul(planes, matrix), (0, 1, 3, 2))
         values = ops.reshape(planes, (-1, *self._grouped(self.how.image_size)))
         low, high = (find(values, axis=-1, keepdims=True) for find in (ops.min, ops.max))
-        usable = ops.all(high - low > MIN_RESIZED_RANGE, axis=(1, 2))
+        usable = ops.all(high - low > MIN_RANGE, axis=(1, 2))
         if self.how.scaling.interval != "minmax":
             return ops.clip(values, 0.0, 1.0), usable
         return (values - low) / ops.where(high > low, high - low, 1.0), usable

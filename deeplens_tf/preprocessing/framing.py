@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deeplens_tf.errors import UnusableFile
+from deeplens_tf.preprocessing.pixel_checks import require_usable
 from deeplens_tf.preprocessing.resampling import kept_square, resample_with_margin
 from deeplens_tf.preprocessing.scaling import crop_margin, kept_pixels, scale_with_margin
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
@@ -71,6 +72,20 @@ class Framing:
             UnusableFile: the image does not cover the field to resample.
         """
         return self.scale.without_nan(image, self.kept(image))
+
+    def require_usable(self, image: np.ndarray) -> None:
+        """Refuse an image that cannot be used, whatever the interval of the other images is.
+
+        Args:
+            image: (height, width, bands), see `without_nan`.
+
+        Raises:
+            UnusableFile: see `pixel_checks.require_usable`, or the image does not cover the field.
+        """
+        kept, apart = self.kept(image), self.scale.scale_bands == "each"
+        cropped = kept.shape != image.shape
+        for part in np.split(kept, kept.shape[-1], axis=-1) if apart else [kept]:
+            require_usable(part, self.scale, cropped)
 
     def scaled(self, image: np.ndarray) -> np.ndarray:
         """Return an image as a network takes it, with the margin that views need around it.

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from deeplens_tf.errors import NoSignal, UnusableFile
+from deeplens_tf.errors import NoSignal, RequestError, UnusableFile
 from deeplens_tf.preprocessing.value_scale import ValueScale
 
+MIN_RANGE = 1e-6  # of a range of 1: below it the values are float32 rounding errors
 MIN_RANGE_OF_THE_REST = 1e-4  # of the full range: below it min-max scaling leaves nothing to see
 MAX_OUTLIER_FRACTION = 0.01
 MIN_OUTLIER_COUNT = 8  # up to so many values are a handful in the smallest images too
@@ -23,11 +24,15 @@ def checked_interval(
         cropped: whether they are a part of a larger image, for the message.
 
     Raises:
-        NoSignal: all values, or both ends of the interval, are equal.
+        RequestError: a scale over the data that has no limits yet.
+        NoSignal: all values, or both ends of the interval, are equal; or what the limits of a scale
+            over the data leave of them is constant, to 1e-6 of the interval.
         UnusableFile: a value or an end is not finite, or `check_pixels` refuses what is left of
             the values between the ends: a star outside of a percentile or zscale interval is no
             reason, and a border of fill values that decides the interval is one.
     """
+    if scale.scale_over == "data":
+        return _limits_of(pixels, scale, cropped)
     if scale.interval == "minmax":
         return check_pixels(pixels, cropped)
     _finite_extremes(pixels, cropped)
@@ -37,6 +42,31 @@ def checked_interval(
     if low >= high:
         raise NoSignal(f"constant within its {scale.interval} interval, {low:g} to {high:g}")
     return check_pixels(pixels.astype(np.float64).clip(low, high), cropped)
+
+
+def require_usable(pixels: np.ndarray, scale: ValueScale, cropped: bool = False) -> None:
+    """Refuse pixels that no interval of other images makes useful.
+
+    Raises:
+        NoSignal: all values are equal.
+        UnusableFile: a value is not finite; or, with min-max scaling, see `check_pixels`.
+    """
+    (check_pixels if scale.interval == "minmax" else _finite_extremes)(pixels, cropped)
+
+
+def _limits_of(pixels: np.ndarray, scale: ValueScale, cropped: bool) -> tuple[float, float]:
+    """Return the limits of a scale over the data, if they leave something to see of some pixels."""
+    if scale.limits is None:
+        raise RequestError(
+            "scale must have limits where scale_over is data, such as preprocessing.scaling of the "
+            f"data or of an encoder. Received: {scale}"
+        )
+    require_usable(pixels, scale, cropped)
+    [(low, high)] = scale.limits
+    seen = np.clip(np.array([pixels.min(), pixels.max()], np.float64), low, high) / 4
+    if seen[1] - seen[0] <= MIN_RANGE * (high / 4 - low / 4):
+        raise NoSignal(f"constant within the interval of the data, {low:g} to {high:g}")
+    return low, high
 
 
 def check_pixels(image: np.ndarray, cropped: bool = False) -> tuple[float, float]:

@@ -15,8 +15,9 @@ from deeplens_tf.preprocessing.scaling import FIT_MODES
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 from deeplens_tf.terminal import counted
 
-VERSION = 2  # the newest; version 1 knows one scale, and is written for it
-VERSION_1_SCALING = "min-max"
+VERSION = 3  # the newest; version 2 knows no scale over the data
+BEFORE_DATA_SCALE = 2
+VERSION_1_SCALING = "min-max"  # the one scale that it knows; it is written for it
 MAX_SIDE, MAX_SOURCE_SIDE, MAX_BANDS, MAX_NAME = 4096, 16384, 1024, 100
 MIN_IMAGE_SIDE = 8  # of an image; a smaller array is something else
 
@@ -72,7 +73,7 @@ class Preprocessing:
             "image_size": _is_count(self.image_size, MAX_SIDE),
             "fit": self.fit in FIT_MODES,
             "bands": _is_count(self.bands, MAX_BANDS),
-            "scaling": isinstance(self.scaling, ValueScale),
+            "scaling": isinstance(self.scaling, ValueScale) and self._has_limits(),
             "repeat": _is_count(self.repeat, MAX_BANDS) and (self.repeat == 1 or self.bands == 1),
             "bands_left_out": isinstance(left_out, tuple) and _are_positions(left_out),
             "band_names": names is None or (_are_names(names) and len(names) == self.bands),
@@ -81,6 +82,12 @@ class Preprocessing:
             "source_side": self.source_side is None or _is_count(self.source_side, MAX_SOURCE_SIDE),
             "resampled": self.resampled is False or (self.resampled is True and all(scales)),
         }
+
+    def _has_limits(self) -> bool:
+        """Whether a scale over the data has its interval, or one for each band."""
+        apart = self.scaling.scale_bands == "each"
+        needed = 0 if self.scaling.scale_over == "image" else self.bands if apart else 1
+        return len(self.scaling.limits or ()) == needed
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -206,7 +213,7 @@ class Preprocessing:
             found.append(f"image_size {other.image_size} instead of {self.image_size}")
         if self.fit != other.fit and not scales_known:
             found.append(f"fit {other.fit} instead of {self.fit}")
-        if self.scaling.of_values != other.scaling.of_values:
+        if not self.scaling.gives_same_values(other.scaling):
             found.append(f"scaling {other.scaling} instead of {self.scaling}")
         if self.image_shape[2] != other.image_shape[2]:
             found.append(
@@ -244,7 +251,8 @@ class Preprocessing:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if self.scaling == MIN_MAX:
             return {"version": 1, **values, "scaling": VERSION_1_SCALING}
-        return {"version": VERSION, **values, "scaling": self.scaling.to_dict()}
+        version = VERSION if self.scaling.scale_over == "data" else BEFORE_DATA_SCALE
+        return {"version": version, **values, "scaling": self.scaling.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Any) -> "Preprocessing":

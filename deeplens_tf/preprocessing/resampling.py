@@ -53,7 +53,7 @@ def resample_with_margin(
     kept_square(image, image_size, pixel_scale_arcsec, resample_to_arcsec)  # or it is refused
     if abs(ratio - 1) < _ROUNDING:
         return _without_resampling(image, image_size, fit, scale)
-    return by_bands(lambda part: _resampled(part, image_size, fit, ratio, scale), image, scale)
+    return by_bands(lambda part, own: _resampled(part, image_size, fit, ratio, own), image, scale)
 
 
 def _resampled(

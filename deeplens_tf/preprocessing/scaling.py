@@ -6,13 +6,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from deeplens_tf.errors import NoSignal, RequestError
-from deeplens_tf.preprocessing.pixel_checks import checked_interval
+from deeplens_tf.errors import NoSignal, RequestError, UnusableFile
+from deeplens_tf.preprocessing.pixel_checks import MIN_RANGE, checked_interval
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
+from deeplens_tf.terminal import counted
 
 FIT_MODES = ("resize", "crop")
-
-MIN_RESIZED_RANGE = 1e-6  # of a range of 1: below it the values are float32 rounding errors
 
 
 def resize_and_scale(
@@ -23,28 +22,32 @@ def resize_and_scale(
     `resize` cuts the central square of the shorter side and resizes it with a triangle filter,
     which is widened by the reduction factor to prevent aliasing. `crop` cuts the central square
     of `image_size`; a smaller image is resized up. An image of the right size keeps its pixels.
-    The interval of `scale` is that of the kept pixels before they are resized, which are clipped
-    to it. Extremes, interval "minmax", are brought to 0 and 1 again after resizing; the ends of
-    other intervals keep their meaning. The stretch comes last.
+    The interval of `scale` is that of the kept pixels before they are resized, or the `limits` of a
+    scale over the data; the pixels are clipped to it. Extremes, interval "minmax", of the image
+    itself are brought to 0 and 1 again after resizing; the ends of other intervals keep their
+    meaning. The stretch comes last.
 
     Args:
         image: (height, width, bands), as `read_image` returns it.
         image_size: side of the result in pixels.
         fit: "resize" or "crop".
-        scale: of the values; the default is min-max scaling over all bands together.
+        scale: of the values; the default is min-max scaling over all bands together. One over the
+            data must have limits, such as `data.preprocessing.scaling`.
 
     Returns:
         (image_size, image_size, bands), float32 in [0, 1], with interval "minmax" of minimum 0
         and maximum 1.
 
     Raises:
-        RequestError: an unknown `fit`, or an array of another number of axes.
-        NoSignal: the kept pixels, or their interval, are constant, before or after resizing.
+        RequestError: an unknown `fit`, an array of another number of axes, or a scale over the data
+            without limits.
+        NoSignal: the kept pixels, or their interval, are constant, before or after resizing; or
+            constant within the interval of the data.
         UnusableFile: a kept pixel is not finite, or a few are far from all others; see
             `pixel_checks.checked_interval`.
     """
     image, _ = scale.without_nan(image, kept_pixels(image, image_size, fit))
-    return by_bands(lambda part: _resized_part(part, image_size, fit, scale), image, scale)
+    return by_bands(lambda part, own: _resized_part(part, image_size, fit, own), image, scale)
 
 
 def _resized_part(image: np.ndarray, image_size: int, fit: str, scale: ValueScale) -> np.ndarray:
@@ -54,16 +57,25 @@ def _resized_part(image: np.ndarray, image_size: int, fit: str, scale: ValueScal
 
 
 def by_bands(
-    scaled: Callable[[np.ndarray], np.ndarray], image: np.ndarray, scale: ValueScale
+    scaled: Callable[[np.ndarray, ValueScale], np.ndarray], image: np.ndarray, scale: ValueScale
 ) -> np.ndarray:
-    """Scale the bands of (height, width, bands) together, or each by itself."""
+    """Scale the bands of (height, width, bands) together, or each by itself with its own scale.
+
+    Raises:
+        UnusableFile: other bands than those of which the limits were learnt.
+    """
     bands = image.shape[-1] if image.ndim == 3 else 1
+    if scale.limits is not None and scale.scale_bands == "each" and len(scale.limits) != bands:
+        raise UnusableFile(
+            f"it has {counted(bands, 'band')}, and the data's interval is of {len(scale.limits)}"
+        )
     if bands == 1 or scale.scale_bands == "together":
-        return scaled(image)
+        return scaled(image, scale)
     finite = np.isfinite(image).all(axis=-1, keepdims=True)
     if not finite.all():  # so that every band has the same margin
         image = np.where(finite, image, np.nan)
-    return np.concatenate([scaled(image[..., [band]]) for band in range(bands)], axis=-1)
+    parts = (scaled(image[..., [band]], scale.of_band(band)) for band in range(bands))
+    return np.concatenate([*parts], axis=-1)
 
 
 def _resized(
@@ -71,7 +83,7 @@ def _resized(
 ) -> np.ndarray:
     """Scale a square, whose interval is given, to [0, 1], resize and stretch it."""
     scaled = kept.astype(np.float64)  # one copy, since an image may be large
-    if scale.interval != "minmax":
+    if not scale.has_own_extremes:
         np.clip(scaled, low, high, out=scaled)
     scaled = to_unit(scaled, low, high)
     if scaled.shape[0] != image_size:
@@ -97,9 +109,9 @@ def rescaled(resized: np.ndarray, margin: int, scale: ValueScale) -> np.ndarray:
     end = len(resized) - margin
     central = resized[margin:end, margin:end]
     low, high = float(central.min()), float(central.max())
-    if high - low <= MIN_RESIZED_RANGE:
+    if high - low <= MIN_RANGE:
         raise NoSignal("constant after resizing")
-    if scale.interval != "minmax":
+    if not scale.has_own_extremes:
         return resized.astype(np.float64).clip(0.0, 1.0)  # rounding errors of the filter
     return to_unit(resized.astype(np.float64).clip(low, high), low, high)
 
@@ -157,7 +169,7 @@ def scale_with_margin(
     Raises:
         RequestError, UnusableFile: as `resize_and_scale`.
     """
-    return by_bands(lambda part: _with_margin(part, image_size, fit, scale), image, scale)
+    return by_bands(lambda part, own: _with_margin(part, image_size, fit, own), image, scale)
 
 
 def _with_margin(image: np.ndarray, image_size: int, fit: str, scale: ValueScale) -> np.ndarray:

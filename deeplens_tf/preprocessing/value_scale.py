@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 INTERVALS = ("minmax", "percentile", "zscale")
 STRETCHES = ("linear", "asinh", "log", "sqrt")
 SCALE_BANDS = ("together", "each")
+SCALE_OVERS = ("image", "data")
 NAN_FILLS = ("median", "minimum", "zero")
 MAX_NAN_FRACTION = 0.5
 DEFAULT_PERCENTILES = (0.5, 99.5)
@@ -21,6 +22,11 @@ OWNERS = {
     "nan_fill": "max_nan_fraction",
 }
 ZSCALE_VALUES = 10_000  # from which zscale finds its interval, at most
+MAX_LIMITS = 1024  # as many as an image may have bands
+SAME_LIMITS = 1e-9  # of an interval: further than rounding moves its ends
+LATER_KEYS = (("max_nan_fraction", "nan_fill"), ("scale_over",), ("limits",))  # may be missing
+
+Limits: TypeAlias = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class ValueScale:
             are filled; 0 for none.
         nan_fill: with what, of the band's other kept pixels: "median", "minimum" or "zero"; None
             for the median.
+        scale_over: whether each "image" has an interval of its own, or the "data" have one, which
+            is learnt from the training images.
+        limits: (low, high) of the interval of scale_over "data", in the unit of the files; of each
+            used band with scale_bands "each". None before it is learnt.
 
     Raises:
         ValueError: a value that is not one of these, or one of another interval or stretch.
@@ -53,11 +63,15 @@ class ValueScale:
     scale_bands: str = "together"
     max_nan_fraction: float = 0.0
     nan_fill: str | None = None
+    scale_over: str = "image"
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         self._require("interval", self.interval in INTERVALS, " or ".join(INTERVALS))
         self._require("stretch", self.stretch in STRETCHES, " or ".join(STRETCHES))
         self._require("scale_bands", self.scale_bands in SCALE_BANDS, " or ".join(SCALE_BANDS))
+        self._require("scale_over", self.scale_over in SCALE_OVERS, " or ".join(SCALE_OVERS))
+        self._check_limits()
         fraction = self.max_nan_fraction
         is_fraction = _is_real(fraction) and 0 <= fraction <= MAX_NAN_FRACTION
         self._require("max_nan_fraction", is_fraction, f"a number from 0 to {MAX_NAN_FRACTION}")
@@ -81,6 +95,16 @@ class ValueScale:
         if not valid:
             value = getattr(self, name)
             raise ValueError(f"{name} must be {allowed}. Received: {name}={value!r:.100}")
+
+    def _check_limits(self) -> None:
+        if self.limits is None:
+            return
+        self._require("limits", self.scale_over == "data", "None without scale_over data")
+        pairs = _pairs(self.limits)
+        valid = pairs is not None and (len(pairs) == 1 or self.scale_bands == "each")
+        allowed = "pairs of finite numbers, each rising; one pair with scale_bands together"
+        self._require("limits", valid, allowed)
+        object.__setattr__(self, "limits", pairs)
 
     def _complete(self, name: str, used: bool, default: Any) -> None:
         """Set the default of a parameter that is used, and refuse one that is not."""
@@ -121,6 +145,35 @@ class ValueScale:
     def of_values(self) -> "ValueScale":
         """The scale without what replaces NaN, which changes no other pixel."""
         return replace(self, max_nan_fraction=0.0, nan_fill=None)
+
+    @property
+    def recipe(self) -> "ValueScale":
+        """The scale without the limits that were learnt by it."""
+        return replace(self, limits=None)
+
+    @property
+    def lacks_limits(self) -> bool:
+        """Whether its limits have to be learnt from the training images of a data set."""
+        return self.scale_over == "data" and self.limits is None
+
+    @property
+    def has_own_extremes(self) -> bool:
+        """Whether the minimum and the maximum of every image become 0 and 1."""
+        return self.interval == "minmax" and self.scale_over == "image"
+
+    def of_band(self, band: int) -> "ValueScale":
+        """Return the scale of one band, of those that are used."""
+        return self if self.limits is None else replace(self, limits=(self.limits[band],))
+
+    def gives_same_values(self, other: "ValueScale") -> bool:
+        """Return whether both make the same of every pixel, but for rounding and filled NaN."""
+        ours, theirs = self.of_values, other.of_values
+        if ours.recipe != theirs.recipe or ours.limits is None or theirs.limits is None:
+            return ours == theirs
+        if len(ours.limits) != len(theirs.limits):
+            return False
+        mine, others = np.array(ours.limits) / 4, np.array(theirs.limits) / 4  # do not overflow
+        return bool((np.abs(mine - others) <= SAME_LIMITS * np.ptp(mine, axis=1)[:, None]).all())
 
     def ends(self, pixels: NDArray) -> tuple[float, float]:
         """Return the ends of the interval of some pixels, in float64.
@@ -164,13 +217,22 @@ class ValueScale:
         stretch = "" if self.stretch == "linear" else f", {self.stretch}"
         if self.asinh_softening is not None:
             stretch += f" {self.asinh_softening:g}"
-        return interval + stretch + ", each band by itself" * (self.scale_bands == "each")
+        bands = ", each band by itself" * (self.scale_bands == "each")
+        over = ", over the data" * (self.scale_over == "data")
+        limits = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in self.limits or ())
+        return interval + stretch + bands + over + f" ({limits})" * bool(limits)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for a file; without what replaces NaN where nothing does."""
+        """Return plain data for a file, as in earlier versions where these suffice."""
         values = asdict(self)
         if not self.max_nan_fraction:
             del values["max_nan_fraction"], values["nan_fill"]
+        if self.scale_over == "image":
+            del values["scale_over"]
+        if self.limits is None:
+            del values["limits"]
+        else:
+            values["limits"] = [list(pair) for pair in self.limits]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
@@ -180,9 +242,11 @@ class ValueScale:
         Raises:
             ValueError: anything else.
         """
-        keys = {each.name for each in fields(cls)}
         given: dict[str, Any] = dict(values) if isinstance(values, Mapping) else {}
-        if set(given) not in (keys, keys - {"max_nan_fraction", "nan_fill"}):
+        known = {each.name for each in fields(cls)}
+        missing = known - set(given)
+        may_miss = {key for group in LATER_KEYS if missing.issuperset(group) for key in group}
+        if set(given) - known or missing - may_miss:
             raise ValueError(f"scale must have the keys of a ValueScale. Received: {values!r:.200}")
         if isinstance(given["percentiles"], list):
             given["percentiles"] = tuple(given["percentiles"])
@@ -200,4 +264,18 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, float | int | np.number) and not isinstance(value, bool)
 
 
+def _pairs(values: Any) -> Limits | None:
+    """Return pairs of rising, finite numbers as floats, or None for anything else."""
+    if not isinstance(values, tuple | list) or not 1 <= len(values) <= MAX_LIMITS:
+        return None
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in values):
+        return None
+    if not all(_is_real(end) and np.isfinite(end) for pair in values for end in pair):
+        return None
+    pairs = tuple((float(low), float(high)) for low, high in values)
+    return pairs if all(low < high for low, high in pairs) else None
+
+
 MIN_MAX = ValueScale()
+# What a configuration sets of it; the limits are learnt.
+SCALE_KEYS = tuple(each.name for each in fields(ValueScale) if each.name != "limits")

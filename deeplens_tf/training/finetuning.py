@@ -28,6 +28,7 @@ from deeplens_tf.distribution.strategy import Distribution, open_distribution
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.models import DownstreamModel, rate_factors
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.runs.provenance import encoder_origin
 from deeplens_tf.runs.resuming import TRAINED_ON, OpenedRun, finish
 from deeplens_tf.runs.run_folder import Run, run_of
@@ -48,7 +49,11 @@ from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, star
 from deeplens_tf.training.optimizers import build_optimizer
 from deeplens_tf.training.outcome import outcome, what_helps
 from deeplens_tf.training.shared_run import claimed_run, finished_run, open_shared_run
-from deeplens_tf.training.starting_encoder import new_encoder, trained_encoder
+from deeplens_tf.training.starting_encoder import (
+    new_encoder,
+    starting_preprocessing,
+    trained_encoder,
+)
 from deeplens_tf.training.tasks import Task, build_task
 from deeplens_tf.training.training_range import training_range
 
@@ -96,7 +101,9 @@ def _finetune(
     _require_trained_encoder(config)
     require_usable(config)
     require_one_list(build_augment(config.augment))
-    data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
+    start = _starting_preprocessing(config)
+    opened = distribution.chief_first(lambda: open_data(config, start))
+    data = replace(opened, share=distribution.share)
     with distribution.scope():  # where metrics are created
         task = build_task(config.finetune, data, config.data.path)
     keep = task.training_rows(data, config.finetune, config.seed)
@@ -263,6 +270,11 @@ def _variable_rates(
 def _encoder(config: Config, data: PreparedData) -> keras.Model:
     encoder, path = new_encoder(config, data), _encoder_path(config)
     return encoder if path == FROM_SCRATCH else trained_encoder(path, encoder, config, data)
+
+
+def _starting_preprocessing(config: Config) -> Preprocessing | None:
+    path = _encoder_path(config)
+    return None if path == FROM_SCRATCH else starting_preprocessing(path, config)
 
 
 def _encoder_path(config: Config) -> str:

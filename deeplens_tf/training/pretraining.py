@@ -46,6 +46,7 @@ from deeplens_tf.training.starting_encoder import (
     initial_file,
     keep_initial_encoder,
     pretraining_encoder,
+    starting_preprocessing,
 )
 from deeplens_tf.training.tasks import possible_heads
 
@@ -94,7 +95,9 @@ def _pretrain(
     require_usable(config)
     method_settings(config.pretrain)
     initial = initial_file(config, run_dir)
-    data = replace(distribution.chief_first(lambda: open_data(config)), share=distribution.share)
+    start = starting_preprocessing(str(initial), config) if initial else None
+    opened = distribution.chief_first(lambda: open_data(config, start))
+    data = replace(opened, share=distribution.share)
     positives = config.pretrain.positives
     if distribution.is_chief and positives == "object":
         _report_objects(data, config)

@@ -13,6 +13,7 @@ from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.models import build_encoder
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder
 
@@ -50,6 +51,22 @@ def trained_encoder(
     _require_same_architecture(expected, loaded, path)
     loaded.preprocessing = own.completed_by(trained)
     return loaded
+
+
+def starting_preprocessing(path: str, config: Config) -> Preprocessing | None:
+    """Return the preprocessing of an encoder, if the data take the interval of their scale from it.
+
+    Args:
+        path: of the encoder, or its name.
+        config: of the run.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if config.data.scale_over != "data":
+        return None
+    found: Preprocessing | None = load_encoder(path).preprocessing
+    return found
 
 
 def initial_file(config: Config, run_dir: str | None) -> Path | None:

@@ -14,7 +14,7 @@ from deeplens_tf.evaluation.html_page import Picture
 from deeplens_tf.evaluation.scored_images import ScoredImages
 from deeplens_tf.figures.image_grids import image_png
 
-MAX_SHOWN = 24
+MAX_SHOWN_IMAGES = 24
 MAX_PER_CLASS = 4
 SPREAD = 8  # samples of a regression
 
@@ -52,7 +52,7 @@ def images_to_show(predictions: pd.DataFrame, scored: ScoredImages, head: str) -
     choose = (sample_of_each, wrong_classes) if is_class else (spread_of_values, largest_errors)
     samples, mistakes = (chosen(predictions) for chosen in choose)
     count = len(mistakes) if is_class else None
-    mistakes = mistakes[:MAX_SHOWN]
+    mistakes = mistakes[:MAX_SHOWN_IMAGES]
     try:
         images = scored.some(np.concatenate([samples, mistakes]))
     except (DataError, OSError, tf.errors.OpError) as error:
@@ -65,8 +65,8 @@ def images_to_show(predictions: pd.DataFrame, scored: ScoredImages, head: str) -
 def sample_of_each(predictions: pd.DataFrame) -> Rows:
     """Return the positions of the first images of each class, equally many of each."""
     labels = predictions["label"].to_numpy()
-    classes = sorted(set(labels))[:MAX_SHOWN]
-    many = min(MAX_PER_CLASS, MAX_SHOWN // len(classes))
+    classes = sorted(set(labels))[:MAX_SHOWN_IMAGES]
+    many = min(MAX_PER_CLASS, MAX_SHOWN_IMAGES // len(classes))
     return np.concatenate([np.flatnonzero(labels == name)[:many] for name in classes])
 
 

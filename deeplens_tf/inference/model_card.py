@@ -60,7 +60,7 @@ images = np.load("images.npy").astype("float32")  # {shape}
 model = keras.saving.load_model("{file}")
 print(model.predict(images))""",
 }
-PAGE = """\
+CARD_PAGE = """\
 # {name}
 
 {kind}. Written by deeplens_tf {version} for {library}.
@@ -106,7 +106,7 @@ def card(model: RawImageModel, file: Path, format: str) -> str:
     shipped = _shipped_head(file)
     head = yaml_text(_head(shipped, format, about, facts))
     values = _of_model(model, about, format)
-    page = PAGE.format(
+    page = CARD_PAGE.format(
         name=file.parent.resolve().name,
         version=about["deeplens_tf"],
         library=LIBRARIES[format],

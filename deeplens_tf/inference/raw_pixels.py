@@ -44,6 +44,8 @@ class RawPixels:
     how: Preprocessing
 
     def __post_init__(self) -> None:
+        if self.how.scaling.scale_over == "data":
+            raise ValueError("its graph scales each image by its own interval, not by the data's")
         if self.how.scaling.interval == "zscale":
             raise ValueError("the interval zscale is found by iterations, which no graph holds")
         for each in fields(self.how.scaling):

@@ -166,7 +166,9 @@ def commands_of(report):
 
 def resolved(words):
     assert words[:3] == ["python", "-m", "deeplens_tf.finetune"]
-    return finetune.resolve_config(finetune.build_parser().parse_args(words[3:]))
+    arguments = finetune.build_parser().parse_args(words[3:])
+    arguments.config = arguments.config or finetune.FINETUNE_CONFIG
+    return finetune.resolve_config(arguments)
 
 
 def test_the_pictures_of_mistakes_are_those_of_the_named_files(folder, tmp_path):
@@ -303,6 +305,6 @@ def test_the_most_confident_mistakes_come_first_and_classes_are_shown_equally():
     assert wrong_classes(table).tolist() == [7, 3, 6, 1, 8]
     assert sample_of_each(table).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
     many = pd.DataFrame({"label": np.repeat([f"c{i:02}" for i in range(40)], 3)})
-    assert len(sample_of_each(many)) == shown_images.MAX_SHOWN
+    assert len(sample_of_each(many)) == shown_images.MAX_SHOWN_IMAGES
     values = pd.DataFrame({"file": "f", "true": [1.0, 2.0, 3.0], "predicted": [1.5, 2.0, 1.0]})
     assert largest_errors(values).tolist() == [2, 0, 1]

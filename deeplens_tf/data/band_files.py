@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from deeplens_tf.data.folders import SourceFile, SourceFolder
-from deeplens_tf.data.formats.image_formats import Selection, suffix_of
+from deeplens_tf.data.formats.image_formats import suffix_of
 from deeplens_tf.errors import RequestError
+from deeplens_tf.preprocessing.selection import Selection
 
 ID, BAND = "{id}", "{band}"
 

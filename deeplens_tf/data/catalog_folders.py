@@ -9,11 +9,11 @@ from deeplens_tf.data.band_files import parts_of, with_bands
 from deeplens_tf.data.catalog import Catalog, CatalogRequest
 from deeplens_tf.data.catalog_rows import WHOLE_FILES, first_pixel_scale, read_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, has_class_folders, scan_unlabelled
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.passed_over import LABELS_FILE, count_kinds
 from deeplens_tf.data.relations import GROUPS_FILE, object_tables
 from deeplens_tf.errors import DataError
 from deeplens_tf.labels import UNLABELLED
+from deeplens_tf.preprocessing.selection import Selection
 
 
 def catalog_path(root: Path, request: CatalogRequest) -> Path | None:

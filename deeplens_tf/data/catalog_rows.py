@@ -18,10 +18,10 @@ from deeplens_tf.data.catalog import (
     CatalogRequest,
 )
 from deeplens_tf.data.catalog_tables import Table, open_table
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.manifest import SPLITS
 from deeplens_tf.data.relations import Relation, require_objects_usable
 from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.preprocessing.units import arcsec_in
 
 MAX_ROW_DIGITS = 10

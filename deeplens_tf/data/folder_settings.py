@@ -7,6 +7,7 @@ from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, VALIDATION_FRACTION, Config, DataConfig
 from deeplens_tf.data.catalog import CatalogRequest
+from deeplens_tf.data.formats.image_formats import SELECTED_BY
 from deeplens_tf.data.header_scales import first_stated_scale
 from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.data.manifest import MANIFEST_FILE, PREPARE_AGAIN, Manifest, is_prepared
@@ -129,7 +130,8 @@ def without_settings_of(
 ) -> Config:
     """Return a configuration without what it took over of another folder's images.
 
-    The HDU of FITS files stays where the folder names none: the first image may be another one.
+    The HDU of FITS files and the array of HDF5 files stay where the folder names none: the first or
+    only one may be another.
 
     Args:
         trained_on: the section of the run that the configuration continues.
@@ -140,8 +142,9 @@ def without_settings_of(
         return config
     folder = Path(config.data.path)
     keys = [*PROPERTY_KEYS, *["validation_fraction"] * is_prepared(folder)]
-    if not is_prepared(folder) and image_properties(folder).fits_hdu is None:
-        keys.remove("fits_hdu")
+    if not is_prepared(folder):
+        own = image_properties(folder)
+        keys = [key for key in keys if key not in SELECTED_BY or getattr(own, key) is not None]
     config = _without_catalog_of(trained_on, config, overrides)
     kept = {override.partition("=")[0] for override in overrides}
     inherited = [key for key in keys if getattr(config.data, key) == getattr(trained_on, key)]

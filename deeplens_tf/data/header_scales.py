@@ -9,9 +9,10 @@ from pathlib import Path
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.catalog_folders import first_catalog_scale
 from deeplens_tf.data.folders import SourceFile, image_folders, names_of_images
-from deeplens_tf.data.formats.image_formats import Selection, is_fits_name
+from deeplens_tf.data.formats.image_formats import is_fits_name
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.framing import same_scale
+from deeplens_tf.preprocessing.selection import Selection
 
 MAX_HEADERS = 100  # that are read to find a pixel scale
 

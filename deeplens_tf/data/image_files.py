@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from deeplens_tf.data.folders import SourceFile
-from deeplens_tf.data.formats.image_formats import FIRST_BYTES, Selection, format_of
+from deeplens_tf.data.formats.image_formats import FIRST_BYTES, format_of
 from deeplens_tf.data.image_axes import bands_last
 from deeplens_tf.data.npy import MAX_VALUES, byte_text
 from deeplens_tf.errors import UnusableFile
+from deeplens_tf.preprocessing.selection import Selection
 
 MAX_IMAGE_FILE_BYTES = 10**9
 MAX_STACK_FILE_BYTES = 10**11  # of many images, which are read one by one

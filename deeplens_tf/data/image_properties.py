@@ -1,17 +1,17 @@
 """What a folder says of its images that their pixels do not show: `images.yaml`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deeplens_tf.config import Hdu, Positive
 from deeplens_tf.data.folders import find_test_folder
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.manifest import PREPARE_AGAIN, Manifest, is_prepared
 from deeplens_tf.dataclass_parsing import parse_dataclass
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.plain_yaml import parse_yaml
+from deeplens_tf.preprocessing.selection import Selection
 
 PROPERTIES_FILE = "images.yaml"
 MAX_PROPERTIES_BYTES = 100_000
@@ -40,7 +40,7 @@ class ImageProperties:
     @property
     def selection(self) -> Selection:
         """Which part of a file is its image."""
-        return Selection(**{each.name: getattr(self, each.name) for each in fields(Selection)})
+        return Selection.of(self)
 
     def confirmed(self, folder: Path, **given: Any) -> "ImageProperties":
         """Return these properties with the given ones, where those are not None.

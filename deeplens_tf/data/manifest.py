@@ -11,6 +11,7 @@ from deeplens_tf.data.preparation_settings import is_scale
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.preprocessing.preprocessing import MAX_SOURCE_SIDE
+from deeplens_tf.preprocessing.selection import SELECTION_KEYS, Selection
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, Limits, ValueScale
 
 MANIFEST_FILE = "manifest.json"
@@ -148,6 +149,11 @@ class Manifest:
         stored = self.settings.get("scale")
         scale = MIN_MAX if stored is None else ValueScale.from_dict(stored)
         return scale if self.scale_limits is None else replace(scale, limits=self.scale_limits)
+
+    @property
+    def selection(self) -> Selection:
+        """Which part of a source file is its image."""
+        return _selection(self.settings)
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
@@ -334,6 +340,7 @@ def _settings(value: Any, version: int) -> dict[str, Any]:
         return settings | {"margin": 0}
     if version >= WITH_LEFT_OUT:
         settings |= _properties(settings)
+    _selection(settings)
     if "scale" in settings:
         _require(version >= WITH_CATALOG, f"a scale in version {version}")
         over = ValueScale.from_dict(settings["scale"]).scale_over
@@ -355,6 +362,10 @@ def _scale_limits(value: Any, settings: Mapping[str, Any], bands: int) -> Limits
     expected = bands if scale.scale_bands == "each" else 1
     _require(limits is not None and len(limits) == expected, "scale_limits of other bands")
     return limits
+
+
+def _selection(settings: Mapping[str, Any]) -> Selection:
+    return Selection.from_dict({key: settings.get(key) for key in SELECTION_KEYS})
 
 
 def _split(name: str, values: Mapping[str, Any], classes: tuple[str, ...]) -> Split:

@@ -1,10 +1,12 @@
-"""Whether data are preprocessed as those that a network was trained on."""
+"""Whether data are read and preprocessed as those that a network was trained on."""
 
+from deeplens_tf.data.formats.image_formats import SELECTED_BY
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.data.preparing import OTHER_LIMITS
 from deeplens_tf.errors import RequestError
 from deeplens_tf.preprocessing.framing import same_scale
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.preprocessing.value_scale import SCALE_KEYS
 
 
@@ -33,6 +35,28 @@ def require_same_preprocessing(
         f"{folder or data.folder}: images are not as those that {network} was trained on, "
         f"{'; '.join(found)}{remedy}"
     )
+
+
+def other_parts(trained: Preprocessing, data: PreparedData, network: str) -> list[str]:
+    """Return in words which other HDU or array than in a network's training is an image of data.
+
+    It is no reason to refuse the data: in other files another HDU may be the image.
+    """
+    before, now = trained.selection, data.preprocessing.selection
+    if before is None or now is None or before == now:
+        return []
+    names = [name.partition("#")[0].lower() for name in data.index("train")["file"]]
+    return [
+        f"{network}: trained with data.{key}={_shown(before, key)}, and these files are read with "
+        f"data.{key}={_shown(now, key)}"
+        for key, suffixes in SELECTED_BY.items()
+        if getattr(before, key) != getattr(now, key) and any(n.endswith(suffixes) for n in names)
+    ]
+
+
+def _shown(selection: Selection, key: str) -> str:
+    value = getattr(selection, key)
+    return "null" if value is None else str(value)
 
 
 def _right_keys(trained: Preprocessing, own: Preprocessing) -> list[str]:

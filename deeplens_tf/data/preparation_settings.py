@@ -1,14 +1,14 @@
 """The settings that decide the content of a prepared folder."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deeplens_tf.config import IMAGE_SIZE, POSITIVE, VALIDATION_FRACTION
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.whole_numbers import is_real, is_whole
 from deeplens_tf.errors import RequestError
 from deeplens_tf.preprocessing.framing import Framing
 from deeplens_tf.preprocessing.scaling import FIT_MODES, crop_margin
+from deeplens_tf.preprocessing.selection import SELECTION_KEYS, Selection
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 
 
@@ -83,7 +83,7 @@ class PreparationSettings:
     @property
     def selection(self) -> Selection:
         """Which part of a source file is its image."""
-        return Selection(**{each.name: getattr(self, each.name) for each in fields(Selection)})
+        return Selection.of(self)
 
     @property
     def framing(self) -> Framing:
@@ -94,7 +94,7 @@ class PreparationSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings for a manifest, as in earlier versions where these suffice."""
         values = asdict(self)
-        for key in (each.name for each in fields(Selection)):
+        for key in SELECTION_KEYS:
             if values[key] is None and key != "band_names":
                 del values[key]
         if self.scale == MIN_MAX:

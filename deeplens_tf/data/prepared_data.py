@@ -101,6 +101,7 @@ class PreparedData(ImageData):
             source_scale_arcsec=settings.get("pixel_scale_arcsec"),
             source_side=manifest.source_side,
             resampled=settings.get("resample_to_arcsec") is not None,
+            selection=manifest.selection,
         )
 
     @property

@@ -14,10 +14,10 @@ from deeplens_tf.data.folders import (
     require_folder,
     scan_folder,
 )
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.labels import UNLABELLED
+from deeplens_tf.preprocessing.selection import Selection
 
 Folders = Mapping[str, SourceFolder]  # "train", and "test" if there are test images
 FOLDERS_ALONE = CatalogRequest()

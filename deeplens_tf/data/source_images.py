@@ -10,12 +10,12 @@ import numpy as np
 
 from deeplens_tf.data.content import content_digest, typed_digest
 from deeplens_tf.data.folders import SourceFile
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.header_scales import stated_scale
 from deeplens_tf.data.image_files import read_source
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, used_bands
 from deeplens_tf.preprocessing.framing import Framing
+from deeplens_tf.preprocessing.selection import Selection
 
 
 @dataclass(frozen=True)

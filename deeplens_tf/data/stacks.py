@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import chain
 
 from deeplens_tf.data.folders import SourceFile, SourceFolder
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.image_files import image_count
+from deeplens_tf.preprocessing.selection import Selection
 
 
 def with_rows(folder: SourceFolder, selection: Selection) -> SourceFolder:

@@ -1,11 +1,10 @@
 """A fine-tuned model with the images that it is given, preprocessed as those of its training."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.folders import require_folder
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.header_scales import first_stated_scale, holds_fits
 from deeplens_tf.data.image_properties import PROPERTIES_FILE, ImageProperties, image_properties
 from deeplens_tf.data.manifest import is_prepared
@@ -15,6 +14,7 @@ from deeplens_tf.inference.new_images import NewImages
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.preprocessing.framing import same_scale
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.runs.run_folder import run_of
 from deeplens_tf.saving.keras_files import load_fine_tuned
 from deeplens_tf.terminal import print_lines
@@ -94,7 +94,7 @@ def open_images(
         return NewImages(folder, how)
     own = image_properties(folder)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
-    selection = _selection(file, folder, own)
+    selection = _selection(file, how.selection, folder, own)
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
     scale = scale or first_stated_scale(folder, catalog, selection)
     how = _for_scale(how, folder, scale, resample)
@@ -122,19 +122,21 @@ def preprocessing_of_run(file: Path, image_shape: tuple[int, ...]) -> Preprocess
     return Preprocessing(height, fit, bands // repeat, repeat=repeat)
 
 
-def _selection(file: Path, folder: Path, own: ImageProperties) -> Selection:
+def _selection(
+    file: Path, trained: Selection | None, folder: Path, own: ImageProperties
+) -> Selection:
     """Return which part of a file is its image: as the folder says, else as in training."""
     run = run_of(file)
-    if run is None and own.fits_hdu is None and holds_fits(folder):
+    if trained is None and run:
+        trained = Selection.of(run.load_config().data)
+    if trained is None and own.fits_hdu is None and holds_fits(folder):
         print_lines(
             f"{file}: not in the folder of its run, so the HDU of its training is unknown: the "
             f"first image of each FITS file is read; fits_hdu in {folder / PROPERTIES_FILE} may "
             "name another"
         )
-    trained = run.load_config().data if run else own
-    keys = [each.name for each in fields(Selection)]
-    known = {key: getattr(own, key) for key in keys if getattr(own, key) is not None}
-    return Selection(**{**{key: getattr(trained, key) for key in keys}, **known})
+    known = {key: value for key, value in vars(own.selection).items() if value is not None}
+    return replace(trained or Selection(), **known)
 
 
 def _require_same_bands(

@@ -15,7 +15,6 @@ from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.catalog import PLACES, ROLES, CatalogRequest
 from deeplens_tf.data.catalog_folders import scan_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.header_scales import stated_scale
 from deeplens_tf.data.image_files import read_source
 from deeplens_tf.data.image_sizes import ImageSizes
@@ -29,6 +28,7 @@ from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import missing_rows
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.probes.outputs import BATCH_SIZE
 from deeplens_tf.terminal import counted, print_lines
 

@@ -12,11 +12,13 @@ from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.constant_bands import constant_bands, require_content
 from deeplens_tf.preprocessing.framing import Framing, same_scale
 from deeplens_tf.preprocessing.scaling import FIT_MODES
+from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.preprocessing.value_scale import MIN_MAX, ValueScale
 from deeplens_tf.terminal import counted
 
-VERSION = 3  # the newest; version 2 knows no scale over the data
-BEFORE_DATA_SCALE = 2
+VERSION = WITH_SELECTION = 4  # the newest, which says which part of a file is its image
+OF_DATA_SCALE = 3  # version 2 knows no scale over the data
+WITH_SCALE = 2
 VERSION_1_SCALING = "min-max"  # the one scale that it knows; it is written for it
 MAX_SIDE, MAX_SOURCE_SIDE, MAX_BANDS, MAX_NAME = 4096, 16384, 1024, 100
 MIN_IMAGE_SIDE = 8  # of an image; a smaller array is something else
@@ -41,6 +43,7 @@ class Preprocessing:
         source_side: side, in pixels of the training files, of the square that becomes the network's
             image; None if unknown or not the same for all.
         resampled: whether images are resampled to `pixel_scale_arcsec`, then cropped.
+        selection: which part of a training file is its image; None if unknown.
 
     Raises:
         ValueError: a value that is not one of these.
@@ -57,6 +60,7 @@ class Preprocessing:
     source_scale_arcsec: float | None = None
     source_side: int | None = None
     resampled: bool = False
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands_left_out", _tuple(self.bands_left_out))
@@ -81,6 +85,7 @@ class Preprocessing:
             "source_scale_arcsec": _is_scale(self.source_scale_arcsec),
             "source_side": self.source_side is None or _is_count(self.source_side, MAX_SOURCE_SIDE),
             "resampled": self.resampled is False or (self.resampled is True and all(scales)),
+            "selection": self.selection is None or isinstance(self.selection, Selection),
         }
 
     def _has_limits(self) -> bool:
@@ -238,20 +243,28 @@ class Preprocessing:
         return known and not same_scale(*map(float, sides))  # type: ignore[arg-type]
 
     def completed_by(self, other: "Preprocessing") -> "Preprocessing":
-        """Return this preprocessing with the names and the pixel scale of `other` if unknown."""
+        """Return this preprocessing with what it does not know, if `other` does.
+
+        It is about the names of the bands, the pixel scale, and which part of a file is its image.
+        """
         names = other.band_names if other.bands == self.bands else None
         return replace(
             self,
             band_names=self.band_names or names,
             pixel_scale_arcsec=self.pixel_scale_arcsec or other.pixel_scale_arcsec,
+            selection=self.selection or other.selection,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for a file."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.selection is not None:
+            values |= {"version": WITH_SELECTION, "selection": self.selection.to_dict()}
+            return {**values, "scaling": self.scaling.to_dict()}
+        del values["selection"]  # as earlier versions wrote it
         if self.scaling == MIN_MAX:
             return {"version": 1, **values, "scaling": VERSION_1_SCALING}
-        version = VERSION if self.scaling.scale_over == "data" else BEFORE_DATA_SCALE
+        version = OF_DATA_SCALE if self.scaling.scale_over == "data" else WITH_SCALE
         return {"version": version, **values, "scaling": self.scaling.to_dict()}
 
     @classmethod
@@ -271,14 +284,19 @@ class Preprocessing:
             )
         given = {key: value for key, value in values.items() if key != "version"}
         known = {each.name for each in fields(cls)}
+        if version < WITH_SELECTION:
+            known.remove("selection")
         if set(given) != known:
             odd = sorted(map(str, set(given) ^ known))
             raise ValueError(f"preprocessing has an unknown or a missing key, {odd[0]:.40}")
-        return cls(**given | {"scaling": _scaling(given["scaling"], version)})
+        changes: dict[str, Any] = {"scaling": _scaling(given["scaling"], version)}
+        if "selection" in given:
+            changes["selection"] = Selection.from_dict(given["selection"])
+        return cls(**given | changes)
 
 
 def _scaling(value: Any, version: int) -> ValueScale:
-    if version > 1:
+    if version >= WITH_SCALE:
         return ValueScale.from_dict(value)
     if value != VERSION_1_SCALING:
         raise ValueError(f"preprocessing has no valid scaling. Received: {value!r:.100}")

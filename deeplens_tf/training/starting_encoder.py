@@ -7,7 +7,7 @@ import keras
 
 from deeplens_tf.config import Config
 from deeplens_tf.configuration_keys import configuration_keys
-from deeplens_tf.data.matching import require_same_preprocessing
+from deeplens_tf.data.matching import other_parts, require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole
@@ -16,6 +16,7 @@ from deeplens_tf.models import build_encoder
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder
+from deeplens_tf.terminal import print_lines
 
 
 def new_encoder(config: Config, data: PreparedData) -> keras.Model:
@@ -49,6 +50,7 @@ def trained_encoder(
     trained = loaded.preprocessing or own
     require_same_preprocessing(trained, data, path, config.data.path)
     _require_same_architecture(expected, loaded, path)
+    print_lines(*other_parts(trained, data, path))
     loaded.preprocessing = own.completed_by(trained)
     return loaded
 

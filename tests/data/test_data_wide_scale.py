@@ -167,7 +167,8 @@ def test_a_manifest_and_a_file_keep_it_and_earlier_readers_refuse_them(source, t
     stored = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert stored["format_version"] == 6
     how = data.preprocessing
-    assert how.to_dict()["version"] == 3
+    assert how.to_dict()["version"] == 4
+    assert replace(how, selection=None).to_dict()["version"] == 3
     assert type(how).from_dict(json.loads(json.dumps(how.to_dict()))) == how
     assert prepared(source, tmp_path / "out").preprocessing == how  # is up to date
     for damage in ({"scale_limits": None}, {"format_version": 5}, {"scale_limits": [[1, 0]]}):

@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 
 from deeplens_tf.data.folder_settings import PREPARED_KEYS, PROPERTY_KEYS, folder_settings
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.header_scales import first_header_scale
 from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.errors import RequestError
+from deeplens_tf.preprocessing.selection import Selection
 
 RADIUS_ARCSEC = 1.5
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 import deeplens_tf as dl
 from deeplens_tf import prepare
@@ -12,9 +13,10 @@ from deeplens_tf.config import load_config
 from deeplens_tf.data.folder_settings import with_folder_settings, without_settings_of
 from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.data.manifest import Manifest
-from deeplens_tf.data.matching import require_same_preprocessing
+from deeplens_tf.data.matching import other_parts, require_same_preprocessing
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.selection import Selection
 
 
 @pytest.fixture
@@ -161,19 +163,25 @@ def test_what_another_folder_said_is_not_taken_over(source, tmp_path):
     assert without_settings_of(trained.data, trained) == trained
 
 
-def test_the_hdu_of_training_is_read_where_the_folder_names_none(source, tmp_path):
-    trained = with_folder_settings(load_config("defaults", ["data.fits_hdu=SCI"], data=str(source)))
+@pytest.mark.parametrize(
+    ("key", "trained_on", "own"), [("fits_hdu", "SCI", 1), ("hdf5_dataset", "a", "b")]
+)
+def test_the_part_of_training_is_read_where_the_folder_names_none(
+    key, trained_on, own, source, tmp_path
+):
+    words = [f"data.{key}={trained_on}"]
+    trained = with_folder_settings(load_config("defaults", words, data=str(source)))
     other = tmp_path / "other"
     other.mkdir()
     config = replace(trained, data=replace(trained.data, path=str(other)))
-    assert without_settings_of(trained.data, config).data.fits_hdu == "SCI"
-    (other / "images.yaml").write_text("fits_hdu: 1\n")
+    assert getattr(without_settings_of(trained.data, config).data, key) == trained_on
+    (other / "images.yaml").write_text(f"{key}: {own}\n")
     opened_again = with_folder_settings(without_settings_of(trained.data, config)).data
-    assert opened_again.fits_hdu == 1
+    assert getattr(opened_again, key) == own
     prepared = tmp_path / "prepared"
     dl.data.prepare_folder(source, prepared, image_size=16, seed=0)
     config = replace(trained, data=replace(trained.data, path=str(prepared)))
-    assert without_settings_of(trained.data, config).data.fits_hdu is None
+    assert getattr(without_settings_of(trained.data, config).data, key) is None
 
 
 @pytest.mark.parametrize(
@@ -197,3 +205,21 @@ def test_a_manifest_with_impossible_properties_is_damaged(source, tmp_path, sect
     (out / "manifest.json").write_text(json.dumps(values))
     with pytest.raises(DataError, match=r"manifest\.json: damaged"):
         dl.data.open_folder(out)
+
+
+def test_another_hdu_than_that_of_an_encoder_is_named(tmp_path):
+    (tmp_path / "d").mkdir()
+    for i in range(4):
+        first, second = np.random.default_rng(i).random((2, 16, 16))
+        hdus = [fits.PrimaryHDU(first), fits.ImageHDU(second, name="SCI")]
+        fits.HDUList(hdus).writeto(tmp_path / "d" / f"{i}.fits")
+    options = {"image_size": 16, "cache": tmp_path / "cache"}
+    own = dl.data.open_folder(tmp_path / "d", fits_hdu="SCI", **options).preprocessing
+    assert own.selection == Selection(fits_hdu="SCI")
+    data = dl.data.open_folder(tmp_path / "d", **options)
+    assert other_parts(own, data, "encoder.keras") == [
+        "encoder.keras: trained with data.fits_hdu=SCI, and these files are read with "
+        "data.fits_hdu=null"
+    ]
+    for selection in (None, Selection(), Selection(hdf5_dataset="no HDF5 file is there")):
+        assert other_parts(replace(own, selection=selection), data, "encoder.keras") == []

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from deeplens_tf.config import load_config
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.image_files import image_count, read_image
 from deeplens_tf.data.preparing import prepare_folder
 from deeplens_tf.data.source_files import RECORDS_FILE
 from deeplens_tf.errors import RequestError, UnusableFile
+from deeplens_tf.preprocessing.selection import Selection
 from tests.data.image_folders import SETTINGS, random_image
 
 PACKINGS = [

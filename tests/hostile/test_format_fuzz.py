@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.image_files import image_count, read_image
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.preprocessing.scaling import resize_and_scale
+from deeplens_tf.preprocessing.selection import Selection
 from tests.hostile.arrays import good_image, npy_bytes
 from tests.hostile.formats import dataset, fits_bytes, hdf5
 from tests.hostile.test_fuzz import QUICK, damaged, each_byte_wrong

@@ -221,7 +221,7 @@ def test_the_stage_takes_the_newest_run(run, elsewhere, capsys):
             stage.main(["--data", "survey", "--pixel-scale-arcsec", value])
 
 
-def test_fits_images_are_predicted_as_their_copies_with_the_hdu_of_the_run(elsewhere, capsys):
+def test_fits_images_are_predicted_as_their_copies_with_the_hdu_of_the_run(elsewhere):
     run = finetuned(elsewhere / "run", configured("data.fits_hdu=SCI"))
     (elsewhere / "copies").mkdir()
     for path in (elsewhere / "survey").rglob("*.npy"):
@@ -235,12 +235,6 @@ def test_fits_images_are_predicted_as_their_copies_with_the_hdu_of_the_run(elsew
         return table.sort_values("file", ignore_index=True)
 
     pd.testing.assert_frame_equal(predicted("copies"), predicted("survey"))
-    # A model alone does not know the HDU, and says so where it matters.
-    (elsewhere / "alone.keras").write_bytes((run.folder / "model.keras").read_bytes())
-    for folder, lines in (("copies", 1), ("survey", 0)):
-        predict("alone.keras", folder, "out")
-        line = "alone.keras: not in the folder of its run, so the HDU of its training is unknown"
-        assert capsys.readouterr().out.count(line) == lines
     # What the folder says of its images goes before the run's setting.
     (elsewhere / "copies" / "images.yaml").write_text("fits_hdu: 0\n")
     assert predicted("copies")["p_cdm"].nunique() == 1

@@ -189,7 +189,8 @@ def test_a_repeated_grey_image_is_as_one_of_three_bands():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 4}, r"is of version 4, and this deeplens_tf reads versions 1 to 3"),
+        ({"version": 5}, r"is of version 5, and this deeplens_tf reads versions 1 to 4"),
+        ({"version": 4}, "an unknown or a missing key, selection"),
         ({"version": True}, "is of version True"),
         ({"asinh": 1}, "an unknown or a missing key, asinh"),
         ({"image_size": 10**6}, "no valid image_size"),

@@ -14,31 +14,11 @@ import numpy as np
 from deeplens_tf.data.npy import MAGIC, read_npy
 from deeplens_tf.data.npz import read_npz
 from deeplens_tf.errors import UnusableFile
+from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.terminal import counted
 
 FIRST_BYTES = 32  # of a file, enough to know its format
 READ_TEXT = "only .npy, .npz, FITS, HDF5, PNG, JPEG and TIFF files are read"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which part of a file is its image, or its images.
-
-    Attributes:
-        fits_hdu: number, from 0, or name of the HDU, or several for a band each, such as "g,r,i";
-            None for the first one that is an image.
-        hdf5_dataset: name of the array; None for the only one that may be of images.
-        stacks: whether a `.npy` array of three or four axes is a stack of images.
-        band_files: pattern of the names of files that hold one band each, see
-            `band_files.with_bands`; None for files that hold all bands.
-        band_names: of the bands, in their order; needed for such files.
-    """
-
-    fits_hdu: int | str | None = None
-    hdf5_dataset: str | None = None
-    stacks: bool | None = None
-    band_files: str | None = None
-    band_names: tuple[str, ...] | None = None
 
 
 Read = tuple[np.ndarray, float | None]  # the array as it is stored, and its mass in eV or None
@@ -114,16 +94,18 @@ def _read_picture(path: Path, size: int, selection: Selection, row: int | None) 
 
 # `.fz` is the suffix of FITS files whose images are compressed in tiles.
 _FITS = tuple(f".{name}{end}" for name in ("fits", "fit", "fts") for end in ("", ".gz", ".fz"))
+_HDF5 = (".h5", ".hdf5")
 FORMATS = (
     ImageFormat((".npy",), (MAGIC,), _read_npy, _count_npy),
     ImageFormat((".npz",), (b"PK\3\4", b"PK\5\6"), _read_npz),
     ImageFormat(_FITS, (b"SIMPLE  =", b"\x1f\x8b"), _read_fits),
-    ImageFormat((".h5", ".hdf5"), (b"\x89HDF\r\n\x1a\n",), _read_hdf5, _count_hdf5),
+    ImageFormat(_HDF5, (b"\x89HDF\r\n\x1a\n",), _read_hdf5, _count_hdf5),
     ImageFormat((".png",), (b"\x89PNG\r\n\x1a\n",), _read_picture),
     ImageFormat((".jpg", ".jpeg"), (b"\xff\xd8\xff",), _read_picture),
     ImageFormat((".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _read_picture),
 )
 IMAGE_SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+SELECTED_BY = {"fits_hdu": _FITS, "hdf5_dataset": _HDF5}  # the files that a choice is about
 _OWN_RANK = (".npy", ".npz")  # which earlier versions read
 
 

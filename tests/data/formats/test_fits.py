@@ -10,10 +10,10 @@ from astropy.io import fits
 
 from deeplens_tf.config import load_config
 from deeplens_tf.data.formats.fits import read_fits
-from deeplens_tf.data.formats.image_formats import Selection
 from deeplens_tf.data.image_files import read_image
 from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.errors import DataError, RequestError, UnusableFile
+from deeplens_tf.preprocessing.selection import Selection
 from tests.data.image_folders import random_image
 
 PACKINGS = ("plain", "gz", "RICE_1", "GZIP_1", "GZIP_2")

@@ -8,7 +8,8 @@ from deeplens_tf.dataclass_parsing import to_plain
 
 PATH_KEYS = ("data.path", "data.catalog", "data.cache", "pretrain.encoder", "finetune.encoder")
 KEYS_WITHOUT_EFFECT = (
-    *("data.strict", "data.in_memory"),
+    # What is read of a catalogue is in the fingerprint of the data, with the columns' roles.
+    *("data.strict", "data.in_memory", "data.catalog_columns."),
     *("pretrain.probe_every_epochs", "checkpoint."),
 )
 OTHER_STAGE = {"pretrain": "finetune.", "finetune": "pretrain."}

@@ -19,6 +19,7 @@ def settings(*overrides, stage="finetune"):
         "finetune.encoder=runs/x",
         "checkpoint.keep=5",
         "data.in_memory=false",
+        "data.catalog_columns={file: path, label: null}",
         "optimizer.schedule_epochs=20",  # the value that null stands for
         "pretrain.temperature=0.5",
     ],

@@ -12,6 +12,7 @@ from deeplens_tf.cli import (
     stage_parser,
 )
 from deeplens_tf.data.folders import require_folder
+from deeplens_tf.data.image_properties import settings_of
 from deeplens_tf.files.products import MODEL
 from deeplens_tf.runs.run_folder import require_newest_run
 from deeplens_tf.startup import import_for_stage
@@ -44,6 +45,15 @@ def build_parser() -> StageParser:
         help="folder to write (without it: predictions/<folder>-<digits> in the run)",
     )
     add_new_images_options(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="how the files are read, where not as in training: data.fits_hdu, data.hdf5_dataset, "
+        "data.stacks, data.band_files or data.band_names; repeatable",
+    )
     add_plugin_option(parser)
     return parser
 
@@ -52,12 +62,13 @@ def main(argv: Sequence[str]) -> None:
     """Run the stage with the arguments of the command line."""
     arguments = build_parser().parse_args(argv)
     options = new_images_options(arguments)
+    settings = settings_of(arguments.overrides, "predict")
     require_folder(Path(arguments.data))
     run = arguments.run or require_newest_run(MODEL, "fine-tuning").folder
     import_for_stage()
     from deeplens_tf.inference.predicting import predict
 
-    predictions = predict(run, arguments.data, arguments.out, **options)
+    predictions = predict(run, arguments.data, arguments.out, settings=settings, **options)
     count = predictions.count
     print_lines(f"predictions: {predictions.table}, of {counted(count, 'image')}")
 

@@ -1,17 +1,17 @@
 """What a folder says of its images that their pixels do not show: `images.yaml`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.config import Hdu, Positive
+from deeplens_tf.config import Hdu, Positive, parse_override
 from deeplens_tf.data.folders import find_test_folder
 from deeplens_tf.data.manifest import PREPARE_AGAIN, Manifest, is_prepared
 from deeplens_tf.dataclass_parsing import parse_dataclass
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.plain_yaml import parse_yaml
-from deeplens_tf.preprocessing.selection import Selection
+from deeplens_tf.preprocessing.selection import SELECTION_KEYS, Selection
 
 PROPERTIES_FILE = "images.yaml"
 MAX_PROPERTIES_BYTES = 100_000
@@ -88,6 +88,39 @@ def image_properties(folder: Path) -> ImageProperties:
                 f"{test}: its {key} is {_shown(value)}, and that of {folder} is {_shown(wanted)}"
             )
     return own
+
+
+def settings_of(overrides: Sequence[str], user: str) -> dict[str, Any]:
+    """Return the arguments of `--set` for `given_settings`.
+
+    Raises:
+        RequestError: see `parse_override`, or a key of another section than `data`.
+    """
+    settings: dict[str, Any] = {}
+    for override in overrides:
+        values, key = parse_override(override), override.partition("=")[0]
+        if not key.startswith("data."):
+            raise RequestError(f"{key}: {user} does not use it, see --set in --help; leave it out")
+        settings |= values["data"]
+    return settings
+
+
+def given_settings(settings: Mapping[str, Any], user: str) -> dict[str, Any]:
+    """Return checked settings of how the files of a folder are read, by their names.
+
+    Args:
+        settings: values of the names in `SELECTION_KEYS`, None where the folder's own is meant.
+        user: what uses them, for messages.
+
+    Raises:
+        RequestError: another name, or a value that is not one of its kind.
+    """
+    for key in settings:
+        if key not in SELECTION_KEYS:
+            known = ", ".join(f"data.{name}" for name in SELECTION_KEYS)
+            raise RequestError(f"data.{key}: {user} does not use it, only {known}; leave it out")
+    parsed = parse_dataclass(ImageProperties, {**asdict(ImageProperties()), **settings}, "data")
+    return {key: getattr(parsed, key) for key in settings}
 
 
 def _read(path: Path) -> ImageProperties:

@@ -1,12 +1,19 @@
 """A fine-tuned model with the images that it is given, preprocessed as those of its training."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deeplens_tf.data.catalog import CatalogRequest
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.header_scales import first_stated_scale, holds_fits
-from deeplens_tf.data.image_properties import PROPERTIES_FILE, ImageProperties, image_properties
+from deeplens_tf.data.image_properties import (
+    PROPERTIES_FILE,
+    ImageProperties,
+    given_settings,
+    image_properties,
+)
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import MODEL
@@ -42,6 +49,7 @@ def open_input(
     resample: bool = False,
     mixed_sizes: bool = False,
     catalog: CatalogRequest | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> ModelInput:
     """Load a model and find out how the images of a folder are preprocessed for it.
 
@@ -52,17 +60,19 @@ def open_input(
         resample: whether to resample images of another pixel scale.
         mixed_sizes: whether images may have different sizes.
         catalog: the table of the images; None for every image in the folder.
+        settings: how the files are read, where not as in training, see `given_settings`.
 
     Raises:
-        RequestError: no such run, file or folder, or images of other bands or of another pixel
-            scale than the model's.
+        RequestError: no such run, file or folder, images of other bands or of another pixel scale
+            than the model's, or a setting that contradicts the folder's images.yaml.
         DataError: the folder's images.yaml is damaged.
     """
     require_folder(folder)
     file = run / MODEL if run.is_dir() else run
     model = load_fine_tuned(run)
     how = model.preprocessing or preprocessing_of_run(file, model.image_shape)
-    images = open_images(file, how, folder, pixel_scale_arcsec, resample, mixed_sizes, catalog)
+    options = (pixel_scale_arcsec, resample, mixed_sizes, catalog, settings)
+    images = open_images(file, how, folder, *options)
     return ModelInput(file, model, images)
 
 
@@ -74,6 +84,7 @@ def open_images(
     resample: bool = False,
     mixed_sizes: bool = False,
     catalog: CatalogRequest | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> NewImages:
     """Return the images of a folder as a network takes them.
 
@@ -85,16 +96,20 @@ def open_images(
         resample: see there.
         mixed_sizes: see there.
         catalog: see there.
+        settings: see there.
     """
+    given = given_settings(settings or {}, "predict")
     if is_prepared(folder):  # whose own preprocessing is compared with the model's
         if resample or pixel_scale_arcsec is not None:
             raise RequestError(f"{folder}: prepared already, so its pixels cannot be resampled")
         if catalog is not None:
             raise RequestError(f"{folder}: prepared already, with what its own catalogue says")
+        if given:
+            raise RequestError(f"{folder}: prepared already: leave data.{next(iter(given))} out")
         return NewImages(folder, how)
-    own = image_properties(folder)
+    own = image_properties(folder).confirmed(folder, **given)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
-    selection = _selection(file, how.selection, folder, own)
+    selection = _selection(file, how.selection, folder, own, given)
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
     scale = scale or first_stated_scale(folder, catalog, selection)
     how = _for_scale(how, folder, scale, resample)
@@ -123,20 +138,28 @@ def preprocessing_of_run(file: Path, image_shape: tuple[int, ...]) -> Preprocess
 
 
 def _selection(
-    file: Path, trained: Selection | None, folder: Path, own: ImageProperties
+    file: Path,
+    trained: Selection | None,
+    folder: Path,
+    own: ImageProperties,
+    given: Collection[str],
 ) -> Selection:
-    """Return which part of a file is its image: as the folder says, else as in training."""
+    """Return which part of a file is its image: as the folder says, else as in training.
+
+    What is given is not as in training, also where the folder says nothing.
+    """
     run = run_of(file)
     if trained is None and run:
         trained = Selection.of(run.load_config().data)
-    if trained is None and own.fits_hdu is None and holds_fits(folder):
+    is_open = own.fits_hdu is None and "fits_hdu" not in given
+    if trained is None and is_open and holds_fits(folder):
         print_lines(
             f"{file}: not in the folder of its run, so the HDU of its training is unknown: the "
-            f"first image of each FITS file is read; fits_hdu in {folder / PROPERTIES_FILE} may "
-            "name another"
+            f"first image of each FITS file is read; fits_hdu in {folder / PROPERTIES_FILE}, or "
+            "data.fits_hdu, may name another"
         )
     known = {key: value for key, value in vars(own.selection).items() if value is not None}
-    return replace(trained or Selection(), **known)
+    return replace(trained or Selection(), **{**dict.fromkeys(given), **known})
 
 
 def _require_same_bands(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,7 @@ def predict(
     mixed_sizes: bool = False,
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Predictions:
     """Write the predictions of a model for every usable image of a folder, in name order.
 
@@ -69,6 +71,10 @@ def predict(
         catalog: a table whose column `file` names the images, relative to `data`, see
             data/README.md; None for every image in the folder.
         catalog_columns: role -> name of its column for it, where that is another one.
+        settings: how the files are read, where neither as in training nor as in the folder's
+            images.yaml: values of `fits_hdu`, `hdf5_dataset`, `stacks`, `band_files` and
+            `band_names`, as in a configuration's section `data`. None undoes what is of the
+            training.
 
     Returns:
         The table and the counts. Its columns are `file`, `predicted`, then `p_<class>` for each
@@ -79,12 +85,14 @@ def predict(
 
     Raises:
         RequestError: no such run, file or folder; images of other bands or of another pixel scale
-            than the model's; `out` contains something else; outputs that are not finite.
+            than the model's; `settings` contradicts images.yaml; `out` contains something else;
+            outputs that are not finite.
         DataError: no image can be used, or they differ in size.
     """
     folder = Path(data)
     request = places_request(catalog, catalog_columns)
-    source = open_input(Path(run), folder, pixel_scale_arcsec, resample, mixed_sizes, request)
+    options = (pixel_scale_arcsec, resample, mixed_sizes, request, settings)
+    source = open_input(Path(run), folder, *options)
     target = Path(out) if out else _default_target(source, folder)
     check_outside(target, folder)
     _require_free(target)

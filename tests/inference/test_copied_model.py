@@ -11,7 +11,10 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
+from deeplens_tf import predict as stage
+from deeplens_tf import prepare
 from deeplens_tf.config import load_config
+from deeplens_tf.errors import RequestError
 from deeplens_tf.inference.predicting import predict
 from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.saving.keras_files import load_encoder, load_model, save_encoder
@@ -129,3 +132,47 @@ def test_a_damaged_selection_is_refused(damage):
     assert Selection.from_dict(stored).to_dict() == stored
     with pytest.raises(ValueError, match="selection"):
         Selection.from_dict(stored | damage)
+
+
+@pytest.mark.parametrize(("words", "write"), LAYOUTS)
+def test_a_folder_of_another_layout_is_read_as_the_caller_says(place, words, write):
+    images = write(place / "survey")
+    (place / "plain").mkdir()
+    for i, image in enumerate(images):
+        np.save(place / "plain" / f"{i}.npy", image)
+    plain = finetuned(
+        place / "plain-run", load_config("finetune", ["data.image_size=16"], "lenses")
+    )
+    expected = pd.read_csv(predict(plain.folder, "plain").table)
+    sets = [word for each in words for word in ("--set", each)]
+    stage.main(["--run", str(plain.folder), "--data", "survey", "--out", "out", *sets])
+    found = pd.read_csv("out/predictions.csv")
+    # Rows of a stack are in their order.
+    pd.testing.assert_frame_equal(found.drop(columns="file"), expected.drop(columns="file"))
+    # A run on this layout predicts for the plain files if it is undone.
+    run = trained(place, words)
+    undone = {word.partition("=")[0].partition(".")[2]: None for word in words}
+    found = pd.read_csv(predict(run.folder, "plain", settings=undone).table)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_what_contradicts_the_folder_or_is_no_such_setting_is_refused(place):
+    write_fits(place / "survey")
+    run = trained(place, [])
+    (place / "survey" / "images.yaml").write_text("fits_hdu: SCI\n")
+    expected = predict(run.folder, "survey").table.read_bytes()
+    for same in ("SCI", None):
+        found = predict(run.folder, "survey", settings={"fits_hdu": same}).table
+        assert found.read_bytes() == expected
+    line = r"data\.fits_hdu is 0, and survey has SCI: set data\.fits_hdu=null, or correct survey/im"
+    with pytest.raises(RequestError, match=line):
+        predict(run.folder, "survey", settings={"fits_hdu": 0})
+    with pytest.raises(RequestError, match=r"data\.stacks must be true or false"):
+        predict(run.folder, "survey", settings={"stacks": "yes"})
+    prepare.main(["lenses", "--out", "prepared", "--image-size", "16"])
+    with pytest.raises(RequestError, match=r"prepared already: leave data\.stacks out"):
+        predict(run.folder, "prepared", settings={"stacks": True})
+    words = ["--run", str(run.folder), "--data", "survey", "--set"]
+    for key in ("data.image_size=8", "data.pixel_scale_arcsec=1", "train.epochs=1", "data={}"):
+        with pytest.raises(RequestError, match=rf"^{key.partition('=')[0]}: predict does not use"):
+            stage.main([*words, key])

@@ -44,15 +44,22 @@ def write_blobs(folder, count, seed):
 # The modules that take longest, which start first.
 DEAREST = (
     "models/test_keras_matrix.py",
-    "distribution/test_strategy.py",
     "distribution/test_plain_strategy.py",
-    "test_chain.py",
+    "hostile/test_memory.py",
     "training/test_exact_resume.py",
-    "test_plugin_pages.py",
+    "distribution/test_strategy.py",
     "training/test_pretraining.py",
-    "test_stages.py",
+    "training/test_head_first.py",
+    "training/test_neighbour_negatives.py",
+    "data/test_pairs.py",
+    "test_chain.py",
+    "training/test_positives.py",
     "test_readme.py",
-    "models/test_own_defaults.py",
+    "hostile/test_inputs.py",
+    "training/test_column_targets.py",
+    "test_stages.py",
+    "training/test_methods.py",
+    "training/test_validate_every.py",
 )
 
 

@@ -21,7 +21,7 @@ from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.training.methods import build_method
 from tests.distribution.plain_strategy import two_devices
 from tests.models.pretexts import CLASSES, METHODS, make_batch, settings
-from tests.models.tiny import IMAGE_SHAPE, tiny_vit
+from tests.models.tiny import dense_encoder, tiny_vit
 
 BATCH, STEPS = 16, 4  # no multiple of 3 steps per execution
 # Barlow Twins' loss is steep: after larger steps, a rounding makes all of the next.
@@ -138,12 +138,6 @@ def optimizer(combination):
     if combination.precision != "mixed_float16":
         return sgd
     return keras.optimizers.LossScaleOptimizer(sgd, initial_scale=LOSS_SCALE)
-
-
-def dense_encoder():
-    image = keras.Input(IMAGE_SHAPE)
-    features = keras.layers.Dense(12, "tanh")(keras.layers.Flatten()(image))
-    return keras.Model(image, features)
 
 
 def fit(model, combination):

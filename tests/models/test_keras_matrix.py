@@ -10,9 +10,9 @@ from deeplens_tf.models import ContrastiveModel
 from deeplens_tf.models.heads import linear_probe, projection_head
 from tests.distribution.processes import run_program
 from tests.distribution.test_strategy import part
-from tests.models.plain_training import BATCH, COMBINATIONS, FACTORS, STEPS, dense_encoder, pairs
+from tests.models.plain_training import BATCH, COMBINATIONS, FACTORS, STEPS, pairs
 from tests.models.pretexts import CLASSES, make_batch
-from tests.models.tiny import assert_same_values
+from tests.models.tiny import assert_same_values, dense_encoder
 
 FLOAT32 = 2e-6  # of weights that move by 1e-2: sums in another order
 # Of the whole way of the weights, eight steps long. A number has 8 bits in bfloat16 and 11 in

@@ -24,6 +24,13 @@ def tiny_original(image_shape=IMAGE_SHAPE, **options):
     return encoder
 
 
+def dense_encoder():
+    """One layer, of which a graph is soon traced."""
+    image = keras.Input(IMAGE_SHAPE)
+    features = keras.layers.Dense(12, "tanh")(keras.layers.Flatten()(image))
+    return keras.Model(image, features)
+
+
 def tiny_images(count=5, image_shape=IMAGE_SHAPE, seed=0):
     return np.random.default_rng(seed).random((count, *image_shape), np.float32)
 

@@ -14,7 +14,7 @@ from deeplens_tf.models.heads import MassHead, classification_head
 from deeplens_tf.training.callbacks import HeadFirst
 from deeplens_tf.training.methods import build_method
 from tests.models.pretexts import CLASSES, METHODS, make_batch, settings
-from tests.models.tiny import tiny_images, tiny_original, tiny_vit
+from tests.models.tiny import dense_encoder, tiny_images, tiny_original, tiny_vit
 
 # The original's layers on a transformer with the options of the other ones.
 PLAIN = {"depth": 1, "pooling": "average", "dropout": 0.0, "position_stddev": 0.02}
@@ -90,9 +90,15 @@ def pretext_model(case):
     words = [f"pretrain.{name}=32" for name in widths]
     if case == NORMALISED:
         words.append("pretrain.contrastive.projector=batch_norm")
-    is_original = kind_of(case) == "contrastive" and case != NORMALISED
-    encoder = tiny_original(**PLAIN) if is_original else tiny_vit(depth=1)
+    encoder = pretext_encoder(case)
     return build_method(settings(kind_of(case), *words), encoder, CLASSES, total_steps=10)
+
+
+def pretext_encoder(case):
+    """The transformers where they matter; the other cases are about the method."""
+    if case in ("contrastive", MIXED):
+        return tiny_original(**PLAIN)
+    return tiny_vit(depth=1) if case == "inpainting" else dense_encoder()
 
 
 def downstream_model(case):

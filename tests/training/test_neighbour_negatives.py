@@ -17,6 +17,7 @@ from deeplens_tf.models.vit import VARIANTS
 from deeplens_tf.training import neighbour_negatives
 from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.pretraining import pretrain
+from tests.conftest import eagerly, without_pictures
 from tests.data.object_folders import make_objects, naive_objects, naive_pair
 from tests.training.breaking_off import Stop, break_off_in_step
 
@@ -25,22 +26,24 @@ BATCH = 3
 NEIGHBOURS = ("pretrain.negatives=neighbours", "pretrain.neighbours.first_epochs=1")
 
 
-@pytest.fixture
-def configured(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory):
     """Configurations of runs that take seconds, on images of 16 pixels a side."""
     small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
-    monkeypatch.setitem(VARIANTS, "vit_nano", small)
-    make_objects(tmp_path / "d")
+    root = tmp_path_factory.mktemp("objects")
+    make_objects(root / "d")
 
     def configure(*words, name="contrastive"):
         words = [
-            *("data.image_size=16", f"data.cache={tmp_path / 'cache'}", "train.epochs=4"),
+            *("data.image_size=16", f"data.cache={root / 'cache'}", "train.epochs=4"),
             *("pretrain.projection_width=8", f"train.batch_size={BATCH}"),
             *("train.jit_compile=false", "data.validation_fraction=0.3", *NEIGHBOURS, *words),
         ]
-        return load_config(name, words, str(tmp_path / "d"))
+        return load_config(name, words, str(root / "d"))
 
-    return configure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "vit_nano", small)
+        yield configure
 
 
 @pytest.fixture
@@ -135,16 +138,24 @@ def test_features_are_of_one_image_of_each_object_by_the_encoder_as_it_is(
     np.testing.assert_allclose(orders["features"][1], expected, rtol=1e-4, atol=1e-5)
 
 
+RENEWED = ("train.epochs=3", "pretrain.neighbours.every_epochs=2")
+
+
+@pytest.fixture(scope="module")
+def whole(configured, tmp_path_factory):
+    """A run of `RENEWED` that nothing stopped."""
+    with eagerly(), without_pictures():
+        return pretrain(configured(*RENEWED), "it", str(tmp_path_factory.mktemp("runs") / "whole"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["within", "before", "between"])
-def test_a_run_that_is_stopped_resumes_exactly(where, configured, tmp_path, monkeypatch):
-    words = ("train.epochs=3", "pretrain.neighbours.every_epochs=2", "checkpoint.every_steps=1")
-    config = configured(*words)
-    steps = pair_count(open_data(config), "train", "object") // BATCH
+def test_a_run_that_is_stopped_resumes_exactly(where, configured, whole, tmp_path, monkeypatch):
+    steps = pair_count(open_data(configured()), "train", "object") // BATCH
     assert steps > 3
-    whole = pretrain(config, "it", str(tmp_path / "whole"))
     # The last step saved: in the second epoch, before its renewal, before the same batches again.
     step = {"within": steps + 2, "before": steps, "between": 2 * steps}[where]
+    config = configured(*RENEWED, f"checkpoint.every_steps={step}")
     with monkeypatch.context() as patch, pytest.raises(Stop):
         break_off_in_step(patch, CollapseWarning, step + 1)
         pretrain(config, "it", str(tmp_path / "run"))
@@ -157,8 +168,8 @@ def test_a_run_that_is_stopped_resumes_exactly(where, configured, tmp_path, monk
 
 @pytest.mark.slow
 def test_the_order_of_a_checkpoint_counts_not_one_found_anew(configured, tmp_path, monkeypatch):
-    config = configured("checkpoint.every_steps=1", "train.epochs=2")
-    steps = pair_count(open_data(config), "train", "object") // BATCH
+    steps = pair_count(open_data(configured()), "train", "object") // BATCH
+    config = configured(f"checkpoint.every_steps={steps + 2}", "train.epochs=2")
     whole = pretrain(config, "it", str(tmp_path / "whole"))
     with monkeypatch.context() as patch, pytest.raises(Stop):
         break_off_in_step(patch, CollapseWarning, steps + 3)

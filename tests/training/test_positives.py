@@ -103,10 +103,11 @@ def test_every_method_of_two_views_trains_on_pairs(method, configured, tmp_path,
 def test_a_run_that_is_stopped_within_an_epoch_resumes_exactly(
     in_memory, configured, tmp_path, monkeypatch
 ):
-    words = (OBJECT, "checkpoint.every_steps=1", f"data.in_memory={in_memory}")
-    config = configured("contrastive", *words, "pretrain.keep_tokens=0.5", "train.batch_size=3")
-    steps = pair_count(open_data(config), "train", "object") // 3
+    words = (OBJECT, f"data.in_memory={in_memory}", "pretrain.keep_tokens=0.5")
+    words += ("train.batch_size=3",)
+    steps = pair_count(open_data(configured("contrastive", *words)), "train", "object") // 3
     assert steps > 3
+    config = configured("contrastive", *words, f"checkpoint.every_steps={steps + 1}")
     whole = pretrain(config, "it", str(tmp_path / "whole"))
     with monkeypatch.context() as patch, pytest.raises(Stop):
         break_off_in_step(patch, CollapseWarning, steps + 2)  # in the second epoch

@@ -91,6 +91,7 @@ def test_masked_views_refuse_a_network_without_patches(configured, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures", "eager_steps")
 def test_masked_views_are_named_and_resume_exactly(configured, tmp_path, monkeypatch, capsys):
     config = configured("byol", "pretrain.keep_tokens=0.3", "checkpoint.every_steps=1")
     whole = pretrain(config, "byol", str(tmp_path / "whole"))

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from deeplens_tf.config import load_config
+from deeplens_tf.models.vit import VARIANTS
 from deeplens_tf.saving.keras_files import load_model
 from deeplens_tf.training import callbacks
 from deeplens_tf.training.finetuning import finetune
@@ -14,8 +15,10 @@ EPOCHS, EVERY = 5, 2
 
 
 @pytest.fixture
-def tuned(tmp_path, blobs_folder):
-    """Fine-tune from random weights with some settings; return the run."""
+def tuned(tmp_path, monkeypatch, blobs_folder):
+    """Fine-tune a network of one layer from random weights; return the run."""
+    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    monkeypatch.setitem(VARIANTS, "vit_nano", small)
     words = ("finetune.encoder=none", "encoder.name=vit_nano", "data.image_size=16")
     words += ("train.batch_size=16", f"train.epochs={EPOCHS}", "train.jit_compile=false")
     words += (f"data.cache={tmp_path / 'cache'}", "checkpoint.every_steps=1")

@@ -138,7 +138,7 @@ def rewritten(source, target, change) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"version": 9}, "is of version 9, and this deeplens_tf reads versions 1 to 2"),
+        ({"version": 9}, "is of version 9, and this deeplens_tf reads versions 1 to 4"),
         (HOW.to_dict() | {"image_size": 16}, r"for images of \(16, 16, 1\)"),
         (HOW.to_dict() | {"other": {"class_name": "Lambda", "config": {}}}, "key, other"),
         (HOW.to_dict() | {"fit": ["resize"]}, "fit"),

@@ -83,6 +83,8 @@ class Nursery:
         self.count += 1
         folder = self.folder / str(self.count)
         folder.mkdir()
+        for name in ("out", "err"):  # the process may be killed before it opens them
+            (folder / name).touch()
         request = {"stage": stage, "argv": list(map(str, argv)), "before": before}
         pid = self.request(request | {"folder": str(folder), "cwd": str(cwd or folder)})
         return Child(self, pid, folder)

@@ -82,7 +82,7 @@ $(VENV_DIR)/.installed: requirements.txt constraints.txt setup.cfg pyproject.tom
 	  "Python 3.11 to 3.13 is needed, not " + sys.version.split()[0] + ": name one with PYTHON=")'
 	$(PYTHON) -m venv '$(VENV_DIR)'
 	'$(VENV_DIR)/bin/python' -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,notebooks,hub,export]'
+	  --constraint constraints.txt --editable '.[dev,notebooks,all]'
 	@touch $@
 
 data: $(INSTALLED)  ## simulate training and test images in data/model_ii

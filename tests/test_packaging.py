@@ -26,7 +26,7 @@ PACKAGE = REPOSITORY / "deeplens_tf"
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((REPOSITORY / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 SOURCES = ("README.md", "LICENSE", "pyproject.toml", "requirements.txt", "setup.cfg")
-EXTRAS = ("dev", "notebooks", "hub", "export", "gpu", "parquet")
+EXTRAS = ("export", "faiss", "hf", "hub", "map", "mlflow", "parquet", "wandb")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
@@ -131,7 +131,10 @@ def test_each_constraint_pins_one_version_of_one_package():
 
 @pytest.mark.parametrize(
     "required",
-    [*runtime_requirements(), *(each for name in EXTRAS for each in extra(name))],
+    [
+        *runtime_requirements(),
+        *(each for name in ("dev", "notebooks", "gpu", *EXTRAS) for each in extra(name)),
+    ],
     ids=lambda required: required.name,
 )
 def test_the_tested_version_is_within_the_bounds(required):
@@ -148,8 +151,10 @@ def test_the_gpu_variant_has_the_same_bounds_everywhere():
     assert from_file.specifier == plain.specifier
 
 
-def test_the_tests_have_what_reads_parquet_in_the_same_bounds():
-    assert set(extra("parquet")) <= set(extra("dev"))
+def test_the_extra_of_all_names_the_others():
+    (itself,) = extra("all")
+    assert itself.name == "deeplens_tf"
+    assert itself.extras == set(EXTRAS)
 
 
 def test_every_upper_bound_has_a_comment():

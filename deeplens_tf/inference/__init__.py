@@ -5,8 +5,10 @@ from deeplens_tf.lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "attention_rollout": "attention_maps",
         "embed": "embedding",
         "export": "exporting",
+        "occlusion_maps": "occlusion",
         "predict": "predicting",
         "read_embeddings": "embedding_files",
         "search": "searching",

@@ -41,15 +41,30 @@ class SelfAttention(keras.layers.MultiHeadAttention):
 
     def call(self, tokens: KerasTensor) -> KerasTensor:
         """Return the attended tokens, (batch, tokens, width)."""
+        weights, sums, value = self._weights_and_value(tokens)
+        attended = ops.matmul(weights, value) / sums
+        attended = ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (-1, self._joint_width))
+        return ops.reshape(_affine(attended, self.output_dense), ops.shape(tokens))
+
+    def shares(self, tokens: KerasTensor) -> KerasTensor:
+        """Return how `call` weights the values: (batch, heads, tokens, tokens).
+
+        Row i is how much of each token's value token i takes; it sums to 1.
+        """
+        weights, sums, _ = self._weights_and_value(tokens)
+        return weights / sums
+
+    def _weights_and_value(
+        self, tokens: KerasTensor
+    ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+        """Return the weights before they are divided by their sums, these, and the values."""
         shape = ops.shape(tokens)
         rows = ops.reshape(tokens, (-1, shape[-1]))  # (batch x tokens, width)
         projections = (self.query_dense, self.key_dense, self.value_dense)
         query, key, value = (self._heads(_affine(rows, layer), shape[1]) for layer in projections)
         scores = ops.matmul(query * self.key_dim**-0.5, ops.transpose(key, (0, 1, 3, 2)))
         weights, sums = _unnormalised_softmax(scores)  # (batch, heads, tokens, tokens or 1)
-        attended = ops.matmul(weights, value) / sums
-        attended = ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (-1, self._joint_width))
-        return ops.reshape(_affine(attended, self.output_dense), shape)
+        return weights, sums, value  # (batch, heads, tokens, dim)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the tokens."""

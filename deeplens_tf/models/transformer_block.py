@@ -74,6 +74,10 @@ class TransformerBlock(keras.layers.Layer):
         hidden = self.drop(self.mlp_out(hidden), training=training)  # (batch, tokens, width)
         return tokens + self.skip(hidden, training=training)
 
+    def attention_shares(self, tokens: KerasTensor) -> KerasTensor:
+        """Return how much each token takes of each, see `SelfAttention.shares`."""
+        return self.attention.shares(self.attention_norm(tokens))
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {

@@ -266,7 +266,7 @@ class VisionTransformer(ImageEncoder):
         return ops.cast(tokens[:, 0] if first else ops.mean(tokens, axis=1), "float32")
 
     def block_tokens(self, images: KerasTensor, training: bool | None = None) -> list[KerasTensor]:
-        """Return the tokens after each block, for probes of any depth and attention pictures.
+        """Return the tokens after each block, for probes of any depth.
 
         Args:
             images: shape (batch, height, width, bands).
@@ -280,6 +280,22 @@ class VisionTransformer(ImageEncoder):
         for block in self.blocks:
             tokens = block(tokens, training=training)
             found.append(tokens)
+        return found
+
+    def block_attention(self, images: KerasTensor) -> list[KerasTensor]:
+        """Return the attention of each block at inference, for pictures of it.
+
+        Args:
+            images: shape (batch, height, width, bands).
+
+        Returns:
+            One array per block, each (batch, heads, tokens, tokens): row i is how much token i
+            takes of each token, with the class token first where there is one.
+        """
+        tokens, found = self.embedding(images), []
+        for block in self.blocks:
+            found.append(block.attention_shares(tokens))
+            tokens = block(tokens, training=False)
         return found
 
     def with_image_size(self, height: int, width: int) -> "VisionTransformer":

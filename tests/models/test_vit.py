@@ -87,12 +87,16 @@ def block(x, weights, name, attention_scale=1.0, mlp_scale=1.0):
     return x + mlp_scale * dense(hidden, weights, f"{name}mlp_out")
 
 
-def numpy_features(images, encoder):
-    """The network's output in float64, at inference."""
-    weights = {
+def numpy_weights(encoder):
+    """The network's variables in float64, by their paths within it."""
+    return {
         path.split(f"{encoder.name}/", 1)[-1]: value.astype(float)
         for path, value in values_of(encoder).items()
     }
+
+
+def numpy_tokens(images, weights):
+    """The embedded tokens in float64."""
     kernel = weights["embedding/projection/kernel"]  # (side, side, bands, width)
     count, side, width = len(images), kernel.shape[0], kernel.shape[-1]
     patches = [
@@ -105,7 +109,13 @@ def numpy_features(images, encoder):
     if "embedding/class_token" in weights:
         token = np.broadcast_to(weights["embedding/class_token"], (count, 1, width))
         x = np.concatenate([token, x], axis=1)
-    x = x + weights["embedding/positions"]
+    return x + weights["embedding/positions"]
+
+
+def numpy_features(images, encoder):
+    """The network's output in float64, at inference."""
+    weights = numpy_weights(encoder)
+    x = numpy_tokens(images, weights)
     for i in range(encoder.options["depth"]):
         x = block(x, weights, f"block_{i}/")
     x = layer_norm(x, weights, "norm")

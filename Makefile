@@ -1,6 +1,6 @@
 # `make help` lists the targets. These variables change what a target does:
 #   DATA=path      train or evaluate on these images instead of those that `make data` simulates
-#   RUN=path       the run folder to write; for `evaluate`, `predict`, `embed` and `search`, the
+#   RUN=path       the run folder to write; for `evaluate`, `predict`, `embed`, `search` and `explain`, the
 #                  one to read
 #   ARGS="..."     further options of the command, for example ARGS="--set train.epochs=5"
 #   VIEWS=1        simulate one image of each training lens instead of two
@@ -68,7 +68,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
-        finetune-regression evaluate predict embed search test test-fast test-faults parity parity-python notebooks \
+        finetune-regression evaluate predict embed search explain test test-fast test-faults parity parity-python notebooks \
         notebooks-check bench results-cpu lint clean
 
 help:  ## list the targets
@@ -123,6 +123,9 @@ embed: $(INSTALLED)  ## write the newest encoder's features for the images in DA
 
 search: $(INSTALLED)  ## list the images most like one (ARGS="--embeddings FILE.npz --like FILE")
 	$(RUN_PYTHON) -m deeplens_tf.search $(if $(RUN),--run '$(RUN)') $(ARGS)
+
+explain: $(INSTALLED)  ## draw what the newest model or encoder looks at in images of DATA
+	$(RUN_PYTHON) -m deeplens_tf.explain $(DATA_DIR) $(if $(RUN),--run '$(RUN)') $(ARGS)
 
 test: $(INSTALLED)  ## run all tests except those of test-faults
 	$(ONE_THREAD) $(BRIEFLY) $(PYTEST) -m "not faults" $(ARGS)

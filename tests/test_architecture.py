@@ -24,6 +24,7 @@ STAGES = {
     "export",
     "embed",
     "search",
+    "explain",
     "compare",
     "convert",
 }

@@ -42,7 +42,7 @@ def image_grid(
     Raises:
         ValueError: no images, or the number of titles or pixel scales differs from theirs.
     """
-    pictures = [_picture(image) for image in images]
+    pictures = [as_picture(image) for image in images]
     if not pictures or (titles is not None and len(titles) != len(pictures)):
         raise ValueError(
             "images must hold at least one image, and titles one for each. "
@@ -55,7 +55,7 @@ def image_grid(
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for k, axes in enumerate(panels):
         if k < len(pictures):
-            _show(axes, pictures[k], _limits(pictures[k]), titles[k] if titles else "")
+            show_picture(axes, pictures[k], limits_of(pictures[k]), titles[k] if titles else "")
             _draw_bar(axes, pictures[k], bars_arcsec[k])
         else:
             axes.remove()
@@ -91,7 +91,7 @@ def views_grid(
     """
     columns = {"image": images, "view 1": view_1, "view 2": view_2}
     figure = _rows(columns, title or "Images and their augmented views", names)
-    _draw_bar(figure.axes[0], _picture(np.asarray(images)[0]), pixel_scale_arcsec)
+    _draw_bar(figure.axes[0], as_picture(np.asarray(images)[0]), pixel_scale_arcsec)
     return figure
 
 
@@ -124,9 +124,9 @@ def image_png(image: ArrayLike, max_side: int = 128) -> bytes:
         image: shape (H, W) or (H, W, bands).
         max_side: pixels of the picture's longer side; of a larger image every nth pixel is shown.
     """
-    picture = _picture(image)
+    picture = as_picture(image)
     step = -(-max(picture.shape[:2]) // max_side)
-    scaled, content = _scaled(picture, _limits(picture))[::step, ::step], BytesIO()
+    scaled, content = _scaled(picture, limits_of(picture))[::step, ::step], BytesIO()
     look: dict[str, Any] = {"cmap": IMAGE_COLOURS, "vmin": 0, "vmax": 1, "origin": "lower"}
     look |= {"format": "png", "metadata": NO_DATE[".png"]}
     matplotlib.image.imsave(content, scaled, **look)
@@ -152,9 +152,9 @@ def _rows(
     figure = Figure(figsize=(len(columns) * 1.9 + 0.2, 1.95 * examples + 1.1))
     panels = figure.subplots(examples, len(columns), squeeze=False)
     for row in range(examples):
-        pictures = [_picture(stack[row]) for stack in stacks]
+        pictures = [as_picture(stack[row]) for stack in stacks]
         for axes, picture in zip(panels[row], pictures, strict=True):
-            _show(axes, picture, _limits(pictures[0]))
+            show_picture(axes, picture, limits_of(pictures[0]))
     for axes, name in zip(panels[0], columns, strict=True):
         axes.set_title(name)
     for axes, name in zip(panels[:, 0], row_names or (), strict=row_names is not None):
@@ -164,7 +164,7 @@ def _rows(
     return figure
 
 
-def _picture(image: ArrayLike) -> NDArray[np.float64]:
+def as_picture(image: ArrayLike) -> NDArray[np.float64]:
     """Return shape (H, W), or (H, W, 3) for three bands that are not all equal."""
     pixels = np.asarray(image, np.float64)
     if pixels.ndim == 2:
@@ -173,7 +173,8 @@ def _picture(image: ArrayLike) -> NDArray[np.float64]:
     return pixels if pixels.shape[-1] == 3 and not is_grey else pixels.mean(axis=-1)
 
 
-def _limits(picture: NDArray[np.float64]) -> tuple[float, float]:
+def limits_of(picture: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the faintest and the brightest value, apart."""
     low, high = float(picture.min()), float(picture.max())
     return low, high if high > low else low + 1.0
 
@@ -183,9 +184,10 @@ def _scaled(picture: NDArray[np.float64], limits: tuple[float, float]) -> NDArra
     return np.clip((picture - low) / (high - low), 0, 1)
 
 
-def _show(
+def show_picture(
     axes: Axes, picture: NDArray[np.float64], limits: tuple[float, float], title: str = ""
 ) -> None:
+    """Draw a picture in a panel, on a scale between two values."""
     scaled = _scaled(picture, limits)
     axes.imshow(scaled, cmap=IMAGE_COLOURS, vmin=0, vmax=1, origin="lower", interpolation="nearest")
     axes.set(xticks=[], yticks=[], title=title)

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "attention_rollout": "attention_maps",
         "embed": "embedding",
+        "explain": "explaining",
         "export": "exporting",
         "occlusion_maps": "occlusion",
         "predict": "predicting",

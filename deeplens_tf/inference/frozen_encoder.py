@@ -61,7 +61,7 @@ def open_encoder(run: str | Path, layer: str | None = None, control: bool = Fals
     encoder = load_encoder(file)
     shape = image_shape_of(encoder)
     how = encoder.preprocessing or preprocessing_of_run(file, shape)
-    network = _untrained(file, shape) if control else encoder
+    network = untrained_network(file, shape) if control else encoder
     if layer is None:
         return FrozenEncoder(file, network, how)
     try:
@@ -70,7 +70,12 @@ def open_encoder(run: str | Path, layer: str | None = None, control: bool = Fals
         raise RequestError(f"{file}: {error}") from error
 
 
-def _untrained(file: Path, image_shape: tuple[int, int, int]) -> keras.Model:
+def untrained_network(file: Path, image_shape: tuple[int, int, int]) -> keras.Model:
+    """Return the control of a file's encoder: the same with the initial weights of its run.
+
+    Raises:
+        RequestError: the file is in no run's folder.
+    """
     run = run_of(file)
     if run is None:
         raise RequestError(

@@ -60,6 +60,7 @@ class NewImages:
             different pixel scales.
         catalog: the table of the images; None for every image in the folder.
         selection: which part of a file is its image.
+        count: number of files to read, spread evenly over all; None for all.
         nan_filled: counts "images" with NaN pixels that were filled, and these "pixels".
     """
 
@@ -68,6 +69,7 @@ class NewImages:
     mixed_sizes: bool = False
     catalog: CatalogRequest | None = None
     selection: Selection = field(default_factory=Selection)
+    count: int | None = None
     nan_filled: Counter[str] = field(default_factory=Counter, compare=False)
 
     def batches(self, rejected: RejectedFiles) -> Iterator[Batch]:
@@ -92,13 +94,14 @@ class NewImages:
         folder = self._listed()
         if text := passed_over_text(folder.passed_over):
             print_lines(f"{self.folder}: {text}")
-        rejected.total = len(folder.files)
+        files = [folder.files[i] for i in spread(len(folder.files), self.count)]
+        rejected.total = len(files)
         how = self.preprocessing
         sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to use all")
         if how.source_side and not how.pixel_scale_arcsec:
             sizes.check((how.source_side, how.source_side), "an image of the training")
-        for start in range(0, len(folder.files), BATCH_SIZE):
-            part = folder.files[start : start + BATCH_SIZE]
+        for start in range(0, len(files), BATCH_SIZE):
+            part = files[start : start + BATCH_SIZE]
             found = {file.name: self.image(file, rejected, sizes) for file in part}
             usable = {name: image for name, image in found.items() if image is not None}
             images = np.stack([*usable.values()]) if usable else np.empty(0, np.float32)
@@ -147,20 +150,32 @@ class NewImages:
         bands = self.preprocessing.image_shape[2] if self.preprocessing.repeat > 1 else None
         data = open_folder(self.folder, bands=bands)
         require_same_preprocessing(self.preprocessing, data, "the model")
-        splits = [split for split in SPLITS if data.count(split)]
-        rejected.total = sum(map(data.count, splits))
+        counts = {split: data.count(split) for split in SPLITS if data.count(split)}
+        chosen = np.zeros(sum(counts.values()), bool)
+        chosen[spread(len(chosen), self.count)] = True
+        rejected.total = int(chosen.sum())
         columns = [name for name in PLACES if name in data.catalog_units]
-        for split in splits:
-            texts = data.catalog(split, columns)
-            files = data.index(split)["file"].tolist()
+        parts = np.split(chosen, np.cumsum([*counts.values()])[:-1])
+        for split, keep in zip(counts, parts, strict=True):
+            if not keep.any():
+                continue
+            texts = {name: values[keep] for name, values in data.catalog(split, columns).items()}
+            files = data.index(split)["file"][keep].tolist()
             if split == "test":  # its names may repeat those of the other splits
                 files = [f"test/{file}" for file in files]
-            start = 0
-            for images in image_batches(data, split, BATCH_SIZE).as_numpy_iterator():
+            start, used = 0, None if keep.all() else keep
+            for images in image_batches(data, split, BATCH_SIZE, used).as_numpy_iterator():
                 end = start + len(images)
                 places = {name: texts[name][start:end].tolist() for name in columns}
                 yield Batch(files[start:end], places, images, len(images))
                 start = end
+
+
+def spread(total: int, count: int | None) -> list[int]:
+    """Return which of `total` files are read: evenly, the first and the last among them."""
+    if count is None or count >= total:
+        return list(range(total))
+    return np.linspace(0, total - 1, count).round().astype(int).tolist()
 
 
 def places_request(

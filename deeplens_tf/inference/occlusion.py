@@ -19,7 +19,7 @@ Floats = NDArray[np.floating]
 FILLS: dict[str, Callable[..., Floats]] = {"median": np.median, "minimum": np.min}
 
 COPIES_AT_ONCE = 256
-VALUES_AT_ONCE = 2**24  # of covered copies: 64 MiB
+COPIED_VALUES_AT_ONCE = 2**24  # of covered copies: 64 MiB
 PATCHES_PER_SIDE = 8
 
 
@@ -127,10 +127,11 @@ def _outputs(
     cover: Cover,
 ) -> NDArray[np.float64]:
     """Return the outputs for the image with each cover, (corners, dim), some at a time."""
-    at_once = max(1, min(COPIES_AT_ONCE, VALUES_AT_ONCE // image.size))
+    at_once = max(1, min(COPIES_AT_ONCE, COPIED_VALUES_AT_ONCE // image.size))
     parts = (corners[i : i + at_once] for i in range(0, len(corners), at_once))
-    found = [network.predict_on_batch(_covered(image, part, cover)) for part in parts]
-    return finite_outputs(np.concatenate(found)).astype(np.float64)
+    found = [network(_covered(image, part, cover), training=False) for part in parts]
+    arrays = [keras.ops.convert_to_numpy(outputs) for outputs in found]
+    return finite_outputs(np.concatenate(arrays)).astype(np.float64)
 
 
 def _covered(

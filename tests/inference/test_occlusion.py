@@ -85,10 +85,12 @@ def test_the_minimum_is_put_in_and_parts_give_the_same(monkeypatch):
     grids, _ = naive(network, one_minus_cosine, np.min)
     found = occlusion_maps(network, IMAGES, **COVER, fill="minimum")
     np.testing.assert_allclose(found.grid, grids, rtol=1e-3, atol=1e-6)
-    sizes, predict = [], network.predict_on_batch
-    monkeypatch.setattr(occlusion, "VALUES_AT_ONCE", 3 * IMAGES[0].size)
+    sizes, cover = [], occlusion._covered
+    monkeypatch.setattr(occlusion, "COPIED_VALUES_AT_ONCE", 3 * IMAGES[0].size)
     monkeypatch.setattr(
-        network, "predict_on_batch", lambda images: sizes.append(len(images)) or predict(images)
+        occlusion,
+        "_covered",
+        lambda image, part, how: sizes.append(len(part)) or cover(image, part, how),
     )
     parts = occlusion_maps(network, IMAGES, **COVER, fill="minimum")
     assert max(sizes) == 3  # memory is bounded

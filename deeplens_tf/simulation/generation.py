@@ -92,7 +92,8 @@ def simulate(
         classes: which of the preset's classes, in any order; by default all of them.
         noise: add the instrument's noise; Model I and the survey always have noise.
         shard: (i, n), counted from 1: make only the i-th of n parts.
-        jobs: number of processes; the images are the same for any number.
+        jobs: number of processes; the images are the same for any number. In a script, several
+            need `if __name__ == "__main__":` around its work.
         views_per_lens: images of each lens, from 1 to 100, which differ in source position,
             exposure time and noise (arXiv:2308.09751). The first is the image that 1 gives.
         shared: what the images of a lens have in common: "lens" (halo, shear and substructure)

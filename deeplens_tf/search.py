@@ -2,7 +2,15 @@
 
 from collections.abc import Sequence
 
-from deeplens_tf.cli import StageParser, add_plugin_option, run_stage, stage_parser
+from deeplens_tf.cli import (
+    StageParser,
+    add_plugin_option,
+    add_reading_options,
+    reading_options,
+    run_stage,
+    stage_parser,
+)
+from deeplens_tf.data.image_properties import settings_of
 from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import counted, print_lines
 
@@ -36,6 +44,7 @@ def build_parser() -> StageParser:
         metavar="DIR",
         help="folder to write (without it: <embeddings>-like-<image>-<digits> beside them)",
     )
+    add_reading_options(parser)
     add_plugin_option(parser)
     return parser
 
@@ -43,11 +52,13 @@ def build_parser() -> StageParser:
 def main(argv: Sequence[str]) -> None:
     """Run the stage with the arguments of the command line."""
     arguments = build_parser().parse_args(argv)
+    options = reading_options(arguments)
+    options |= {"run": arguments.run, "settings": settings_of(arguments.overrides, "search")}
     import_for_stage()
     from deeplens_tf.inference.searching import search
 
-    how = {"run": arguments.run, "top": arguments.top}
-    found = search(arguments.embeddings, arguments.like, arguments.out, **how)
+    words = (arguments.embeddings, arguments.like, arguments.out)
+    found = search(*words, top=arguments.top, **options)
     print_lines(f"neighbours: {found.table}, of {counted(found.count, 'image')}")
     if found.picture is not None:
         print_lines(f"picture: {found.picture}")

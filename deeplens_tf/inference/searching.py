@@ -1,27 +1,28 @@
 """The images whose features are most like those of one image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeplens_tf.data.folders import SourceFile
-from deeplens_tf.data.rejects import RejectedFiles
-from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.data.image_properties import given_settings
+from deeplens_tf.errors import DataError, RequestError, UnusableFile
 from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.files.shipped import sha256_of
 from deeplens_tf.inference.embedding_files import Embeddings, read_embeddings
 from deeplens_tf.inference.frozen_encoder import FrozenEncoder, open_encoder
-from deeplens_tf.inference.model_input import open_images
+from deeplens_tf.inference.given_images import name_of_place, place_of, source_of
+from deeplens_tf.inference.model_input import open_reading
 from deeplens_tf.inference.nearest import most_similar
 from deeplens_tf.inference.neighbour_pictures import neighbour_grid
-from deeplens_tf.inference.predicting import name_of_place
-from deeplens_tf.labels import UNLABELLED
 from deeplens_tf.terminal import print_lines
 
+Options: TypeAlias = tuple[float | None, bool, Mapping[str, Any]]
 NEIGHBOURS_FILE, NEIGHBOURS_PICTURE = "neighbours.csv", "neighbours.png"
 
 
@@ -47,6 +48,9 @@ def search(
     *,
     run: str | Path | None = None,
     top: int = 12,
+    pixel_scale_arcsec: float | None = None,
+    resample: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> Neighbours:
     """Write the images whose features have the largest cosine similarity to those of an image.
 
@@ -54,11 +58,15 @@ def search(
 
     Args:
         embeddings: file that `embed` wrote, or one with the arrays `features` and `file`.
-        like: the `file` or the `id` of a row; with `run` an image file.
+        like: the `file` or the `id` of a row; with `run` an image file, `<file>#<row>` of a stack,
+            or of bands in files of their own `<id>` with the suffix of these, or one of them.
         out: folder to write; None for one next to the embeddings. Earlier neighbours in it are
             replaced.
         run: the encoder that the embeddings are of, to search for an image that is none of them.
         top: number of images.
+        pixel_scale_arcsec: of the image file, see `predict`; only with `run`, as what follows.
+        resample: see there.
+        settings: see there.
 
     Returns:
         The table, its count and a picture, if the folder that was embedded is there. The columns
@@ -72,9 +80,17 @@ def search(
     """
     if top < 1:
         raise RequestError(f"--top must be 1 or more. Received: {top}")
+    options = (pixel_scale_arcsec, resample, given_settings(settings or {}, "search"))
+    if run is None and any(value not in (None, False, {}) for value in options):
+        raise RequestError(
+            "--pixel-scale-arcsec, --resample and --set say how an image file is read: give --run, "
+            "the encoder, too"
+        )
     found = read_embeddings(embeddings)
     row = _row_of(found, str(like)) if run is None else None
-    query = _features_of(found, Path(like), run) if run is not None else found.features[row]
+    query = (
+        _features_of(found, Path(like), run, options) if run is not None else found.features[row]
+    )
     target = Path(out) if out else found.path.parent / f"{found.path.stem}-like-{_name(like)}"
     _require_free(target)
     try:
@@ -138,31 +154,30 @@ def _row_of(found: Embeddings, like: str) -> int:
     raise RequestError(f"{like}: no file or id of {found.path}, whose first file is {first}{hint}")
 
 
-def _features_of(found: Embeddings, path: Path, run: str | Path) -> NDArray[np.float32]:
+def _features_of(
+    found: Embeddings, path: Path, run: str | Path, options: Options
+) -> NDArray[np.float32]:
     """Return the features of an image file, made as those of the embeddings were."""
     about = found.about
     layer, control = about.get("layer"), about.get("control", False)
     if not (layer is None or isinstance(layer, str)) or not isinstance(control, bool):
         raise DataError(f"{found.path}: not embeddings: about does not say how they were made")
-    if not path.is_file():
-        raise RequestError(f"{path}: no such image file")
     encoder = open_encoder(run, layer, control)
     if sha256_of(encoder.file) != about.get("sha256"):
         raise RequestError(
             f"{encoder.file}: not the encoder of {found.path}, which is "
             f"{about.get('encoder', 'unknown')}: features of two encoders cannot be compared"
         )
-    return encoder.features(_image(encoder, path)[np.newaxis])[0]
+    return encoder.features(_image(encoder, path, options)[np.newaxis])[0]
 
 
-def _image(encoder: FrozenEncoder, path: Path) -> NDArray[np.float32]:
+def _image(encoder: FrozenEncoder, path: Path, options: Options) -> NDArray[np.float32]:
     """Return an image file, read and preprocessed as one of its folder."""
-    images = open_images(encoder.file, encoder.preprocessing, path.absolute().parent)
-    rejected = RejectedFiles(1)
-    image = images.image(SourceFile(path, path.name, UNLABELLED), rejected)
-    if image is None:
-        raise DataError(f"{path}: {rejected.reasons[path.name]}")
-    return image
+    reading = open_reading(encoder.file, encoder.preprocessing, place_of(path.parent), *options)
+    try:
+        return reading.image(source_of(path, reading.selection))[0]
+    except UnusableFile as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _require_free(target: Path) -> None:

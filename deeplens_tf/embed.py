@@ -41,8 +41,9 @@ def build_parser() -> StageParser:
     )
     parser.add_argument(
         "--out",
-        metavar="FILE.npz",
-        help="file to write (without it: embeddings/<folder>-<digits>.npz in the run)",
+        metavar="FILE",
+        help="file to write, .npz or .parquet (without it: embeddings/<folder>-<digits>.npz in "
+        "the run)",
     )
     parser.add_argument(
         "--layer",

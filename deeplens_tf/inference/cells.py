@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeplens_tf.cores import available_cores
 from deeplens_tf.errors import RequestError
+from deeplens_tf.inference.embedding_rows import BLOCK_ROWS
 from deeplens_tf.inference.nearest import unit_rows
 
 RECALL_TOP = 100  # the neighbours of a row that are looked for, to measure what cells lose
 RECALL_GOAL = 0.99
 RECALL_ROWS = 200  # half of them to choose the number of cells, half to measure
 ROWS_PER_CELL = 39  # with fewer, k-means of FAISS warns
-BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,6 @@ def build_cells(features: NDArray[np.float32], seed: int = 0) -> Cells:
         raise RequestError(
             "--index: building an index needs FAISS: pip install 'deeplens_tf[faiss]'"
         ) from None
-    faiss.omp_set_num_threads(available_cores())
     centres = _centres(faiss, features, seed)
     quantizer = faiss.IndexFlatIP(features.shape[1])
     quantizer.add(centres)

@@ -29,8 +29,8 @@ from deeplens_tf.inference.embedding_rows import (
 from deeplens_tf.inference.stored_arrays import MAX_JSON_CHARACTERS, npy_header
 
 FEATURES, ABOUT = "features", b"about"
-MAX_UNPACKING = 100  # unpacked bytes per byte of a file
-UNLIMITED_BYTES = 10**6  # of texts, whatever the size of the file
+MAX_RATIO = 100  # unpacked bytes per byte of a file
+MIN_TEXT_BYTES = 10**6  # that a file of any size may unpack to
 MAX_BATCH_VALUES = 1 << 22
 
 
@@ -75,7 +75,7 @@ def _cells(dtype: str, texts: list[str]) -> Any:
 def is_parquet_of_embeddings(path: Path) -> bool:
     """Return whether a file is one of embeddings, by the names of its columns."""
     try:
-        return _has_columns(open_parquet(path).schema_arrow.names)
+        return _has_columns(guarded(path, lambda: open_parquet(path).schema_arrow.names))
     except DataError:
         return False
 
@@ -90,11 +90,12 @@ def read_parquet(path: Path) -> ReadRows:
         ResourceError: there is no space for the features.
     """
     schema = open_parquet(path).schema_arrow
+    guarded(path, lambda: schema.names)  # decodes them
     texts = _checked(schema)
     file = open_parquet(path, read_dictionary=texts, page_checksum_verification=True)
     shape = _shape(file, path.stat().st_size)
     columns: dict[str, list] = {name: [] for name in schema.names if name != FEATURES}
-    room = _Room(MAX_UNPACKING * path.stat().st_size + UNLIMITED_BYTES)
+    room = _Room(MAX_RATIO * path.stat().st_size + MIN_TEXT_BYTES)
     checksum = zlib.crc32(npy_header("<f4", shape))
     with writing(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as stream:
         for batch in _batches(path, file, shape):
@@ -143,7 +144,7 @@ def _shape(file: Any, size: int) -> tuple[int, int]:
     rows, values = file.metadata.num_rows, sum(stated)
     if min([rows, *stated]) < 1 or values % rows:
         raise UnusableFile(f"{values} features of {rows} images: not lists of one length")
-    if 4 * values > MAX_UNPACKING * size:
+    if 4 * values > MAX_RATIO * size:
         raise UnusableFile(f"it states {4 * values} bytes of features, in a file of {size} bytes")
     return rows, values // rows
 
@@ -176,7 +177,7 @@ class _Room:
     def take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise UnusableFile(f"its texts unpack to more than {MAX_UNPACKING} times its size")
+            raise UnusableFile(f"its texts unpack to more than {MAX_RATIO} times its size")
 
 
 def _values(name: str, column: Any, room: _Room) -> NDArray:
@@ -187,14 +188,15 @@ def _values(name: str, column: Any, room: _Room) -> NDArray:
         raise UnusableFile(f"a row has no {name}")
     lengths = import_module("pyarrow.compute").binary_length(column.dictionary).to_numpy(False)
     room.take(int(lengths[column.indices.to_numpy(False)].sum(dtype=np.int64)))
-    return np.array(_decoded(name, column), object)
+    return _decoded(name, column.dictionary)[column.indices.to_numpy(False)]
 
 
-def _decoded(name: str, column: Any) -> list[str]:
+def _decoded(name: str, texts: Any) -> NDArray:
     try:
-        return column.to_pylist()
-    except UnicodeDecodeError as error:
+        texts.validate(full=True)
+    except ValueError as error:
         raise UnusableFile(f"{name} is not UTF-8: {error}") from error
+    return texts.to_numpy(False)
 
 
 def _about(schema: Any) -> Mapping[str, Any]:
@@ -203,4 +205,4 @@ def _about(schema: Any) -> Mapping[str, Any]:
         return {}
     if len(text) > MAX_JSON_CHARACTERS:
         raise UnusableFile("about is no text")
-    return parsed_about(text.decode())
+    return parsed_about(text.decode("utf-8", "replace"))

@@ -151,10 +151,19 @@ def _row_of(found: Embeddings, like: str) -> int:
             raise RequestError(f"{like}: the {name} of {len(rows)} rows of {found.path}")
         if len(rows):
             return int(rows[0])
-    is_file = Path(like).is_file()
-    hint = "; give --run, the encoder, to search for an image file" if is_file else ""
     first = found.columns["file"][0]
-    raise RequestError(f"{like}: no file or id of {found.path}, whose first file is {first}{hint}")
+    hint = _hint(found, like) or f", whose first file is {first}"
+    raise RequestError(f"{like}: no file or id of {found.path}{hint}")
+
+
+def _hint(found: Embeddings, like: str) -> str:
+    """Return what the name may mean: a file with more or less of its path, or none of them."""
+    names = found.columns["file"].tolist()
+    near = [name for name in names if f"/{like}".endswith(f"/{name}") or name.endswith(f"/{like}")]
+    if near:
+        return f": did you mean {near[0]}?"
+    is_file = Path(like).is_file()
+    return "; give --run, the encoder, to search for an image file" if is_file else ""
 
 
 def _features_of(found: Embeddings, path: Path, run: str | Path) -> NDArray[np.float32]:

@@ -149,18 +149,12 @@ def test_unusable_files_are_listed_and_a_repeat_gives_the_same_bytes(run, elsewh
     assert [path.name for path in first.file.parent.iterdir()] == ["e.npz"]
 
 
-def test_parquet_holds_the_same_and_is_replaced_by_embeddings_alone(run, elsewhere):
+def test_parquet_holds_the_same(run):
     first = read_embeddings(embed(run.folder, "survey", "e.npz").file)
     second = read_embeddings(embed(run.folder, "survey", "e.parquet").file)
     np.testing.assert_array_equal(second.features, first.features)
     assert second.columns["file"].tolist() == first.columns["file"].tolist()
     assert second.about == first.about
-    before = (elsewhere / "e.parquet").read_bytes()
-    embed(run.folder, "survey", "e.parquet")
-    assert (elsewhere / "e.parquet").read_bytes() == before
-    pd.DataFrame({"file": ["a"], "x": [1.0]}).to_parquet("mine.parquet")
-    with pytest.raises(RequestError, match="something else than embeddings"):
-        embed(run.folder, "survey", "mine.parquet")
 
 
 def test_wrong_requests_end_in_one_line(run, elsewhere):

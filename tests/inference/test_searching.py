@@ -12,6 +12,7 @@ import deeplens_tf as dl
 from deeplens_tf import prepare
 from deeplens_tf import search as stage
 from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.inference import searching
 from deeplens_tf.inference.embedding import embed
 from deeplens_tf.inference.searching import search
 from tests.conftest import blob_image, write_blobs
@@ -91,7 +92,8 @@ def test_an_image_that_is_none_of_them(embedded, encoder, tmp_path):
             search("e.npz", like, run=run)
 
 
-def test_a_file_of_the_embeddings_is_the_first_neighbour_of_itself(embedded, encoder):
+def test_a_file_of_the_embeddings_is_the_first_neighbour_of_itself(embedded, encoder, monkeypatch):
+    monkeypatch.setattr(searching, "neighbour_grid", lambda *_: None)
     for like in ("survey/11.npy", "survey/22.npy"):
         table = pd.read_csv(search("e.npz", like, "found", run=encoder).table)
         assert f"survey/{table['file'][0]}" == like
@@ -99,7 +101,8 @@ def test_a_file_of_the_embeddings_is_the_first_neighbour_of_itself(embedded, enc
         assert table["similarity"][1] < 1 - 1e-6
 
 
-def test_parquet_and_an_index_give_the_same_neighbours(embedded, encoder, tmp_path, capsys):
+def test_parquet_and_an_index_give_the_same_neighbours(embedded, encoder, monkeypatch, capsys):
+    monkeypatch.setattr(searching, "neighbour_grid", lambda *_: None)
     expected = pd.read_csv(search("e.npz", "07.npy", "a").table)
     embed(encoder, "survey", "e.parquet", catalog="c.csv")
     pd.testing.assert_frame_equal(pd.read_csv(search("e.parquet", "07.npy", "b").table), expected)
@@ -145,7 +148,8 @@ def test_wrong_requests_end_in_one_line(embedded):
     np.save("new.npy", np.load("survey/07.npy"))
     for like, line in (
         ("99.npy", r"99\.npy: no file or id of e\.npz, whose first file is 00\.npy$"),
-        ("new.npy", r"give --run, the encoder, to search for an image file"),
+        ("new.npy", r"e\.npz; give --run, the encoder, to search for an image file"),
+        ("survey/07.npy", r"no file or id of e\.npz: did you mean 07\.npy\?$"),
     ):
         with pytest.raises(RequestError, match=line):
             search("e.npz", like)

@@ -35,8 +35,8 @@ def build_parser() -> StageParser:
     )
     parser.add_argument(
         "--out",
-        metavar="FILE.npz",
-        help="file to write (without it: embeddings/<name>-<digits>.npz in the run)",
+        metavar="FILE",
+        help="file to write, .npz or .parquet (without it: an .npz in embeddings/ of the run)",
     )
     parser.add_argument(
         "--layer",

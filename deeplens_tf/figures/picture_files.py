@@ -41,3 +41,15 @@ def png_of(picture: NDArray[np.uint8]) -> bytes:
     content = BytesIO()
     matplotlib.image.imsave(content, picture, format="png", metadata=NO_DATE[".png"])
     return content.getvalue()
+
+
+def jpeg_of(picture: NDArray[np.uint8], quality: int = 85) -> bytes:
+    """Return the colors of a picture's pixels, shape (H, W, 3), as a JPEG file.
+
+    Args:
+        picture: of pixels.
+        quality: from 1 to 95.
+    """
+    content = BytesIO()
+    matplotlib.image.imsave(content, picture, format="jpg", pil_kwargs={"quality": quality})
+    return content.getvalue()

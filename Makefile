@@ -124,6 +124,9 @@ embed: $(INSTALLED)  ## write the newest encoder's features for the images in DA
 search: $(INSTALLED)  ## list the images most like one (ARGS="--embeddings FILE.npz --like FILE")
 	$(RUN_PYTHON) -m deeplens_tf.search $(if $(RUN),--run '$(RUN)') $(ARGS)
 
+map: $(INSTALLED)  ## draw embeddings in two dimensions (ARGS="--embeddings FILE.npz --out DIR")
+	$(RUN_PYTHON) -m deeplens_tf.map $(ARGS)
+
 test: $(INSTALLED)  ## run all tests except those of test-faults
 	$(ONE_THREAD) $(BRIEFLY) $(PYTEST) -m "not faults" $(ARGS)
 

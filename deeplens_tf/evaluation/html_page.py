@@ -1,7 +1,7 @@
 """A page of text, tables and pictures as one HTML file that loads nothing.
 
-Texts may come from untrusted files, see `files.html_templates`. A policy in the page forbids scripts
-and anything from elsewhere.
+Texts may come from untrusted files, see `files.html_templates`. A policy in the page forbids
+scripts and anything from elsewhere.
 """
 
 from base64 import b64encode

@@ -96,7 +96,9 @@ Coloring = Classes | Scale
 
 def scale_stops() -> list[str]:
     """Return colors at equal distances on the scale, the smallest number's first."""
-    return [to_hex(color) for color in matplotlib.colormaps[SCALE_COLORS](np.linspace(0, 1, _STOPS))]
+    return [
+        to_hex(color) for color in matplotlib.colormaps[SCALE_COLORS](np.linspace(0, 1, _STOPS))
+    ]
 
 
 def one_color(points: int) -> Classes:

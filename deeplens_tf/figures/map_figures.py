@@ -22,7 +22,7 @@ from deeplens_tf.figures.map_colors import (
 )
 from deeplens_tf.figures.style import in_house_style, name_axes
 
-CELLS = 18  # of thumbnails along an axis
+CELLS = 20  # of thumbnails along an axis
 PANEL_INCHES = 5.4
 _FRAME = 2  # pixels of a thumbnail
 _MARGIN = 0.04  # around the points, as a share of their range
@@ -137,8 +137,8 @@ def _scatter(axes: Axes, coordinates: NDArray[np.float64], coloring: Coloring) -
     order = np.random.default_rng(0).permutation(count)
     order = order[np.argsort(coloring.known[order], kind="stable")]
     colors = np.array(coloring.of_points())[order]
-    points = coordinates[order]
-    axes.scatter(*points.T, c=colors.tolist(), s=size, alpha=alpha, linewidths=0)
+    x, y = coordinates[order].T
+    axes.scatter(x, y, c=colors.tolist(), s=size, alpha=alpha, linewidths=0)
 
 
 def _explain(figure: Figure, panels: Sequence[Axes], coloring: Coloring) -> None:

@@ -17,6 +17,8 @@ NO_DATE: dict[str, dict[str, Any]] = {
 }
 """Metadata to leave out, by file extension, so that the same figure gives the same bytes."""
 
+JPEG: dict[str, Any] = {"quality": 85, "subsampling": 0}  # each pixel has its own color
+
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure completely or not at all; the same figure gives the same bytes.
@@ -43,13 +45,8 @@ def png_of(picture: NDArray[np.uint8]) -> bytes:
     return content.getvalue()
 
 
-def jpeg_of(picture: NDArray[np.uint8], quality: int = 85) -> bytes:
-    """Return the colors of a picture's pixels, shape (H, W, 3), as a JPEG file.
-
-    Args:
-        picture: of pixels.
-        quality: from 1 to 95.
-    """
+def jpeg_of(picture: NDArray[np.uint8]) -> bytes:
+    """Return the colors of a picture's pixels, shape (H, W, 3), as a JPEG file."""
     content = BytesIO()
-    matplotlib.image.imsave(content, picture, format="jpg", pil_kwargs={"quality": quality})
+    matplotlib.image.imsave(content, picture, format="jpg", pil_kwargs=JPEG)
     return content.getvalue()

@@ -10,15 +10,16 @@ from deeplens_tf.data.catalog_rows import is_number
 from deeplens_tf.figures.map_colors import Classes, Coloring, Scale
 
 MAX_CLASSES = 12
-LOGARITHMIC_FROM = 100.0  # the largest number over the smallest
+LOGARITHMIC_FROM = 30.0  # the largest number over the smallest
+PROBABILITY = "p_"  # how names of probabilities begin in what `predict` writes
 
 
 def coloring_of(name: str, texts: Sequence[str]) -> Coloring:
     """Return how points are colored by a column.
 
     A column of numbers is a scale, logarithmic where all are positive and the largest is
-    `LOGARITHMIC_FROM` times the smallest or more; at most `MAX_CLASSES` different whole numbers are
-    classes, as other texts are. Beyond `MAX_CLASSES`, the most frequent ones have colors of their
+    `LOGARITHMIC_FROM` times the smallest or more, except of probabilities; at most `MAX_CLASSES`
+    different whole numbers are classes, as other texts are. Beyond `MAX_CLASSES`, the most frequent ones have colors of their
     own and the others share one.
 
     Args:
@@ -40,7 +41,8 @@ def _are_codes(texts: Sequence[str]) -> bool:
 
 def _scale(name: str, values: np.ndarray) -> Scale:
     low, high = np.nanmin(values), np.nanmax(values)
-    return Scale(name, values, bool(low > 0 and high >= LOGARITHMIC_FROM * low))
+    wide = low > 0 and high >= LOGARITHMIC_FROM * low
+    return Scale(name, values, bool(wide and not name.startswith(PROBABILITY)))
 
 
 def _classes(name: str, texts: Sequence[str]) -> Classes:

@@ -121,7 +121,7 @@ def _named_rows(
     columns: Sequence[str], rows: Iterator[Sequence[str]]
 ) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the rows with the names of their images, `<file>#<row>` for one of a stack."""
-    file, row = columns.index("file"), columns.index("row") if "row" in columns else None
+    file, row = columns.index("file"), columns.index("row") if "row" in columns else -1
     for values in rows:
-        of_stack = row is not None and values[row]
+        of_stack = row >= 0 and values[row]
         yield f"{values[file]}#{values[row]}" if of_stack else values[file], values

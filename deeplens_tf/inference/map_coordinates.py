@@ -86,10 +86,14 @@ def umap_coordinates(features: NDArray[np.float32]) -> NDArray[np.float64]:
     Args:
         features: shape (images, dim), finite, of `MIN_UMAP_IMAGES` or more.
     """
-    umap: Any = importlib.import_module("umap")
+    import umap  # imports numba, for seconds
+
     values = np.asarray(features, np.float64)
     scaled = ((values - values.mean(axis=0)) / np.abs(values).max()).astype(np.float32)
-    how = {"n_neighbors": min(NEIGHBORS, len(features) - 1), "min_dist": MIN_DISTANCE}
+    how: dict[str, Any] = {
+        "n_neighbors": min(NEIGHBORS, len(features) - 1),
+        "min_dist": MIN_DISTANCE,
+    }
     how |= {"random_state": SEED, "n_jobs": 1, "init": _start(scaled)}
     return np.asarray(umap.UMAP(**how).fit_transform(scaled), np.float64)
 

@@ -1,7 +1,7 @@
 """`map.html`: a sample in two dimensions on one page, which shows the image of each point.
 
-The page is one file that loads nothing. A policy in it allows its own script alone; names, which may
-be a stranger's, reach the script as data and the page as text.
+The page is one file that loads nothing. A policy in it allows its own script alone; names, which
+may be a stranger's, reach the script as data and the page as text.
 """
 
 import math

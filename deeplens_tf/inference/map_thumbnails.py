@@ -45,7 +45,7 @@ def read_thumbnails(about: Mapping[str, Any], files: Sequence[str]) -> Thumbnail
         of_name = {}
     shown = np.array([file in of_name for file in files], bool)
     pixels = np.full((len(files), SIDE, SIDE, 3), NO_IMAGE, np.uint8)
-    for place in np.flatnonzero(shown):
+    for place in np.flatnonzero(shown).tolist():
         pixels[place] = of_name[files[place]]
     return Thumbnails(pixels, shown)
 

@@ -145,7 +145,7 @@ def _planes(
             "alone are drawn"
         )
     else:
-        print_lines(f"UMAP of {len(features)} images, with one thread")
+        print_lines(f"UMAP of {len(features)} images; its first use compiles for up to a minute")
         planes.append(Plane("UMAP", umap_coordinates(features), ("UMAP 1", "UMAP 2")))
     return planes, principal.explained
 
@@ -174,7 +174,9 @@ def _facts(found: Embeddings, count: int) -> list[str]:
     lines = [f"{of}; {counted(dim, 'feature')} each"]
     if "encoder" in about:
         layer = f", layer {about['layer']}" if about.get("layer") else ""
-        control = ", with its initial weights (the untrained control)" if about.get("control") else ""
+        control = (
+            ", with its initial weights (the untrained control)" if about.get("control") else ""
+        )
         lines.append(f"Encoder: {about['encoder']}{layer}{control}")
     if "data" in about:
         lines.append(f"Images: {about['data']}")

@@ -8,7 +8,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 let plane = data.planes.length - 1, coloring = 0, images = false;
 let selected = -1, held = false, hidden = new Set(), found = new Set();
 let view = { x: 0, y: 0, zoom: 1 }, at = { x: data.planes[plane].x, y: data.planes[plane].y };
-let width = 0, height = 0, pending = false, moving = 0;
+let tiles = new Map(), width = 0, height = 0, pending = false, moving = 0;
 
 // The points in an order of chance, the same each time, so that no class covers the others.
 const order = Array.from({ length: count }, (_, i) => i);
@@ -55,6 +55,7 @@ function draw() {
     for (const i of order)
       if (isShown(i) && groupOf(i) >= 0 === known) drawPoint(i, radius);
   pen.globalAlpha = 1;
+  tiles = new Map();
   if (images) drawImages();
   if (selected >= 0 && isShown(selected)) ring(selected, radius + 4, "#1d2129");
 }
@@ -82,21 +83,26 @@ function ring(i, radius, color, thick = 2.5) {
 
 // In each cell of a grid the image that is nearest to its center, so that none covers another.
 function drawImages() {
-  const best = new Map();
   for (let i = 0; i < count; i++) {
     const x = left(i), y = top_(i);
     if (cells[i] < 0 || !isShown(i) || x < 0 || y < 0 || x > width || y > height) continue;
     if (found.size && !found.has(i)) continue;
-    const column = Math.floor(x / CELL), row = Math.floor(y / CELL), key = row * 1000 + column;
-    const distance = (x - (column + 0.5) * CELL) ** 2 + (y - (row + 0.5) * CELL) ** 2;
-    if (!best.has(key) || distance < best.get(key).distance) best.set(key, { i, row, column, distance });
+    const { key, x: x0, y: y0, across, down } = cellAt(x, y);
+    const distance = (x - x0 - across / 2) ** 2 + (y - y0 - down / 2) ** 2;
+    if (!tiles.has(key) || distance < tiles.get(key).distance) tiles.set(key, { i, x0, y0, across, down, distance });
   }
-  for (const { i, row, column } of best.values()) {
-    pen.fillStyle = colorOf(i);
-    pen.fillRect(column * CELL + 1, row * CELL + 1, CELL - 2, CELL - 2);
-    const inner = CELL - 6;
-    pen.drawImage(sprite, ...placeOf(i), side, side, column * CELL + 3, row * CELL + 3, inner, inner);
+  for (const { i, x0, y0, across, down } of tiles.values()) {
+    pen.fillStyle = i === selected ? "#1d2129" : colorOf(i);
+    pen.fillRect(x0 + 1, y0 + 1, across - 2, down - 2);
+    pen.drawImage(sprite, ...placeOf(i), side, side, x0 + 3.5, y0 + 3.5, across - 7, down - 7);
   }
+}
+
+// The cell of the grid at a place; a whole number of cells fills the map.
+function cellAt(x, y) {
+  const across = width / Math.round(width / CELL), down = height / Math.round(height / CELL);
+  const column = Math.floor(x / across), row = Math.floor(y / down);
+  return { key: row * 1000 + column, x: column * across, y: row * down, across, down };
 }
 
 const placeOf = (i) => [(cells[i] % data.sprite.columns) * side, Math.floor(cells[i] / data.sprite.columns) * side];
@@ -131,6 +137,8 @@ function made(tag, text) {
 }
 
 function nearest(x, y) {
+  const tile = tiles.get(cellAt(x, y).key);
+  if (tile) return tile.i;
   let best = -1, least = REACH ** 2;
   for (let i = 0; i < count; i++) {
     const distance = (left(i) - x) ** 2 + (top_(i) - y) ** 2;

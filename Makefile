@@ -68,7 +68,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
-        finetune-regression evaluate predict embed search test test-fast test-faults parity parity-python notebooks \
+        finetune-regression evaluate predict embed search map test test-fast test-faults parity parity-python notebooks \
         notebooks-check bench results-cpu lint clean
 
 help:  ## list the targets

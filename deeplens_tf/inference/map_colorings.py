@@ -19,8 +19,8 @@ def coloring_of(name: str, texts: Sequence[str]) -> Coloring:
 
     A column of numbers is a scale, logarithmic where all are positive and the largest is
     `LOGARITHMIC_FROM` times the smallest or more, except of probabilities; at most `MAX_CLASSES`
-    different whole numbers are classes, as other texts are. Beyond `MAX_CLASSES`, the most frequent ones have colors of their
-    own and the others share one.
+    different whole numbers are classes, as other texts are. Beyond `MAX_CLASSES`, the most frequent
+    ones have colors of their own and the others share one.
 
     Args:
         name: of the column.

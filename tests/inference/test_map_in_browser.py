@@ -73,7 +73,8 @@ def test_pointing_at_a_dot_shows_its_image_and_what_is_known_of_it(tab, page):
         "(() => { const pixels = document.createElement('canvas');"
         "pixels.width = pixels.height = 32; const other = pixels.getContext('2d');"
         "other.drawImage(byId('shown'), 0, 0);"
-        "return [[24, 8], [8, 24]].map(([x, y]) => other.getImageData(x, y, 1, 1).data[0]); })()"
+        "const found = other.getImageData(0, 0, 32, 32).data;"
+        "return [[24, 8], [8, 24]].map(([x, y]) => found[4 * (32 * y + x)]); })()"
     )
     bright, dark = tab.value(spot)
     assert bright > dark + 50
@@ -99,11 +100,11 @@ def test_the_keyboard_goes_from_dot_to_dot(tab):
     while tab.value("document.activeElement.id") != "map":
         tab.press("Tab", 9)
     assert tab.value("getComputedStyle(canvas).outlineStyle") == "solid"
-    for _ in range(4):
+    for _ in range(3):
         tab.press(*ARROW_RIGHT)
         reached.append(tab.value("[selected, left(selected)]"))
     assert [x for _, x in reached] == sorted(x for _, x in reached)
-    assert len({row for row, _ in reached}) == 4
+    assert len({row for row, _ in reached}) == 3
     assert tab.value("byId('shown').alt").startswith("Image of ")
     assert tab.value("byId('details').getAttribute('aria-live')") == "polite"
     tab.press(*ESCAPE)

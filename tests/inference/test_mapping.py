@@ -83,6 +83,7 @@ def test_the_page_has_the_points_their_images_and_no_address(blobs):
     assert pictures == {"map.png", "images.png"}
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_stage_says_what_it_drew_and_replaces_only_a_map(blobs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = [f"axion/{i:03d}.npy,cdm,{i / 10}" for i in range(4)]
@@ -104,6 +105,7 @@ def test_the_stage_says_what_it_drew_and_replaces_only_a_map(blobs, tmp_path, mo
         map_embeddings(blobs / "e.npz", "m", method="pca")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_of_many_images_some_are_drawn_evenly(blobs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("deeplens_tf.inference.map_page.MAX_THUMBNAILS", 4)
     found = map_embeddings(blobs / "e.npz", tmp_path / "m", method="pca", points=7)
@@ -116,6 +118,7 @@ def test_of_many_images_some_are_drawn_evenly(blobs, tmp_path, monkeypatch, caps
     assert evenly(30, 7).tolist() == [0, 5, 10, 14, 19, 24, 29]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_without_umap_or_with_few_images_a_line_says_why(tmp_path, monkeypatch, capsys):
     features = np.random.default_rng(0).normal(size=(6, 3))
     six = write_embeddings(tmp_path / "six.npz", features, list("abcdef"))
@@ -155,6 +158,7 @@ def test_wrong_requests_end_in_one_line(tmp_path, features, how, error, line):
     assert sorted(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_hostile_names_stay_text(tmp_path):
     names = [HOSTILE, "a\tb\n.npy", "{{ 7 * 7 }}.npy"]
     about = {"data": "<img src=x onerror=alert(1)>", "encoder": HOSTILE}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deeplens_tf.figures.style import line_colours
 
-NO_VALUE = "no value"
+NO_VALUE_NAME = "no value"
 NO_VALUE_COLOR, OTHERS_COLOR = "#c3c7ce", "#5f6670"
 SCALE_COLORS = "viridis"
 _STOPS = 9

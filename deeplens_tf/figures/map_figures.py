@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from deeplens_tf.figures.map_colors import (
-    NO_VALUE,
     NO_VALUE_COLOR,
+    NO_VALUE_NAME,
     SCALE_COLORS,
     Classes,
     Coloring,
@@ -151,7 +151,7 @@ def _explain(figure: Figure, panels: Sequence[Axes], coloring: Coloring) -> None
     else:
         _draw_bar(figure, panels, coloring)
     if missing := int((~coloring.known).sum()):
-        entries = {**entries, f"{NO_VALUE} ({missing:,})": NO_VALUE_COLOR}
+        entries = {**entries, f"{NO_VALUE_NAME} ({missing:,})": NO_VALUE_COLOR}
     handles = [
         Line2D([], [], linestyle="", marker="o", markersize=7, color=color, label=label)
         for label, color in entries.items()

@@ -9,7 +9,7 @@ from deeplens_tf.data.catalog import NO_NUMBER
 from deeplens_tf.data.catalog_rows import is_number
 from deeplens_tf.figures.map_colors import Classes, Coloring, Scale
 
-MAX_CLASSES = 12
+MAX_COLORED_CLASSES = 12
 LOGARITHMIC_FROM = 30.0  # the largest number over the smallest
 PROBABILITY = "p_"  # how names of probabilities begin in what `predict` writes
 
@@ -18,9 +18,9 @@ def coloring_of(name: str, texts: Sequence[str]) -> Coloring:
     """Return how points are colored by a column.
 
     A column of numbers is a scale, logarithmic where all are positive and the largest is
-    `LOGARITHMIC_FROM` times the smallest or more, except of probabilities; at most `MAX_CLASSES`
-    different whole numbers are classes, as other texts are. Beyond `MAX_CLASSES`, the most frequent
-    ones have colors of their own and the others share one.
+    `LOGARITHMIC_FROM` times the smallest or more, except of probabilities. At most
+    `MAX_COLORED_CLASSES` different whole numbers are classes, as other texts are. Of more classes,
+    the most frequent ones have colors of their own and the others share one.
 
     Args:
         name: of the column.
@@ -36,7 +36,7 @@ def coloring_of(name: str, texts: Sequence[str]) -> Coloring:
 
 def _are_codes(texts: Sequence[str]) -> bool:
     different = {text for text in texts if text}
-    return len(different) <= MAX_CLASSES and all(map(str.isdecimal, different))
+    return len(different) <= MAX_COLORED_CLASSES and all(map(str.isdecimal, different))
 
 
 def _scale(name: str, values: np.ndarray) -> Scale:
@@ -48,7 +48,7 @@ def _scale(name: str, values: np.ndarray) -> Scale:
 def _classes(name: str, texts: Sequence[str]) -> Classes:
     counts = Counter(text for text in texts if text)
     names = sorted(counts, key=lambda text: (-counts[text], text))
-    own = names if len(names) <= MAX_CLASSES else names[: MAX_CLASSES - 1]
+    own = names if len(names) <= MAX_COLORED_CLASSES else names[: MAX_COLORED_CLASSES - 1]
     codes = {text: code for code, text in enumerate(sorted(own, key=_natural))}
     shown = [*codes]
     if others := len(names) - len(own):

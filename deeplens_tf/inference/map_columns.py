@@ -16,8 +16,8 @@ from deeplens_tf.inference.embedded_images import (
 )
 from deeplens_tf.labels import UNLABELLED
 
-CLASS, MASS = "class", "mass_ev"
-MAX_COLUMNS = 20
+CLASS_COLUMN, MASS_COLUMN = "class", "mass_ev"
+MAX_COLORINGS = 20
 NOT_COLORED = frozenset({"file", "row", "id", "ra", "dec"})
 
 Columns = dict[str, list[str]]
@@ -44,9 +44,9 @@ def columns_of(
     missing = [name for name in asked if name not in known]
     if missing:
         raise RequestError(f"--color-by {missing[0]}: {_choices(known)}")
-    if not asked and len(known) > MAX_COLUMNS:
+    if not asked and len(known) > MAX_COLORINGS:
         raise RequestError(
-            f"{len(known)} columns, at most {MAX_COLUMNS} are drawn: choose with --color-by"
+            f"{len(known)} columns, at most {MAX_COLORINGS} are drawn: choose with --color-by"
         )
     return {name: known[name] for name in dict.fromkeys(asked or known)}
 
@@ -63,12 +63,12 @@ def _own_columns(about: Mapping[str, Any], files: Sequence[str]) -> Columns:
     if folder is not None and is_prepared(folder):
         found = _of_prepared(folder, files)
     else:
-        found = {CLASS: [_class_of(file) for file in files]}
+        found = {CLASS_COLUMN: [_class_of(file) for file in files]}
         if folder is not None:
             require_inside(folder, files)
             masses = read_masses(folder, files)
             of_file = {file: mass for table in masses.values() for file, mass in table.items()}
-            found[MASS] = [of_file.get(file, "") for file in files]
+            found[MASS_COLUMN] = [of_file.get(file, "") for file in files]
     return {name: texts for name, texts in found.items() if any(texts)}
 
 
@@ -89,8 +89,8 @@ def _of_prepared(folder: Path, files: Sequence[str]) -> Columns:
             classes[name] = "" if label == UNLABELLED else data.classes[label]
             masses[name] = "" if mass != mass else repr(float(mass))
     return {
-        CLASS: [classes.get(file, "") for file in files],
-        MASS: [masses.get(file, "") for file in files],
+        CLASS_COLUMN: [classes.get(file, "") for file in files],
+        MASS_COLUMN: [masses.get(file, "") for file in files],
     }
 
 

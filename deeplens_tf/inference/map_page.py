@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from deeplens_tf import __version__
 from deeplens_tf.figures.map_colors import (
-    NO_VALUE,
     NO_VALUE_COLOR,
+    NO_VALUE_NAME,
     Classes,
     Coloring,
     scale_stops,
@@ -115,7 +115,7 @@ def _data(page: MapPage, rows: NDArray[np.int64]) -> dict[str, Any]:
         "columns": [_column(name, texts) for name, texts in page.texts.items()],
         "planes": [_plane(plane) for plane in page.planes],
         "colorings": [_coloring(coloring) for coloring in page.colorings],
-        "none": {"name": NO_VALUE, "color": NO_VALUE_COLOR},
+        "none": {"name": NO_VALUE_NAME, "color": NO_VALUE_COLOR},
         "sprite": {
             "side": SIDE,
             "columns": math.isqrt(max(len(rows), 1) - 1) + 1,

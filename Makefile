@@ -68,7 +68,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
-        finetune-regression evaluate predict embed search test test-fast test-faults parity parity-python notebooks \
+        finetune-regression evaluate predict embed search map test test-fast test-faults parity parity-python notebooks \
         notebooks-check bench results-cpu lint clean
 
 help:  ## list the targets
@@ -123,6 +123,9 @@ embed: $(INSTALLED)  ## write the newest encoder's features for the images in DA
 
 search: $(INSTALLED)  ## list the images most like one (ARGS="--embeddings FILE.npz --like FILE")
 	$(RUN_PYTHON) -m deeplens_tf.search $(if $(RUN),--run '$(RUN)') $(ARGS)
+
+map: $(INSTALLED)  ## draw embeddings in two dimensions (ARGS="--embeddings FILE.npz --out DIR")
+	$(RUN_PYTHON) -m deeplens_tf.map $(ARGS)
 
 test: $(INSTALLED)  ## run all tests except those of test-faults
 	$(ONE_THREAD) $(BRIEFLY) $(PYTEST) -m "not faults" $(ARGS)

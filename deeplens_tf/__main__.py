@@ -22,6 +22,7 @@ STAGES = {
     "export": "write a model with its preprocessing for other programs",
     "embed": "write an encoder's features for new images",
     "search": "list the images whose features are most like those of one",
+    "map": "draw the images of embeddings in two dimensions",
     "compare": "compare evaluated runs in one table and figure",
     "convert": "convert Keras 2 weights of the original project to an encoder",
 }

@@ -24,6 +24,7 @@ STAGES = {
     "export",
     "embed",
     "search",
+    "map",
     "compare",
     "convert",
 }
@@ -97,7 +98,7 @@ OWNERS = {
         "preprocessing/value_scale.py",
         "simulation/fits_content.py",
     },
-    "jinja2": {"evaluation/html_page.py"},
+    "jinja2": {"files/html_templates.py"},
     "PIL": {"preprocessing/scaling.py", "data/formats/pictures.py"},
     "h5py": {
         "data/formats/hdf5.py",
@@ -107,6 +108,7 @@ OWNERS = {
     },
     "yaml": {"config.py", "files/plain_yaml.py"},
     "onnx": {"inference/export_formats.py"},
+    "umap": {"inference/map_coordinates.py"},
     "tf2onnx": {"inference/export_formats.py"},
 }
 KERAS_ONLY = ("models", "losses")  # they run on any backend of Keras

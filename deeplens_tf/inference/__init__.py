@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "embed": "embedding",
         "export": "exporting",
+        "map_embeddings": "mapping",
         "predict": "predicting",
         "read_embeddings": "embedding_files",
         "search": "searching",

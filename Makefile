@@ -68,7 +68,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
-        finetune-regression evaluate predict embed search explain test test-fast test-faults parity parity-python notebooks \
+        finetune-regression evaluate predict embed search map explain test test-fast test-faults parity parity-python notebooks \
         notebooks-check bench results-cpu lint clean
 
 help:  ## list the targets
@@ -126,6 +126,9 @@ search: $(INSTALLED)  ## list the images most like one (ARGS="--embeddings FILE.
 
 explain: $(INSTALLED)  ## draw what the newest model or encoder looks at in images of DATA
 	$(RUN_PYTHON) -m deeplens_tf.explain $(DATA_DIR) $(if $(RUN),--run '$(RUN)') $(ARGS)
+
+map: $(INSTALLED)  ## draw embeddings in two dimensions (ARGS="--embeddings FILE.npz --out DIR")
+	$(RUN_PYTHON) -m deeplens_tf.map $(ARGS)
 
 test: $(INSTALLED)  ## run all tests except those of test-faults
 	$(ONE_THREAD) $(BRIEFLY) $(PYTEST) -m "not faults" $(ARGS)

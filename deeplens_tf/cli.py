@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NoReturn, TextIO
 from deeplens_tf.errors import DeeplensError, RequestError, ResourceError
 from deeplens_tf.plugins import load_plugins
 from deeplens_tf.registry import augmentations, encoders, methods
-from deeplens_tf.terminal import print_lines, shortened
+from deeplens_tf.terminal import counted, print_lines, shortened
 
 RESOURCE_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -32,6 +32,7 @@ INVALID_PATH_ERRNOS = {
     errno.EEXIST,  # a file where a folder is needed
 }
 
+PATHS = "paths"  # the argument of image files, which TensorFlow does not open
 MULTIWORKER = "multiworker"
 STRATEGIES = ("auto", "none", "mirrored", MULTIWORKER)
 
@@ -49,7 +50,9 @@ class StageParser(argparse.ArgumentParser):
             _add_plugin(first)
             load_plugins(argparse.ArgumentParser.parse_known_args(first, args)[0].plugins)
             self.epilog = _listed_names()
-        return super().parse_known_args(args, namespace)
+        found, unknown = super().parse_known_args(args, namespace)
+        _require_utf8([value for name, value in vars(found).items() if name != PATHS])
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raise argparse's error as the package's own.
@@ -147,23 +150,23 @@ def add_run_options(parser: StageParser, config: str) -> None:
     )
 
 
-def add_catalog_option(parser: argparse.ArgumentParser) -> None:
+def add_catalog_option(parser: argparse.ArgumentParser, root: str = "the data folder") -> None:
     """Add `--catalog`, the table of the images."""
     parser.add_argument(
         "--catalog",
         metavar="PATH",
-        help="table of the images, with a column file of paths relative to the data folder",
+        help=f"table of the images, with a column file of paths relative to {root}",
     )
 
 
-def add_new_images_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what the images of a folder are, for a network that exists."""
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how image files are read, for a network that exists."""
     parser.add_argument(
         "--pixel-scale-arcsec",
         type=float,
         metavar="ARCSEC",
-        help="pixel scale of the images (without it: that of their images.yaml, catalogue "
-        "or headers, or unknown)",
+        help="pixel scale of images for which no header or row of a catalogue states one (without "
+        "it: that of their images.yaml, or unknown)",
     )
     parser.add_argument(
         "--resample",
@@ -171,12 +174,39 @@ def add_new_images_options(parser: argparse.ArgumentParser) -> None:
         help="resample images of another pixel scale than the model's",
     )
     parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="how the files are read, where not as in training: data.fits_hdu, data.hdf5_dataset, "
+        "data.stacks, data.band_files or data.band_names; repeatable",
+    )
+
+
+def add_new_images_options(parser: argparse.ArgumentParser) -> None:
+    """Add the images, as paths, folder or catalogue, and how they are read."""
+    parser.add_argument(
+        PATHS,
+        nargs="*",
+        metavar="PATH",
+        help="image files, stacks of images and folders of them; after -- for a name that begins "
+        "with a dash",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="PATH",
+        help="instead: folder of images, in subfolders or not, or of prepared shards; the images "
+        "are named relative to it",
+    )
+    add_reading_options(parser)
+    parser.add_argument(
         "--mixed-sizes",
         action="store_true",
         help="resize images of different sizes all the same, which gives them different pixel "
         "scales",
     )
-    add_catalog_option(parser)
+    add_catalog_option(parser, "--data, or without it to its own folder")
     parser.add_argument(
         "--catalog-column",
         action="append",
@@ -188,18 +218,36 @@ def add_new_images_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def new_images_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the options of `add_new_images_options` say, by the names that Python calls use.
+def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options of `add_reading_options` but `--set` say, as Python calls name them.
 
     Raises:
-        RequestError: a scale that is no positive number, or a column without its role.
+        RequestError: a scale that is no positive number.
     """
     scale = arguments.pixel_scale_arcsec
     if scale is not None and not 0 < scale < float("inf"):
         raise RequestError(f"--pixel-scale-arcsec must be above 0. Received: {scale}")
-    names = ("pixel_scale_arcsec", "resample", "mixed_sizes", "catalog")
-    columns = dict(map(_role_and_name, arguments.catalog_columns))
-    return {name: getattr(arguments, name) for name in names} | {"catalog_columns": columns}
+    return {"pixel_scale_arcsec": scale, "resample": arguments.resample}
+
+
+def new_images_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options of `add_new_images_options` but `--set` say, likewise.
+
+    Raises:
+        RequestError: a scale that is no positive number, a column without its role, or both paths
+            and a data folder.
+    """
+    if arguments.paths and arguments.data is not None:
+        raise RequestError(
+            f"--data {arguments.data} and {counted(len(arguments.paths), 'path')}, the first "
+            f"{arguments.paths[0]}: give one or the other"
+        )
+    return reading_options(arguments) | {
+        "data": arguments.paths or arguments.data,
+        "mixed_sizes": arguments.mixed_sizes,
+        "catalog": arguments.catalog,
+        "catalog_columns": dict(map(_role_and_name, arguments.catalog_columns)),
+    }
 
 
 def _role_and_name(argument: str) -> tuple[str, str]:
@@ -251,7 +299,6 @@ def _exit_code(
 ) -> int:
     try:
         _require_supported_system()
-        _require_utf8(argv)
         _run_and_flush(main, argv)
     except DeeplensError as error:
         return _report(str(error), error.exit_code, debug)
@@ -279,13 +326,18 @@ def _require_supported_system() -> None:
         )
 
 
-def _require_utf8(argv: Sequence[str]) -> None:
+def _require_utf8(values: Sequence[Any]) -> None:
     """Refuse a name that is not valid Unicode: TensorFlow cannot open a file of that name."""
-    for argument in argv:
+    for argument in (each for value in values for each in _texts(value)):
         if not argument.isascii() and argument.encode(errors="ignore").decode() != argument:
             raise RequestError(
                 f"{argument}: not a name in UTF-8: rename it, or if it is one, set LC_ALL=C.UTF-8"
             )
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, str)]
 
 
 def _run_and_flush(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:

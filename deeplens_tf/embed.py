@@ -1,7 +1,6 @@
-"""`python -m deeplens_tf.embed`: the features that an encoder has for the images of a folder."""
+"""`python -m deeplens_tf.embed`: the features that an encoder has for new images."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from deeplens_tf.cli import (
     StageParser,
@@ -11,8 +10,9 @@ from deeplens_tf.cli import (
     run_stage,
     stage_parser,
 )
-from deeplens_tf.data.folders import require_folder
+from deeplens_tf.data.image_properties import settings_of
 from deeplens_tf.files.products import ENCODER, MODEL
+from deeplens_tf.inference.given_images import given_images
 from deeplens_tf.runs.run_folder import require_newest_run
 from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import counted, print_lines
@@ -22,8 +22,8 @@ def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
     parser = stage_parser(
         "embed",
-        "Write the features of a frozen encoder for every image of a folder. Example: python -m "
-        "deeplens_tf.embed --run vit_nano_same_lens --data survey --out embeddings.npz",
+        "Write the features of a frozen encoder for image files. Example: python -m "
+        "deeplens_tf.embed --run vit_nano_same_lens cutouts/*.fits --out embeddings.npz",
     )
     parser.add_argument(
         "--run",
@@ -34,15 +34,9 @@ def build_parser() -> StageParser:
         "shipped encoder (without it: the newest run)",
     )
     parser.add_argument(
-        "--data",
-        required=True,
-        metavar="PATH",
-        help="folder of images, in subfolders or not, or of prepared shards",
-    )
-    parser.add_argument(
         "--out",
-        metavar="FILE.npz",
-        help="file to write (without it: embeddings/<folder>-<digits>.npz in the run)",
+        metavar="FILE",
+        help="file to write, .npz or .parquet (without it: an .npz in embeddings/ of the run)",
     )
     parser.add_argument(
         "--layer",
@@ -63,13 +57,14 @@ def main(argv: Sequence[str]) -> None:
     """Run the stage with the arguments of the command line."""
     arguments = build_parser().parse_args(argv)
     options = new_images_options(arguments)
-    require_folder(Path(arguments.data))
+    given_images(options["data"], options["catalog"], options["catalog_columns"])
+    settings = settings_of(arguments.overrides, "embed")
     run = arguments.run or require_newest_run(ENCODER, "trained", MODEL).folder
     import_for_stage()
     from deeplens_tf.inference.embedding import embed
 
     how = {"layer": arguments.layer, "control": arguments.control}
-    found = embed(run, arguments.data, arguments.out, **how, **options)
+    found = embed(run, out=arguments.out, settings=settings, **how, **options)
     images = counted(found.count, "image")
     print_lines(f"embeddings: {found.file}, of {images}, {found.dim} features each")
 

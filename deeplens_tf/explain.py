@@ -1,7 +1,6 @@
 """`python -m deeplens_tf.explain`: maps of what a network looks at in some images."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from deeplens_tf.cli import (
     StageParser,
@@ -11,8 +10,9 @@ from deeplens_tf.cli import (
     run_stage,
     stage_parser,
 )
-from deeplens_tf.data.folders import require_folder
+from deeplens_tf.data.image_properties import settings_of
 from deeplens_tf.files.products import ENCODER, MODEL
+from deeplens_tf.inference.given_images import given_images
 from deeplens_tf.runs.run_folder import require_newest_run
 from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import counted, print_lines
@@ -23,7 +23,7 @@ def build_parser() -> StageParser:
     parser = stage_parser(
         "explain",
         "Write maps of what a network looks at in some images, as arrays and as a picture. "
-        "Example: python -m deeplens_tf.explain --run runs/classifier --data survey --count 12 "
+        "Example: python -m deeplens_tf.explain --run runs/classifier cutouts/*.fits --count 12 "
         "--patch 8 --stride 4",
     )
     parser.add_argument(
@@ -35,15 +35,9 @@ def build_parser() -> StageParser:
         "shipped encoder (without it: the newest run)",
     )
     parser.add_argument(
-        "--data",
-        required=True,
-        metavar="PATH",
-        help="folder of images, in subfolders or not, or of prepared shards",
-    )
-    parser.add_argument(
         "--out",
         metavar="DIR",
-        help="folder to write (without it: explanations/<folder>-<digits>-<method> in the run)",
+        help="folder to write (without it: explanations/<name>-<digits>-<method> in the run)",
     )
     parser.add_argument(
         "--method",
@@ -81,14 +75,15 @@ def main(argv: Sequence[str]) -> None:
     """Run the stage with the arguments of the command line."""
     arguments = build_parser().parse_args(argv)
     options = new_images_options(arguments)
-    require_folder(Path(arguments.data))
+    given_images(options["data"], options["catalog"], options["catalog_columns"])
+    settings = settings_of(arguments.overrides, "explain")
     run = arguments.run or require_newest_run(MODEL, "trained", ENCODER).folder
     import_for_stage()
     from deeplens_tf.inference.explaining import explain
 
     names = ("method", "count", "control", "patch", "stride", "fill")
     how = {name: getattr(arguments, name) for name in names}
-    found = explain(run, arguments.data, arguments.out, **how, **options)
+    found = explain(run, out=arguments.out, settings=settings, **how, **options)
     images = counted(len(found.images), "image")
     print_lines(f"explanations: {found.file}, of {images}: {', '.join(found.images)}")
     print_lines(f"picture: {found.picture}")

@@ -1,7 +1,6 @@
-"""`python -m deeplens_tf.predict`: what a fine-tuned model says of the images of a folder."""
+"""`python -m deeplens_tf.predict`: what a fine-tuned model says of new images."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from deeplens_tf.cli import (
     StageParser,
@@ -11,9 +10,9 @@ from deeplens_tf.cli import (
     run_stage,
     stage_parser,
 )
-from deeplens_tf.data.folders import require_folder
 from deeplens_tf.data.image_properties import settings_of
 from deeplens_tf.files.products import MODEL
+from deeplens_tf.inference.given_images import given_images
 from deeplens_tf.runs.run_folder import require_newest_run
 from deeplens_tf.startup import import_for_stage
 from deeplens_tf.terminal import counted, print_lines
@@ -23,8 +22,8 @@ def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
     parser = stage_parser(
         "predict",
-        "Write the predictions of a fine-tuned model for every image of a folder, with or without "
-        "labels.",
+        "Write the predictions of a fine-tuned model for image files, which need no labels. "
+        "Example: python -m deeplens_tf.predict --run runs/finetune-... cutouts/*.fits",
     )
     parser.add_argument(
         "--run",
@@ -34,26 +33,11 @@ def build_parser() -> StageParser:
         help="the fine-tuning run, or a file of its model (without it: the newest run)",
     )
     parser.add_argument(
-        "--data",
-        required=True,
-        metavar="PATH",
-        help="folder of images, in subfolders or not, or of prepared shards",
-    )
-    parser.add_argument(
         "--out",
         metavar="DIR",
-        help="folder to write (without it: predictions/<folder>-<digits> in the run)",
+        help="folder to write (without it: predictions/<name>-<digits> in the run)",
     )
     add_new_images_options(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="how the files are read, where not as in training: data.fits_hdu, data.hdf5_dataset, "
-        "data.stacks, data.band_files or data.band_names; repeatable",
-    )
     add_plugin_option(parser)
     return parser
 
@@ -62,13 +46,13 @@ def main(argv: Sequence[str]) -> None:
     """Run the stage with the arguments of the command line."""
     arguments = build_parser().parse_args(argv)
     options = new_images_options(arguments)
+    given_images(options["data"], options["catalog"], options["catalog_columns"])
     settings = settings_of(arguments.overrides, "predict")
-    require_folder(Path(arguments.data))
     run = arguments.run or require_newest_run(MODEL, "fine-tuning").folder
     import_for_stage()
     from deeplens_tf.inference.predicting import predict
 
-    predictions = predict(run, arguments.data, arguments.out, settings=settings, **options)
+    predictions = predict(run, out=arguments.out, settings=settings, **options)
     count = predictions.count
     print_lines(f"predictions: {predictions.table}, of {counted(count, 'image')}")
 

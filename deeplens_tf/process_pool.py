@@ -151,8 +151,10 @@ def _result(future: Future[Any]) -> Any:
     try:
         return future.result()
     except BrokenProcessPool as error:
+        # Without the guard, a spawned process runs the script again and ends there.
         raise ResourceError(
-            "a worker process was killed, perhaps for lack of memory; run the same command again"
+            "a worker process was killed, perhaps for lack of memory: run the same command again. "
+            'In a script, several processes need `if __name__ == "__main__":` around its work'
         ) from error
 
 

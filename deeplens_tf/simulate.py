@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from deeplens_tf.cli import StageParser, run_stage, stage_parser
 from deeplens_tf.cores import available_cores
-from deeplens_tf.simulation.priors import SHARED_FIELDS
+from deeplens_tf.simulation.priors import LENS_PRIORS, SHARED_FIELDS
 from deeplens_tf.simulation.request import (
     ALL_CLASSES,
     FILE_FORMATS,
@@ -48,14 +48,15 @@ def main(argv: Sequence[str]) -> None:
         shard=parse_shard(arguments.shard),
         views_per_lens=arguments.views_per_lens,
         shared=arguments.shared,
+        lens_prior=arguments.lens_prior,
         format=arguments.format,
         bands=_names(arguments.bands),
         catalog=arguments.catalog,
     )
-    if request.shared == "substructure":
+    if request.shared == "substructure" and request.lens_prior == "published":
         print_lines(
-            f"halo and shear are the same in all lenses of {request.preset}: "
-            "--shared substructure gives the images of --shared lens"
+            f"halo and shear are the same in all lenses of {request.preset}: --shared substructure "
+            "gives the images of --shared lens, unless --lens-prior is wide"
         )
     # Imported here, so that `--help` and an invalid option end without waiting for the renderer.
     from deeplens_tf.simulation.generation import run_request
@@ -68,9 +69,7 @@ def build_parser() -> StageParser:
     parser = stage_parser("simulate", DESCRIPTION)
     parser.add_argument("--preset", default="model_ii", help=f"one of {', '.join(KNOWN_PRESETS)}")
     parser.add_argument("--count", type=int, required=True, help="lenses per class")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the images"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other lenses")
     parser.add_argument("--jobs", type=int, default=available_cores(), help="processes to use")
     parser.add_argument(
@@ -96,15 +95,15 @@ def build_parser() -> StageParser:
     parser.add_argument(
         "--shared",
         default="lens",
-        help=f"what the images of a lens have in common: {' or '.join(SHARED_FIELDS)}; the "
-        "presets fix halo and shear, so both give the same images",
+        help=f"what the images of a lens have in common: {' or '.join(SHARED_FIELDS)}, which "
+        "differ with the wide prior only",
     )
     parser.add_argument(
-        "--shard",
-        default="1/1",
-        metavar="i/n",
-        help="make the i-th of n parts, for array jobs",
+        "--lens-prior",
+        default="published",
+        help=f"of halo and shear: {' or '.join(LENS_PRIORS)} (one for all lenses, or one for each)",
     )
+    parser.add_argument("--shard", default="1/1", metavar="i/n", help="make the i-th of n parts")
     parser.add_argument("--format", default="npy", help=f"of files: {' or '.join(FILE_FORMATS)}")
     parser.add_argument("--bands", help="bands of the survey's images; without it g,r,i")
     parser.add_argument("--catalog", action="store_true", help="write the survey's catalog.csv")

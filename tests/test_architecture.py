@@ -25,6 +25,7 @@ STAGES = {
     "embed",
     "search",
     "explain",
+    "map",
     "compare",
     "convert",
 }
@@ -98,7 +99,7 @@ OWNERS = {
         "preprocessing/value_scale.py",
         "simulation/fits_content.py",
     },
-    "jinja2": {"evaluation/html_page.py"},
+    "jinja2": {"files/html_templates.py"},
     "PIL": {"preprocessing/scaling.py", "data/formats/pictures.py"},
     "h5py": {
         "data/formats/hdf5.py",
@@ -108,6 +109,7 @@ OWNERS = {
     },
     "yaml": {"config.py", "files/plain_yaml.py"},
     "onnx": {"inference/export_formats.py"},
+    "umap": {"inference/map_coordinates.py"},
     "tf2onnx": {"inference/export_formats.py"},
 }
 KERAS_ONLY = ("models", "losses")  # they run on any backend of Keras

@@ -80,7 +80,14 @@ def dist_info(wheel):
 def test_the_wheel_contains_the_package_and_nothing_else(wheel, dist_info):
     expected = {
         path.relative_to(REPOSITORY).as_posix()
-        for pattern in ("**/*.py", "**/*.html", "configs/*.yaml", "py.typed", "weights/*/*")
+        for pattern in (
+            "**/*.py",
+            "**/*.html",
+            "**/*.js",
+            "configs/*.yaml",
+            "py.typed",
+            "weights/*/*",
+        )
         for path in PACKAGE.glob(pattern)
     }
     encoder = "deeplens_tf/weights/vit_nano_same_lens/encoder.keras"

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +64,14 @@ def test_workers_use_one_thread_each_and_ignore_ctrl_c(monkeypatch):
 def test_a_killed_worker_is_a_resource_error():
     with pytest.raises(ResourceError, match="a worker process was killed"):
         list(map_unordered(die, [0, 1], 2))
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    script = tmp_path / "script.py"
+    work = "from deeplens_tf.process_pool import map_unordered\nlist(map_unordered(abs, [1, 2], 2))"
+    script.write_text(work)
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert 'In a script, several processes need `if __name__ == "__main__":`' in ended.stderr
 
 
 def test_the_error_of_a_task_is_raised():

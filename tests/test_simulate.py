@@ -97,7 +97,7 @@ def test_an_option_without_effect_on_the_images_is_named(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == (
         "halo and shear are the same in all lenses of model_ii: --shared substructure gives the "
-        "images of --shared lens"
+        "images of --shared lens, unless --lens-prior is wide"
     )
     assert image_bytes(tmp_path / "lens") == image_bytes(tmp_path / "substructure")
 

@@ -94,6 +94,7 @@ def write_draft(
         passed_over=_passed_over(folders),
         bands_left_out=tuple(sorted(reader.learnt.left_out_bands or ())),
         pixel_scale_arcsec=reader.pixel_scale_arcsec,
+        resampled_from_arcsec=reader.resampled_from_arcsec,
         source_side=reader.source_side,
         band_names=reader.band_names,
         nan_filled=dict(reader.nan_filled),

@@ -91,10 +91,11 @@ def image_properties(folder: Path) -> ImageProperties:
 
 
 def settings_of(overrides: Sequence[str], user: str) -> dict[str, Any]:
-    """Return the arguments of `--set` for `given_settings`.
+    """Return the arguments of `--set` for `given_settings`, which are checked by it.
 
     Raises:
-        RequestError: see `parse_override`, or a key of another section than `data`.
+        RequestError: see `parse_override` and `given_settings`, or a key of another section than
+            `data`.
     """
     settings: dict[str, Any] = {}
     for override in overrides:
@@ -102,6 +103,7 @@ def settings_of(overrides: Sequence[str], user: str) -> dict[str, Any]:
         if not key.startswith("data."):
             raise RequestError(f"{key}: {user} does not use it, see --set in --help; leave it out")
         settings |= values["data"]
+    given_settings(settings, user)
     return settings
 
 

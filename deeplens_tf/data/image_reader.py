@@ -28,7 +28,7 @@ from deeplens_tf.data.source_images import SourceImage, read_source_images
 from deeplens_tf.data.splitting import shuffled
 from deeplens_tf.errors import DataError, NoSignal, RequestError, UnusableFile
 from deeplens_tf.preprocessing.constant_bands import require_content
-from deeplens_tf.preprocessing.framing import Framing
+from deeplens_tf.preprocessing.framing import Framing, same_scale
 from deeplens_tf.process_pool import Workers
 
 FILES_PER_TASK = 32  # at most, that a worker process reads at once
@@ -92,6 +92,7 @@ class ImageReader:
         self._large_masses: dict[Path, list[float]] = {}  # in eV, by class folder
         self._complete: Counter[bool] = Counter()  # images by whether they have all used bands
         self._sizes = ImageSizes(settings.image_size, settings.fit)
+        self._scales: list[float] = []  # the smallest and the largest of the files, in arcsec
 
     def read_splits(
         self, folders: Folders, advance: Callable[[], object]
@@ -123,7 +124,7 @@ class ImageReader:
                 example = self._example(split, file, name, found)
                 chosen = example and placement.place(split, file, name, example)
                 if example and chosen and not self._is_lost(found, name, chosen):
-                    self._count_filled(found)
+                    self._note_used(found)
                     texts = texts_of(folder, file.name, columns)
                     yield chosen, replace(example, object=objects.get(file.name, ""), texts=texts)
                 advance()
@@ -144,9 +145,14 @@ class ImageReader:
         self.rejected.leave_out(name, "no signal", str(found.scaled), split)
         return True
 
-    def _count_filled(self, found: SourceImage | UnusableFile) -> None:
-        if isinstance(found, SourceImage) and found.nan_filled:
+    def _note_used(self, found: SourceImage | UnusableFile) -> None:
+        if not isinstance(found, SourceImage):
+            return
+        if found.nan_filled:
             self.nan_filled += Counter(images=1, pixels=found.nan_filled)
+        if found.pixel_scale_arcsec:
+            scales = sorted([*self._scales, found.pixel_scale_arcsec])
+            self._scales = [scales[0], scales[-1]]
 
     def notes(self) -> list[str]:
         """Return what a user should know of the images that are used, one line each."""
@@ -158,6 +164,14 @@ class ImageReader:
         scale, factor = self.settings.pixel_scale_arcsec, self._sizes.factor
         known = scale * factor if scale and factor else None
         return self.settings.resample_to_arcsec or known
+
+    @property
+    def resampled_from_arcsec(self) -> float | None:
+        """The one pixel scale of the files that are resampled; None if none are, or of several."""
+        own = self.settings.pixel_scale_arcsec
+        if not (self.settings.resample_to_arcsec and own and self._scales):
+            return None
+        return own if all(same_scale(own, scale) for scale in self._scales) else None
 
     @property
     def source_side(self) -> int | None:

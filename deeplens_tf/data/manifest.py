@@ -110,6 +110,8 @@ class Manifest:
         bands_left_out: positions, from 0, of the bands that are constant in every source image;
             `image_shape` does not count them.
         pixel_scale_arcsec: of the prepared images; None if it is unknown or differs.
+        resampled_from_arcsec: pixel scale of all source files, where they are resampled; None if
+            they are not, had several, or are of an earlier version.
         source_side: side in source pixels of the squares that became images; None if it differs.
         band_names: of the prepared images; None if unknown.
         nan_filled: number of "images" with NaN pixels that were filled, and of these "pixels".
@@ -130,6 +132,7 @@ class Manifest:
     passed_over: dict[str, int] = field(default_factory=dict)
     bands_left_out: tuple[int, ...] = ()
     pixel_scale_arcsec: float | None = None
+    resampled_from_arcsec: float | None = None
     source_side: int | None = None
     band_names: tuple[str, ...] | None = None
     catalog: CatalogFacts | None = None
@@ -168,7 +171,7 @@ class Manifest:
             del values["objects"]
         if self.format_version < WITH_CATALOG:
             del values["catalog"]
-        for key in ("nan_filled", "scale_limits"):
+        for key in ("nan_filled", "scale_limits", "resampled_from_arcsec"):
             if not values[key]:
                 del values[key]
         text = json.dumps(values, indent=2, ensure_ascii=True)
@@ -279,6 +282,7 @@ def _later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         "nan_filled": _counts(values.get("nan_filled", {}), "nan_filled"),
         "bands_left_out": tuple(numbers),
         "pixel_scale_arcsec": _scale(values["pixel_scale_arcsec"]),
+        "resampled_from_arcsec": _scale(values.get("resampled_from_arcsec")),
         "source_side": _source_side(values["source_side"]),
         "band_names": _band_names(values["band_names"], values["image_shape"][2]),
     }

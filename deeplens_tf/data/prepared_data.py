@@ -89,6 +89,8 @@ class PreparedData(ImageData):
         """How a file's pixels become those of the images in a batch."""
         manifest, settings = self.manifest, self.manifest.settings
         bands = manifest.image_shape[2]
+        resampled = settings.get("resample_to_arcsec") is not None
+        source_scale = settings.get("pixel_scale_arcsec")
         return Preprocessing(
             image_size=manifest.image_shape[0],
             fit=settings["fit"],
@@ -98,9 +100,9 @@ class PreparedData(ImageData):
             bands_left_out=manifest.bands_left_out,
             band_names=manifest.band_names,
             pixel_scale_arcsec=manifest.pixel_scale_arcsec,
-            source_scale_arcsec=settings.get("pixel_scale_arcsec"),
+            source_scale_arcsec=manifest.resampled_from_arcsec if resampled else source_scale,
             source_side=manifest.source_side,
-            resampled=settings.get("resample_to_arcsec") is not None,
+            resampled=resampled,
             selection=manifest.selection,
         )
 

@@ -33,6 +33,7 @@ class SourceImage:
         is_lost: whether it can be used, but the interval of the data leaves nothing of it. It has
             a split all the same: those of the others do not depend on the interval.
         nan_filled: number of the kept pixels that were NaN and are filled.
+        pixel_scale_arcsec: of the file; None if unknown.
     """
 
     shape: tuple[int, int, int]
@@ -43,6 +44,7 @@ class SourceImage:
     scaled: np.ndarray | UnusableFile
     nan_filled: int = 0
     is_lost: bool = False
+    pixel_scale_arcsec: float | None = None
 
 
 def read_source_images(
@@ -70,9 +72,9 @@ def _read_source_image(
         framing = framing.for_stated(stated_scale(file, selection))
     except UnusableFile as error:
         return error
-    digests = content_digest(image), typed_digest(image)
+    digests, scale = (content_digest(image), typed_digest(image)), framing.pixel_scale_arcsec
     constant, scaled, filled, is_lost = _scaled(image, framing)
-    return SourceImage(image.shape, mass_ev, *digests, constant, scaled, filled, is_lost)
+    return SourceImage(image.shape, mass_ev, *digests, constant, scaled, filled, is_lost, scale)
 
 
 def _scaled(

@@ -25,7 +25,7 @@ def with_rows(folder: SourceFolder, selection: Selection) -> SourceFolder:
 
 
 def _rows(file: SourceFile, selection: Selection) -> Iterator[SourceFile]:
-    count = image_count(file.path, selection)
+    count = image_count(file.path, selection) if file.row is None else None
     if count is None:
         yield file
         return

@@ -1,21 +1,17 @@
 """A page of text, tables and pictures as one HTML file that loads nothing.
 
-Texts may come from untrusted files: characters that are not printable are escaped as in the
-terminal, long texts are cut, and the template escapes what HTML would interpret. A policy in the
-page forbids scripts and anything from elsewhere.
+Texts may come from untrusted files, see `files.html_templates`. A policy in the page forbids
+scripts and anything from elsewhere.
 """
 
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from deeplens_tf.files.html_templates import rendered
 
-from deeplens_tf.terminal import printable, shortened
-
-TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATE = Path(__file__).with_name("templates") / "report.html"
 
 
 @dataclass(frozen=True)
@@ -103,19 +99,4 @@ class Page:
 
 def html_of(page: Page) -> str:
     """Return a page as HTML; the same page gives the same text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.html").render(page=page)
-
-
-def _shown(value: Any) -> Any:
-    if hasattr(value, "__html__"):  # made by the template itself
-        return value
-    return shortened(printable(value))
+    return rendered(TEMPLATE, page=page)

@@ -4,16 +4,14 @@ The first row of an image is drawn at the bottom, as is usual in astronomy: y po
 """
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
-from typing import Any
 
-import matplotlib.image
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from deeplens_tf.figures.picture_files import NO_DATE
+from deeplens_tf.figures.picture_files import png_of
 from deeplens_tf.figures.style import IMAGE_COLOURS, in_house_style
 
 
@@ -124,13 +122,26 @@ def image_png(image: ArrayLike, max_side: int = 128) -> bytes:
         image: shape (H, W) or (H, W, bands).
         max_side: pixels of the picture's longer side; of a larger image every nth pixel is shown.
     """
+    colours = image_colours(image)
+    step = -(-max(colours.shape[:2]) // max_side)
+    # Every nth row from the first row of the image, which is the last of the picture.
+    return png_of(colours[::-1][::step, ::step][::-1])
+
+
+def image_colours(image: ArrayLike) -> NDArray[np.uint8]:
+    """Return one image as the colours of a picture's pixels, drawn as in `image_grid`.
+
+    Args:
+        image: shape (H, W) or (H, W, bands).
+
+    Returns:
+        Shape (H, W, 3), the topmost row of the picture first.
+    """
     picture = as_picture(image)
-    step = -(-max(picture.shape[:2]) // max_side)
-    scaled, content = _scaled(picture, limits_of(picture))[::step, ::step], BytesIO()
-    look: dict[str, Any] = {"cmap": IMAGE_COLOURS, "vmin": 0, "vmax": 1, "origin": "lower"}
-    look |= {"format": "png", "metadata": NO_DATE[".png"]}
-    matplotlib.image.imsave(content, scaled, **look)
-    return content.getvalue()
+    scaled = _scaled(picture, limits_of(picture))
+    if scaled.ndim == 2:
+        scaled = matplotlib.colormaps[IMAGE_COLOURS](scaled)[..., :3]
+    return np.asarray(scaled[::-1] * 255, np.uint8)
 
 
 def _rows(

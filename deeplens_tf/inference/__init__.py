@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "explain": "explaining",
         "export": "exporting",
         "occlusion_maps": "occlusion",
+        "map_embeddings": "mapping",
         "predict": "predicting",
         "read_embeddings": "embedding_files",
         "search": "searching",

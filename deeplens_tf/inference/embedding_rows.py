@@ -1,15 +1,42 @@
-"""The rows of embeddings while they are made: features on disk, names in memory."""
+"""The rows of embeddings: while they are made, features on disk and names in memory; as read."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeplens_tf.data.catalog import NO_NUMBER
 from deeplens_tf.data.catalog_rows import is_number
+from deeplens_tf.errors import UnusableFile
 
 BLOCK_ROWS = 8192  # that are in memory while a file is written
+COLUMNS = ("file", "id", "ra", "dec")
+
+
+class ReadRows(NamedTuple):
+    """What a file of embeddings holds: see `Embeddings`."""
+
+    features: NDArray[np.float32]
+    columns: Mapping[str, NDArray]
+    about: Mapping[str, Any]
+    checksum: int
+
+
+def parsed_about(text: str) -> Mapping[str, Any]:
+    """Return how embeddings were made, from a text in JSON.
+
+    Raises:
+        UnusableFile: no JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnusableFile(f"about is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UnusableFile("about is no JSON object")
+    return values
 
 
 class EmbeddingRows:

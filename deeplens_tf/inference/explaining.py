@@ -1,4 +1,4 @@
-"""Explanations: maps of what a network looks at in some images of a folder, as a picture too."""
+"""Explanations: maps of what a network looks at in some images, as arrays and as a picture."""
 
 import json
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ from deeplens_tf.inference.explained_network import (
     ExplainedNetwork,
     open_explained,
 )
+from deeplens_tf.inference.given_images import Data, GivenImages, given_images
 from deeplens_tf.inference.image_maps import ImageMaps
 from deeplens_tf.inference.model_input import open_images
-from deeplens_tf.inference.new_images import Batch, NewImages, places_request
+from deeplens_tf.inference.new_images import Batch, NewImages
 from deeplens_tf.inference.occlusion import Cover, Fill, cover_for, occlusion_maps
-from deeplens_tf.inference.predicting import name_of_place
 
 EXPLANATIONS_FILE, EXPLANATIONS_PICTURE = "explanations.npz", "explanations.png"
 MAX_EXPLAINED = 100  # rows of the picture
@@ -55,7 +55,7 @@ class Explained:
 
 def explain(
     run: str | Path,
-    data: str | Path,
+    data: Data = None,
     out: str | Path | None = None,
     *,
     method: Literal["rollout", "occlusion"] = "occlusion",
@@ -69,16 +69,17 @@ def explain(
     mixed_sizes: bool = False,
     catalog: str | Path | None = None,
     catalog_columns: Mapping[str, str | None] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Explained:
-    """Write maps of what a network looks at in some images of a folder.
+    """Write maps of what a network looks at in some images of a folder, or of given files.
 
-    The images are spread evenly over the folder in name order, the first and the last among them.
+    The images are spread evenly over all, in their order, the first and the last among them.
     They are read and preprocessed as those of the training were.
 
     Args:
         run: a run folder, the `.keras` file of a fine-tuned model or of an encoder, or the name of
             a shipped encoder.
-        data: see `predict`.
+        data: see `predict`: a folder, or files and folders; None for the images of `catalog`.
         out: folder to write; None for one under `explanations/` in the run, next to the file, or
             for a shipped encoder in the working directory. Earlier explanations are replaced.
         method: "occlusion", see `occlusion_maps`, or "rollout", see `attention_rollout`.
@@ -92,6 +93,7 @@ def explain(
         mixed_sizes: see there.
         catalog: see there.
         catalog_columns: see there.
+        settings: see there.
 
     Returns:
         The files and the images. `explanations.npz` has the arrays `file`, shape (images,);
@@ -107,22 +109,22 @@ def explain(
     """
     cover_options = {"patch": patch, "stride": stride, "fill": fill}
     _require_options(method, count, cover_options)
-    folder, request = Path(data), places_request(catalog, catalog_columns)
+    given = given_images(data, catalog, catalog_columns)
     file = encoder_file(run)
-    target = Path(out) if out else _default_target(file, folder, method, control)
-    check_outside(target, folder)
+    target = Path(out) if out else _default_target(file, given, method, control)
+    check_outside(target, *given.image_folders)
     _require_free(target)
     source = open_explained(file, method, control)
     cover = _cover(source, cover_options) if method == OCCLUSION else None
-    scale = (pixel_scale_arcsec, resample, mixed_sizes)
-    images = open_images(file, source.preprocessing, folder, *scale, request)
+    how = (pixel_scale_arcsec, resample, mixed_sizes, settings)
+    images = open_images(file, source.preprocessing, given, *how)
     rejected = RejectedFiles(0)
     batch = _chosen(replace(images, count=count), rejected)
     about = {
         "network": str(file),
         "sha256": sha256_of(file),
         "control": control,
-        "data": str(folder.resolve()),
+        "data": str(given.root.resolve()),
         "method": method,
         **(cover._asdict() if cover else {}),
         "measure": source.measure(method),
@@ -159,7 +161,7 @@ def _chosen(images: NewImages, rejected: RejectedFiles) -> Batch:
     batches = [batch for batch in images.batches(rejected) if batch.files]
     if not batches:
         why = rejected if rejected.total else "no image file is in it"
-        raise DataError(f"{images.folder}: no usable image in it; {why}")
+        raise DataError(f"{images.given}: no usable image in it; {why}")
     files = [file for batch in batches for file in batch.files]
     return Batch(files, {}, np.concatenate([batch.images for batch in batches]), len(files))
 
@@ -217,9 +219,9 @@ def _title(about: Mapping[str, Any]) -> str:
     return f"{words}, untrained control" if about["control"] else words
 
 
-def _default_target(file: Path, folder: Path, method: str, control: bool) -> Path:
+def _default_target(file: Path, given: GivenImages, method: str, control: bool) -> Path:
     base = Path() if file.is_relative_to(SHIPPED) else file.parent
-    words = [name_of_place(folder), method, *(["control"] if control else [])]
+    words = [given.output_name, method, *(["control"] if control else [])]
     return base / "explanations" / "-".join(words)
 
 

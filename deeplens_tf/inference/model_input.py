@@ -5,9 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deeplens_tf.data.catalog import CatalogRequest
-from deeplens_tf.data.folders import require_folder
-from deeplens_tf.data.header_scales import first_stated_scale, holds_fits
+from deeplens_tf.data.header_scales import holds_fits
 from deeplens_tf.data.image_properties import (
     PROPERTIES_FILE,
     ImageProperties,
@@ -17,7 +15,9 @@ from deeplens_tf.data.image_properties import (
 from deeplens_tf.data.manifest import is_prepared
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.products import MODEL
+from deeplens_tf.inference.given_images import GivenImages
 from deeplens_tf.inference.new_images import NewImages
+from deeplens_tf.inference.reading import Reading
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.preprocessing.framing import same_scale
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
@@ -34,7 +34,7 @@ class ModelInput:
     Attributes:
         file: that the model was read from.
         model: image -> class probabilities or mass.
-        images: of the folder.
+        images: as the model takes them.
     """
 
     file: Path
@@ -44,49 +44,78 @@ class ModelInput:
 
 def open_input(
     run: Path,
-    folder: Path,
+    given: GivenImages,
     pixel_scale_arcsec: float | None = None,
     resample: bool = False,
     mixed_sizes: bool = False,
-    catalog: CatalogRequest | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> ModelInput:
-    """Load a model and find out how the images of a folder are preprocessed for it.
+    """Load a model and find out how new images are preprocessed for it.
 
     Args:
         run: run folder, or file of the model.
-        folder: of the images.
-        pixel_scale_arcsec: of the images; None for that of the folder, or unknown.
+        given: the images.
+        pixel_scale_arcsec: of images that state none; None for that of the folder, or unknown.
         resample: whether to resample images of another pixel scale.
         mixed_sizes: whether images may have different sizes.
-        catalog: the table of the images; None for every image in the folder.
         settings: how the files are read, where not as in training, see `given_settings`.
 
     Raises:
-        RequestError: no such run, file or folder, images of other bands or of another pixel scale
-            than the model's, or a setting that contradicts the folder's images.yaml.
+        RequestError: no such run or file, images of other bands or of another pixel scale than the
+            model's, or a setting that contradicts the folder's images.yaml.
         DataError: the folder's images.yaml is damaged.
     """
-    require_folder(folder)
     file = run / MODEL if run.is_dir() else run
     model = load_fine_tuned(run)
     how = model.preprocessing or preprocessing_of_run(file, model.image_shape)
-    options = (pixel_scale_arcsec, resample, mixed_sizes, catalog, settings)
-    images = open_images(file, how, folder, *options)
-    return ModelInput(file, model, images)
+    options = (pixel_scale_arcsec, resample, mixed_sizes, settings)
+    return ModelInput(file, model, open_images(file, how, given, *options))
 
 
 def open_images(
     file: Path,
     how: Preprocessing,
-    folder: Path,
+    given: GivenImages,
     pixel_scale_arcsec: float | None = None,
     resample: bool = False,
     mixed_sizes: bool = False,
-    catalog: CatalogRequest | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> NewImages:
-    """Return the images of a folder as a network takes them.
+    """Return new images as a network takes them.
+
+    Args:
+        file: of the network.
+        how: the images of its training were preprocessed.
+        given: the images.
+        pixel_scale_arcsec: see `open_input`, also for the errors.
+        resample: see there.
+        mixed_sizes: see there.
+        settings: see there.
+    """
+    chosen = given_settings(settings or {}, "reading images")
+    if given.folder is not None and is_prepared(given.folder):
+        is_scaled = resample or pixel_scale_arcsec is not None
+        _require_as_prepared(given.folder, is_scaled, given.catalog is not None, chosen)
+        return NewImages(given, {given.folder: Reading(how)})
+    how = replace(how, source_side=None) if mixed_sizes else how
+    options = (pixel_scale_arcsec, resample, chosen)
+    places = given.places
+    readings = {
+        place: open_reading(file, how, place, *options) for place in dict.fromkeys(places.values())
+    }
+    by_home = {home: readings[place] for home, place in places.items()}
+    return NewImages(given, by_home, mixed_sizes)
+
+
+def open_reading(
+    file: Path,
+    how: Preprocessing,
+    folder: Path,
+    pixel_scale_arcsec: float | None,
+    resample: bool,
+    given: Mapping[str, Any],
+) -> Reading:
+    """Return how the images of a folder, which is no prepared one, are read for a network.
 
     Args:
         file: of the network.
@@ -94,27 +123,25 @@ def open_images(
         folder: of the images.
         pixel_scale_arcsec: see `open_input`, also for the errors.
         resample: see there.
-        mixed_sizes: see there.
-        catalog: see there.
-        settings: see there.
+        given: checked settings, see `given_settings`.
     """
-    given = given_settings(settings or {}, "predict")
-    if is_prepared(folder):  # whose own preprocessing is compared with the model's
-        if resample or pixel_scale_arcsec is not None:
-            raise RequestError(f"{folder}: prepared already, so its pixels cannot be resampled")
-        if catalog is not None:
-            raise RequestError(f"{folder}: prepared already, with what its own catalogue says")
-        if given:
-            raise RequestError(f"{folder}: prepared already: leave data.{next(iter(given))} out")
-        return NewImages(folder, how)
     own = image_properties(folder).confirmed(folder, **given)
     _require_same_bands(folder, how.names_of_used(own.band_names), how)
     selection = _selection(file, how.selection, folder, own, given)
     scale = _stated_scale(how, folder, own.pixel_scale_arcsec, pixel_scale_arcsec)
-    scale = scale or first_stated_scale(folder, catalog, selection)
-    how = _for_scale(how, folder, scale, resample)
-    how = replace(how, source_side=None) if mixed_sizes else how
-    return NewImages(folder, how, mixed_sizes, catalog, selection)
+    return Reading(_for_scale(how, folder, scale, resample), selection, scale)
+
+
+def _require_as_prepared(
+    folder: Path, is_scaled: bool, has_catalog: bool, given: Mapping[str, Any]
+) -> None:
+    """Refuse options for a prepared folder, whose own preprocessing counts."""
+    if is_scaled:
+        raise RequestError(f"{folder}: prepared already, so its pixels cannot be resampled")
+    if has_catalog:
+        raise RequestError(f"{folder}: prepared already, with what its own catalogue says")
+    if given:
+        raise RequestError(f"{folder}: prepared already: leave data.{next(iter(given))} out")
 
 
 def preprocessing_of_run(file: Path, image_shape: tuple[int, ...]) -> Preprocessing:
@@ -194,17 +221,24 @@ def _stated_scale(
 def _for_scale(
     how: Preprocessing, folder: Path, scale: float | None, resample: bool
 ) -> Preprocessing:
-    """Return the preprocessing of images of a pixel scale, None for that of the training files."""
+    """Return the preprocessing of the images of a folder.
+
+    Args:
+        how: as in training, whose files' pixel scale counts for images of unknown scale.
+        folder: of the images.
+        scale: that is stated for all images; None for none.
+        resample: whether to resample them, which needs the scale of each.
+    """
     trained = how.pixel_scale_arcsec
-    if resample and not (scale and trained):
-        unknown = "the model's images" if scale else "its images"
-        raise RequestError(f"{folder}: the pixel scale of {unknown} is unknown: cannot resample")
-    if not (scale and trained):
+    if not trained:
+        if resample:
+            raise RequestError("--resample: the pixel scale of the model's images is unknown")
         return how
     resampled = resample or how.resampled
-    if not resampled and how.fit == "crop" and not same_scale(scale, trained):
+    if scale and not resampled and how.fit == "crop" and not same_scale(scale, trained):
         raise RequestError(
             f"{folder}: its pixels are of {scale:g} arcsec, and the model was trained on pixels of "
             f"{trained:g} arcsec: --resample resamples them"
         )
-    return replace(how, source_scale_arcsec=float(scale), resampled=resampled)
+    source = scale or (None if resample else how.source_scale_arcsec)
+    return replace(how, source_scale_arcsec=source, resampled=resampled)

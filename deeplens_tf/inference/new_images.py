@@ -1,7 +1,7 @@
 """Images without a split, as a model takes them, a batch at a time."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,9 @@ from tqdm import tqdm
 
 from deeplens_tf.data.band_files import with_bands
 from deeplens_tf.data.batches import image_batches
-from deeplens_tf.data.catalog import PLACES, ROLES, CatalogRequest
+from deeplens_tf.data.catalog import PLACES
 from deeplens_tf.data.catalog_folders import scan_catalog
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
-from deeplens_tf.data.header_scales import stated_scale
-from deeplens_tf.data.image_files import read_source
 from deeplens_tf.data.image_sizes import ImageSizes
 from deeplens_tf.data.manifest import SPLITS, is_prepared
 from deeplens_tf.data.matching import require_same_preprocessing
@@ -26,8 +24,9 @@ from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.data.source_folders import texts_of
 from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import missing_rows
-from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.errors import UnusableFile
+from deeplens_tf.inference.given_images import GivenImages, home_of, images_of
+from deeplens_tf.inference.reading import Reading
 from deeplens_tf.preprocessing.selection import Selection
 from deeplens_tf.probes.outputs import BATCH_SIZE
 from deeplens_tf.terminal import counted, print_lines
@@ -37,7 +36,7 @@ class Batch(NamedTuple):
     """Images with their names.
 
     Attributes:
-        files: of each image, relative to the folder.
+        files: of each image, relative to the folder, or as the caller named them.
         places: what a catalogue says of them in its columns id, ra and dec, as text.
         images: shape (batch, height, width, bands), float32 in [0, 1].
         read: number of files that were read for them, with those that cannot be used.
@@ -51,26 +50,27 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class NewImages:
-    """The images of a folder, or of one that `prepare` wrote.
+    """The images that a caller names, or those of a folder that `prepare` wrote.
 
     Attributes:
-        folder: the folder.
-        preprocessing: of the images, for the model.
+        given: which images.
+        readings: how those in each of its `places` are read.
         mixed_sizes: whether images may have different sizes where resizing them gives them
             different pixel scales.
-        catalog: the table of the images; None for every image in the folder.
-        selection: which part of a file is its image.
         count: number of files to read, spread evenly over all; None for all.
         nan_filled: counts "images" with NaN pixels that were filled, and these "pixels".
     """
 
-    folder: Path
-    preprocessing: Preprocessing
+    given: GivenImages
+    readings: Mapping[Path, Reading]
     mixed_sizes: bool = False
-    catalog: CatalogRequest | None = None
-    selection: Selection = field(default_factory=Selection)
     count: int | None = None
     nan_filled: Counter[str] = field(default_factory=Counter, compare=False)
+
+    @property
+    def selection(self) -> Selection:
+        """Which part of a file is its image; of the first place if they differ."""
+        return next(iter(self.readings.values())).selection
 
     def batches(self, rejected: RejectedFiles) -> Iterator[Batch]:
         """Yield every usable image once; files that cannot be used go to `rejected`.
@@ -79,7 +79,8 @@ class NewImages:
             RequestError: a prepared folder has other images than the model takes.
             DataError: a prepared folder is damaged, or images differ in size.
         """
-        return self._prepared(rejected) if is_prepared(self.folder) else self._raw(rejected)
+        is_stored = self.given.folder is not None and is_prepared(self.given.folder)
+        return self._prepared(rejected) if is_stored else self._raw(rejected)
 
     def with_progress(self, rejected: RejectedFiles) -> Iterator[Batch]:
         """Yield the batches that contain images, with a progress bar on a terminal."""
@@ -91,65 +92,88 @@ class NewImages:
                 bar.update(batch.read)
 
     def _raw(self, rejected: RejectedFiles) -> Iterator[Batch]:
-        folder = self._listed()
-        if text := passed_over_text(folder.passed_over):
-            print_lines(f"{self.folder}: {text}")
-        files = [folder.files[i] for i in spread(len(folder.files), self.count)]
-        rejected.total = len(files)
-        how = self.preprocessing
-        sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to use all")
-        if how.source_side and not how.pixel_scale_arcsec:
-            sizes.check((how.source_side, how.source_side), "an image of the training")
-        for start in range(0, len(files), BATCH_SIZE):
-            part = files[start : start + BATCH_SIZE]
-            found = {file.name: self.image(file, rejected, sizes) for file in part}
+        folder, readings = self._listed()
+        rows = spread(len(folder.files), self.count)
+        rejected.total = len(rows)
+        sizes = self._sizes()
+        for start in range(0, len(rows), BATCH_SIZE):
+            part = rows[start : start + BATCH_SIZE]
+            pairs = ((folder.files[row], readings[row]) for row in part)
+            found = {file.name: self._image(file, how, rejected, sizes) for file, how in pairs}
             usable = {name: image for name, image in found.items() if image is not None}
             images = np.stack([*usable.values()]) if usable else np.empty(0, np.float32)
             yield Batch([*usable], _places(folder, usable), images, len(part))
 
-    def _listed(self) -> SourceFolder:
-        """Return the images of the folder, or those that the catalogue names."""
-        if self.catalog is None or self.catalog.path is None:
-            scanned = with_bands(scan_unlabelled(self.folder), self.selection)
-            return with_rows(scanned, self.selection)
-        path, how = self.catalog.path, self.selection
-        folder = scan_catalog(self.folder, path, self.catalog, how)["train"]
-        print_lines(*(f"{self.folder}: {line}" for line in _catalog_lines(folder)))
+    def _sizes(self) -> ImageSizes | None:
+        """Return what compares the sizes of images, also with those of the training."""
+        if self.mixed_sizes:
+            return None
+        how = next(iter(self.readings.values())).preprocessing
+        sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to use all")
+        if how.source_side and not how.pixel_scale_arcsec:
+            sizes.check((how.source_side, how.source_side), "an image of the training")
+        return sizes
+
+    def _listed(self) -> tuple[SourceFolder, Sequence[Reading]]:
+        """Return the files of the images, and how each of them is read."""
+        if self.given.folder is None:
+            return self._of_paths()
+        (reading,) = self.readings.values()
+        found = self._of_folder(self.given.root, reading.selection)
+        return found, [reading] * len(found.files)
+
+    def _of_folder(self, root: Path, selection: Selection) -> SourceFolder:
+        """Return the images of a folder, or those that the catalogue names."""
+        request, is_alone = self.given.catalog, self.given.is_catalog_alone
+        if request is None or request.path is None:
+            folder = with_rows(with_bands(scan_unlabelled(root), selection), selection)
+        else:
+            folder = scan_catalog(root, request.path, request, selection)["train"]
+            lines = _catalog_lines(folder, with_strays=not is_alone)
+            print_lines(*(f"{root}: {line}" for line in lines))
+        if (text := passed_over_text(folder.passed_over)) and not is_alone:
+            print_lines(f"{root}: {text}")
         return folder
 
-    def image(
-        self, file: SourceFile, rejected: RejectedFiles, sizes: ImageSizes | None = None
-    ) -> NDArray[np.float32] | None:
-        """Return one image as the model takes it; None if it cannot be used.
+    def _of_paths(self) -> tuple[SourceFolder, Sequence[Reading]]:
+        """Return the images of the paths, in their order; those that are read alike together."""
+        alike: dict[Reading, list[SourceFile]] = {}
+        for path in self.given.paths:
+            alike.setdefault(self.readings[home_of(path)], []).extend(images_of(path))
+        found: dict[str, tuple[SourceFile, Reading]] = {}
+        count = 0
+        for reading, files in alike.items():
+            folder = with_bands(SourceFolder(Path(), (), tuple(files)), reading.selection)
+            for file in with_rows(folder, reading.selection).files:
+                found.setdefault(file.name, (file, reading))
+                count += 1
+        if again := count - len(found):
+            print_lines(f"{counted(again, 'image')} named more than once: each is used once")
+        files_and_readings = [*zip(*found.values(), strict=True)] or [(), ()]
+        return SourceFolder(Path(), (), files_and_readings[0]), files_and_readings[1]
 
-        Args:
-            file: of the image.
-            rejected: gets the reason.
-            sizes: compares the image with others.
-        """
-        how = self.preprocessing
+    def _image(
+        self,
+        file: SourceFile,
+        reading: Reading,
+        rejected: RejectedFiles,
+        sizes: ImageSizes | None,
+    ) -> NDArray[np.float32] | None:
+        """Return one image as the model takes it; None if it cannot be used."""
         try:
-            bands = how.bands + len(how.bands_left_out)
-            image, _ = read_source(file, bands, self.selection)
-            how = how.for_stated(stated_scale(file, self.selection))
-            # Where the pixel scales are known, `apply` compares them.
-            known = how.pixel_scale_arcsec and how.source_scale_arcsec
-            if sizes and not (self.mixed_sizes or known):
-                sizes.check(image.shape, file.name)
-            prepared = how.apply([image])[0]
-            if pixels := how.nan_pixels(image):
-                self.nan_filled.update(images=1, pixels=pixels)
-            return prepared
-        except DataError:  # of the sizes; it is a `ValueError` too
-            raise
-        except ValueError as error:  # an `UnusableFile` is one
-            rejected.add(file.name, str(error).removeprefix("images[0] cannot be used: "))
+            image, filled = reading.image(file, sizes)
+        except UnusableFile as error:
+            rejected.add(file.name, str(error))
             return None
+        if filled:
+            self.nan_filled.update(images=1, pixels=filled)
+        return image
 
     def _prepared(self, rejected: RejectedFiles) -> Iterator[Batch]:
-        bands = self.preprocessing.image_shape[2] if self.preprocessing.repeat > 1 else None
-        data = open_folder(self.folder, bands=bands)
-        require_same_preprocessing(self.preprocessing, data, "the model")
+        (reading,) = self.readings.values()
+        how = reading.preprocessing
+        data = open_folder(self.given.root, bands=how.image_shape[2] if how.repeat > 1 else None)
+        require_same_preprocessing(how, data, "the model")
         counts = {split: data.count(split) for split in SPLITS if data.count(split)}
         chosen = np.zeros(sum(counts.values()), bool)
         chosen[spread(len(chosen), self.count)] = True
@@ -178,36 +202,17 @@ def spread(total: int, count: int | None) -> list[int]:
     return np.linspace(0, total - 1, count).round().astype(int).tolist()
 
 
-def places_request(
-    catalog: str | Path | None, columns: Mapping[str, str | None] | None
-) -> CatalogRequest | None:
-    """Return the request for the part of a catalogue that is used here: files and places.
-
-    Raises:
-        RequestError: columns without a catalogue, or for no role of a column.
-    """
-    if catalog is None:
-        if columns:
-            raise RequestError("catalog_columns: of no use without a catalogue")
-        return None
-    CatalogRequest.of(catalog, columns)  # refuses names that are no roles
-    used = ("file", "row", "pixel_scale", *PLACES)
-    unread = {role: None for role in ROLES if role not in used}
-    given = {role: name for role, name in (columns or {}).items() if role in used}
-    return CatalogRequest.of(catalog, {**unread, **given})
-
-
 def _places(folder: SourceFolder, names: Collection[str]) -> dict[str, list[str]]:
     columns = [name for name in PLACES if folder.catalog and name in folder.catalog.kept]
     rows = [texts_of(folder, name, columns) for name in names]
     return {column: [row[i] for row in rows] for i, column in enumerate(columns)}
 
 
-def _catalog_lines(folder: SourceFolder) -> list[str]:
-    """Return how many rows and files of a catalogue have no image and no row."""
+def _catalog_lines(folder: SourceFolder, with_strays: bool) -> list[str]:
+    """Return how many rows of a catalogue have no image, and how many images no row."""
     if folder.catalog is None:
         return []
-    table, without = folder.catalog.path.name, folder.strays
+    table, without = folder.catalog.path.name, folder.strays if with_strays else ()
     first = f"{counted(len(without), 'image')} without a row in {table}" if without else ""
     lines = [f"{first}, the first: {without[0]}: left out"] if without else []
     return missing_rows(folder.catalog.facts()) + lines

@@ -1,6 +1,5 @@
 """Predictions of a fine-tuned model for the images of a folder, with or without labels."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
 from deeplens_tf.data.summary import nan_lines
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
+from deeplens_tf.inference.given_images import Data, given_images
 from deeplens_tf.inference.model_input import ModelInput, open_input
-from deeplens_tf.inference.new_images import Batch, places_request
+from deeplens_tf.inference.new_images import Batch
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.preprocessing.statistics import unlike_training_lines
 from deeplens_tf.probes.outputs import NotFiniteOutputs, finite_outputs
@@ -44,7 +44,7 @@ class Predictions:
 
 def predict(
     run: str | Path,
-    data: str | Path,
+    data: Data = None,
     out: str | Path | None = None,
     *,
     pixel_scale_arcsec: float | None = None,
@@ -54,22 +54,26 @@ def predict(
     catalog_columns: Mapping[str, str | None] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Predictions:
-    """Write the predictions of a model for every usable image of a folder, in name order.
+    """Write the predictions of a model for every usable image of a folder, or for given files.
 
     The images are read and preprocessed as those of the model's training were. Memory holds a
     batch of them. Labels are neither needed nor used.
 
     Args:
         run: a fine-tuning run, or the `.keras` file of a fine-tuned model.
-        data: a folder of images, in subfolders or not, or one that `prepare` wrote.
+        data: a folder of images, in subfolders or not, or one that `prepare` wrote, whose images
+            are named relative to it; or a file, or several files and folders, whose images have
+            the names that these have here, with `#<row>` for an image of a stack. None for the
+            images of `catalog`.
         out: folder to write; None for one under `predictions/` in the run, or next to the file.
             Earlier predictions in it are replaced.
-        pixel_scale_arcsec: of the images; None for that in the folder's images.yaml, or unknown.
+        pixel_scale_arcsec: of images for which no header or row states one; None for that in the
+            folder's images.yaml, or unknown.
         resample: whether to resample images of another pixel scale than the model's.
         mixed_sizes: whether to resize images of different sizes all the same, which gives them
             different pixel scales.
-        catalog: a table whose column `file` names the images, relative to `data`, see
-            data/README.md; None for every image in the folder.
+        catalog: a table whose column `file` names the images, relative to the folder `data` or,
+            without it, to the table's own folder, see data/README.md; None for all images.
         catalog_columns: role -> name of its column for it, where that is another one.
         settings: how the files are read, where neither as in training nor as in the folder's
             images.yaml: values of `fits_hdu`, `hdf5_dataset`, `stacks`, `band_files` and
@@ -89,12 +93,11 @@ def predict(
             outputs that are not finite.
         DataError: no image can be used, or they differ in size.
     """
-    folder = Path(data)
-    request = places_request(catalog, catalog_columns)
-    options = (pixel_scale_arcsec, resample, mixed_sizes, request, settings)
-    source = open_input(Path(run), folder, *options)
-    target = Path(out) if out else _default_target(source, folder)
-    check_outside(target, folder)
+    given = given_images(data, catalog, catalog_columns)
+    options = (pixel_scale_arcsec, resample, mixed_sizes, settings)
+    source = open_input(Path(run), given, *options)
+    target = Path(out) if out else source.file.parent / "predictions" / given.output_name
+    check_outside(target, *given.image_folders)
     _require_free(target)
     rejected = RejectedFiles(0)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +105,7 @@ def predict(
         counts = _write(source, rejected, draft)
         if not counts.sum():
             why = rejected if rejected.total else "no image file is in it"
-            raise DataError(f"{folder}: no usable image in it; {why}")
+            raise DataError(f"{given}: no usable image in it; {why}")
         if len(rejected):
             rejected.save(draft / REJECTED_FILE)
         replace_folder(draft, target)
@@ -154,17 +157,6 @@ def _masses(model: DownstreamModel, outputs: NDArray[np.float32]) -> dict[str, N
     std = outputs[:, 1] if model.head.gaussian else np.full(len(outputs), np.nan)
     _, predicted, deviation = model.target.headers
     return {predicted: outputs[:, 0], deviation: std}
-
-
-def _default_target(source: ModelInput, folder: Path) -> Path:
-    return source.file.parent / "predictions" / name_of_place(folder)
-
-
-def name_of_place(path: Path) -> str:
-    """Return a name for what is written about a path: its own, with digits of where it is."""
-    place = path.resolve()
-    digest = hashlib.sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{place.name}-{digest[:8]}"
 
 
 def _require_free(target: Path) -> None:

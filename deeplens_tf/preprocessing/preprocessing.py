@@ -39,10 +39,12 @@ class Preprocessing:
         bands_left_out: positions, from 0, of bands of the files that are left out.
         band_names: of `bands`, in their order; None if unknown.
         pixel_scale_arcsec: of the network's images; None if unknown.
-        source_scale_arcsec: pixel scale of the files that the network was trained on.
+        source_scale_arcsec: pixel scale of the files that the network was trained on; None if it is
+            unknown or they had several.
         source_side: side, in pixels of the training files, of the square that becomes the network's
             image; None if unknown or not the same for all.
-        resampled: whether images are resampled to `pixel_scale_arcsec`, then cropped.
+        resampled: whether images are resampled to `pixel_scale_arcsec`, then cropped; an image of
+            unknown pixel scale can be used if `source_scale_arcsec` is known.
         selection: which part of a training file is its image; None if unknown.
 
     Raises:
@@ -72,7 +74,6 @@ class Preprocessing:
 
     def _checks(self) -> dict[str, bool]:
         left_out, names = self.bands_left_out, self.band_names
-        scales = (self.pixel_scale_arcsec, self.source_scale_arcsec)
         return {
             "image_size": _is_count(self.image_size, MAX_SIDE),
             "fit": self.fit in FIT_MODES,
@@ -84,7 +85,8 @@ class Preprocessing:
             "pixel_scale_arcsec": _is_scale(self.pixel_scale_arcsec),
             "source_scale_arcsec": _is_scale(self.source_scale_arcsec),
             "source_side": self.source_side is None or _is_count(self.source_side, MAX_SOURCE_SIDE),
-            "resampled": self.resampled is False or (self.resampled is True and all(scales)),
+            "resampled": type(self.resampled) is bool
+            and (self.pixel_scale_arcsec is not None or not self.resampled),
             "selection": self.selection is None or isinstance(self.selection, Selection),
         }
 
@@ -158,9 +160,12 @@ class Preprocessing:
             found: in arcsec; None for an image for which none is.
 
         Raises:
-            UnusableFile: another scale than that of the images, which are not resampled.
+            UnusableFile: another scale than that of the training files, where that of the network's
+                images, with which `apply` compares it, is unknown.
         """
-        return replace(self, source_scale_arcsec=self.framing.for_stated(found).pixel_scale_arcsec)
+        if found is None or self.pixel_scale_arcsec is None:
+            found = self.framing.for_stated(found).pixel_scale_arcsec
+        return replace(self, source_scale_arcsec=found)
 
     def nan_pixels(self, image: NDArray) -> int:
         """Return how many of the kept pixels of (height, width, bands) `apply` fills.
@@ -183,6 +188,11 @@ class Preprocessing:
 
     def _scaled(self, image: NDArray) -> NDArray[np.float32]:
         framing, target = self.framing, self.pixel_scale_arcsec
+        if self.resampled and not self.source_scale_arcsec:
+            raise UnusableFile(
+                "its pixel scale is unknown, so it cannot be resampled: give --pixel-scale-arcsec "
+                "(in Python pixel_scale_arcsec)"
+            )
         image, _ = framing.without_nan(image)
         pixels = framing.kept(image)
         if framing.resample_to_arcsec is None and target and self.source_scale_arcsec:
@@ -307,7 +317,8 @@ def _require_scale(found: float, wanted: float) -> None:
     if not same_scale(found, wanted):
         raise UnusableFile(
             f"its pixels would be of {found:.4g} arcsec, and those of the training images are of "
-            f"{wanted:.4g} arcsec: give pixel_scale_arcsec, and it is resampled"
+            f"{wanted:.4g} arcsec: --resample resamples it (in Python resample=True, and of arrays "
+            "pixel_scale_arcsec)"
         )
 
 

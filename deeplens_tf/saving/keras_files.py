@@ -9,7 +9,7 @@ import numpy as np
 
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import draft_file, writing
-from deeplens_tf.files.products import MODEL, encoder_file
+from deeplens_tf.files.products import ENCODER, MODEL, encoder_file
 from deeplens_tf.models import (
     ENCODER_CLASSES,
     DownstreamModel,
@@ -173,8 +173,16 @@ def _model_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     if not (path / MODEL).is_file():
-        raise RequestError(f"{path}: holds no fine-tuned model; load_encoder reads an encoder")
+        raise RequestError(f"{path}: holds no fine-tuned model{_instead(path)}")
     return path / MODEL
+
+
+def _instead(run: Path) -> str:
+    """Return what a run folder without a fine-tuned model holds."""
+    if (run / ENCODER).is_file():
+        return ", only an encoder: embed takes it, load_encoder reads it, finetune trains a model"
+    is_run = (run / "config.yaml").is_file()
+    return "; its run has not finished, and --resume continues it" if is_run else ""
 
 
 def _load(path: Path) -> keras.Model:

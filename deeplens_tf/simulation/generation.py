@@ -74,6 +74,7 @@ def simulate(
     jobs: int = 1,
     views_per_lens: int = 1,
     shared: str = "lens",
+    lens_prior: str = "published",
     format: str = "npy",
     bands: Sequence[str] = (),
     catalog: bool = False,
@@ -92,11 +93,14 @@ def simulate(
         classes: which of the preset's classes, in any order; by default all of them.
         noise: add the instrument's noise; Model I and the survey always have noise.
         shard: (i, n), counted from 1: make only the i-th of n parts.
-        jobs: number of processes; the images are the same for any number.
+        jobs: number of processes; the images are the same for any number. In a script, several
+            need `if __name__ == "__main__":` around its work.
         views_per_lens: images of each lens, from 1 to 100, which differ in source position,
             exposure time and noise (arXiv:2308.09751). The first is the image that 1 gives.
         shared: what the images of a lens have in common: "lens" (halo, shear and substructure)
-            or "substructure". The presets fix halo and shear, so both give the same images.
+            or "substructure", which makes a difference with the wide prior only.
+        lens_prior: of halo and shear: "published", the same ones in all lenses, or "wide", each
+            lens its own. Source and substructure of an image are the same with both.
         format: of the files, "npy" or "fits".
         bands: of the survey's images, from g, r, i, z and Y; empty for g, r and i.
         catalog: write `catalog.csv`: positions, Einstein radii and magnitudes of the survey.
@@ -109,7 +113,7 @@ def simulate(
         raise RequestError("out must name a folder. Received: out=''")
     request = SimulationRequest(
         *(preset, count, Path(out), seed, noise, split, tuple(classes), shard),
-        *(views_per_lens, shared, format, tuple(bands), catalog),
+        *(views_per_lens, shared, lens_prior, format, tuple(bands), catalog),
     )
     return run_request(request, jobs)
 

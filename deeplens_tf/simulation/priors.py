@@ -2,7 +2,8 @@
 
 The constants are those of DeepLenseSim (https://github.com/mwt5345/DeepLenseSim, MIT licence).
 The three presets share the lens, the source and the substructure. They differ in the instrument,
-which `deeplens_tf.simulation.render` defines, and only Model I draws an exposure time.
+which `deeplens_tf.simulation.render` defines, and only Model I draws an exposure time. DeepLenseSim
+has one halo for all lenses; the wide prior draws a halo and a shear for each.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from deeplens_tf.simulation.distances import comoving_distance
 
 PRESETS = ("model_i", "model_ii", "model_iii")
 CLASSES = ("axion", "cdm", "no_sub")
+LENS_PRIORS = ("published", "wide")
 _SUBSTRUCTURE = ("substructure", "axion_mass_ev", "vortex_angle_rad")
 _HALO = ("halo_mass_solar", "halo_e1", "halo_e2")
 _SHEAR = ("shear_gamma1", "shear_gamma2")
@@ -46,6 +48,11 @@ SUBHALO_MASS_SLOPE = -0.9
 SUBHALO_RADIUS_ARCSEC = (0.25, 2.0)
 
 EXPOSURE_LOG10_S = (3.0, 3.5)
+
+WIDE_HALO_MASS_LOG10_SOLAR = (11.85, 12.1)
+# Standard deviations of each component, around zero.
+WIDE_ELLIPTICITY = 0.1
+WIDE_SHEAR = 0.04
 
 
 class PointMass(NamedTuple):
@@ -115,6 +122,28 @@ def draw_lens(preset: str, class_name: str, rng: np.random.Generator) -> Lens:
         lens,
         exposure_time_s=exposure_time_s if preset == "model_i" else None,
         noise_seed=int(rng.integers(2**63)),
+    )
+
+
+def with_wide_halo(lens: Lens, rng: np.random.Generator) -> Lens:
+    """Return a lens with another halo and shear, drawn from the wide prior.
+
+    The mass is log-uniform between 10^11.85 and 10^12.1 solar masses. Both components of the
+    ellipticity are normal around 0 with a standard deviation of 0.1, those of the shear with 0.04.
+
+    Args:
+        lens: its source and substructure are kept.
+        rng: the only source of randomness.
+    """
+    e1, e2 = rng.normal(0.0, WIDE_ELLIPTICITY, 2).tolist()
+    gamma1, gamma2 = rng.normal(0.0, WIDE_SHEAR, 2).tolist()
+    return replace(
+        lens,
+        halo_mass_solar=float(10 ** rng.uniform(*WIDE_HALO_MASS_LOG10_SOLAR)),
+        halo_e1=e1,
+        halo_e2=e2,
+        shear_gamma1=gamma1,
+        shear_gamma2=gamma2,
     )
 
 

@@ -14,12 +14,14 @@ import numpy as np
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.priors import (
     CLASSES,
+    LENS_PRIORS,
     PRESETS,
     SHARED_FIELDS,
     Lens,
     draw_lens,
     require_known,
     with_shared,
+    with_wide_halo,
 )
 from deeplens_tf.simulation.survey_bands import DEFAULT_BANDS, SURVEY_BANDS
 from deeplens_tf.simulation.survey_scenes import SURVEY_CLASSES, SURVEY_PRESETS, Scene, draw_scene
@@ -31,6 +33,7 @@ SIMULATED_SPLITS = ("train", "test")
 MAX_COUNT = 10**8
 MAX_VIEWS = 100  # two digits in a file's name
 MAX_SEED = 2**63 - 1
+HALO_STREAM = 1  # ends the key of the generator that draws a halo
 TEST_SUFFIX = "_test"
 
 
@@ -50,7 +53,9 @@ class SimulationRequest:
         views_per_lens: images of each lens, each with its own source position, exposure time and
             noise.
         shared: what the images of a lens have in common: "lens" (halo, shear and substructure)
-            or "substructure". The priors fix halo and shear, so both give the same images.
+            or "substructure", which makes a difference with the wide prior only.
+        lens_prior: of halo and shear, one of `LENS_PRIORS`: "published" has the same ones in all
+            lenses. Source and substructure of an image are the same with both.
         format: of the files, one of `FILE_FORMATS`.
         bands: of the survey's images, in their order, from
             `deeplens_tf.simulation.survey_bands.SURVEY_BANDS`; empty for g, r and i.
@@ -70,6 +75,7 @@ class SimulationRequest:
     shard: tuple[int, int] = (1, 1)
     views_per_lens: int = 1
     shared: str = "lens"
+    lens_prior: str = "published"
     format: str = "npy"
     bands: tuple[str, ...] = ()
     catalog: bool = False
@@ -77,6 +83,7 @@ class SimulationRequest:
     def __post_init__(self) -> None:
         require_known("preset", self.preset, KNOWN_PRESETS)
         require_known("split", self.split, SIMULATED_SPLITS)
+        require_known("lens prior", self.lens_prior, LENS_PRIORS)
         require_known("format", self.format, FILE_FORMATS)
         _check_range("count", self.count, 1, MAX_COUNT)
         _check_range("seed", self.seed, 0, MAX_SEED)
@@ -146,11 +153,17 @@ class SimulationRequest:
         View 0 depends only on (preset, split, seed, class, index). A later view is drawn from a
         generator of its own, and has the shared parameters of view 0.
         """
-        first = draw_lens(self.preset, class_name, self._generator(class_name, index))
+        first = self._drawn(class_name, index, 0)
         if view == 0:
             return first
-        drawn = draw_lens(self.preset, class_name, self._generator(class_name, index, view))
-        return with_shared(drawn, first, self.shared)
+        return with_shared(self._drawn(class_name, index, view), first, self.shared)
+
+    def _drawn(self, class_name: str, index: int, view: int) -> Lens:
+        key = (index, view) if view else (index,)
+        lens = draw_lens(self.preset, class_name, self._generator(class_name, *key))
+        if self.lens_prior == "published":
+            return lens
+        return with_wide_halo(lens, self._generator(class_name, index, view, HALO_STREAM))
 
     def scene(self, class_name: str, index: int) -> Scene:
         """Draw what an image of the survey shows, from (preset, split, seed, class, index)."""
@@ -204,6 +217,8 @@ def _check_survey(request: SimulationRequest) -> None:
             f"{request.preset} makes one image of each lens: views_per_lens must be 1. "
             f"Received: {request.views_per_lens}"
         )
+    if request.lens_prior != "published":
+        raise RequestError(f"{request.preset} has its own lenses: lens_prior needs another preset")
 
 
 def _refuse_survey_options(request: SimulationRequest) -> None:

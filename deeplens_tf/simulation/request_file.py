@@ -12,10 +12,22 @@ from deeplens_tf.simulation.request import SimulationRequest
 
 RECORD_NAME = "simulation.json"
 # Requests that differ in one of these need folders of their own.
-FIXED_KEYS = ("preset", "split", "seed", "noise", "views_per_lens", "shared", "format", "bands")
+FIXED_KEYS = (
+    *(
+        "preset",
+        "split",
+        "seed",
+        "noise",
+        "views_per_lens",
+        "shared",
+        "lens_prior",
+        "format",
+        "bands",
+    ),
+)
 # What a record of an earlier version, which lacks these keys, stands for.
 EARLIER_REQUESTS = {
-    **{"views_per_lens": 1, "shared": "lens"},
+    **{"views_per_lens": 1, "shared": "lens", "lens_prior": "published"},
     **{"format": "npy", "bands": [], "catalog": False},
 }
 # A later request may extend these: existing images stay valid.
@@ -60,6 +72,7 @@ def describe(request: SimulationRequest) -> dict[str, Any]:
         "noise": request.noise,
         "views_per_lens": request.views_per_lens,
         "shared": request.shared,
+        "lens_prior": request.lens_prior,
         "format": request.format,
         "bands": list(request.bands),
         "catalog": request.catalog,

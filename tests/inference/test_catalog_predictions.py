@@ -8,7 +8,7 @@ from astropy.io import fits
 from deeplens_tf import predict as stage
 from deeplens_tf import prepare
 from deeplens_tf.config import load_config
-from deeplens_tf.errors import RequestError
+from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.evaluation.model_report import evaluate_run
 from deeplens_tf.evaluation.probe_report import evaluate_probe
 from deeplens_tf.inference.predicting import predict
@@ -114,7 +114,7 @@ def test_pixel_scales_of_a_column_are_those_of_headers(survey, tmp_path):
     of_headers = texts(predict(run.folder, "headers", resample=True).table)
     words = ["--data", "column", "--out", "p", "--catalog", "scales.csv"]
     words += ["--catalog-column", "pixel_scale=s"]
-    with pytest.raises(RequestError, match=r"its pixels are of 0\.219727 arcsec, .* --resample"):
+    with pytest.raises(DataError, match=r"6 of 6 files .* be of 0\.2197 arcsec, .* --resample res"):
         stage.main(["--run", str(run.folder), *words])
     stage.main(["--run", str(run.folder), *words, "--resample"])
     found = texts("p/predictions.csv")

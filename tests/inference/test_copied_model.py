@@ -151,8 +151,9 @@ def test_a_folder_of_another_layout_is_read_as_the_caller_says(place, words, wri
     pd.testing.assert_frame_equal(found.drop(columns="file"), expected.drop(columns="file"))
     # A run on this layout predicts for the plain files if it is undone.
     run = trained(place, words)
-    undone = {word.partition("=")[0].partition(".")[2]: None for word in words}
-    found = pd.read_csv(predict(run.folder, "plain", settings=undone).table)
+    undone = [word for each in words for word in ("--set", f"{each.partition('=')[0]}=null")]
+    stage.main(["--run", str(run.folder), "--data", "plain", "--out", "undone", *undone])
+    found = pd.read_csv("undone/predictions.csv")
     pd.testing.assert_frame_equal(found, expected)
 
 

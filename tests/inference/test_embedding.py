@@ -15,7 +15,8 @@ from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.inference import new_images
 from deeplens_tf.inference.embedding import embed
-from deeplens_tf.inference.embedding_files import read_embeddings, require_size
+from deeplens_tf.inference.embedding_files import read_embeddings
+from deeplens_tf.inference.embedding_npz import require_size
 from deeplens_tf.models.vit import VisionTransformer
 from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.probes.outputs import model_outputs
@@ -148,12 +149,20 @@ def test_unusable_files_are_listed_and_a_repeat_gives_the_same_bytes(run, elsewh
     assert [path.name for path in first.file.parent.iterdir()] == ["e.npz"]
 
 
+def test_parquet_holds_the_same(run):
+    first = read_embeddings(embed(run.folder, "survey", "e.npz").file)
+    second = read_embeddings(embed(run.folder, "survey", "e.parquet").file)
+    np.testing.assert_array_equal(second.features, first.features)
+    assert second.columns["file"].tolist() == first.columns["file"].tolist()
+    assert second.about == first.about
+
+
 def test_wrong_requests_end_in_one_line(run, elsewhere):
     (elsewhere / "other.npz").write_bytes(b"mine")
     (elsewhere / "empty").mkdir()
     for out, line in (
         ("other.npz", "something else than embeddings"),
-        ("x.fits", r"must end in \.npz"),
+        ("x.fits", r"must end in \.npz or \.parquet"),
         ("survey/x.npz", "lies inside survey"),
     ):
         with pytest.raises(RequestError, match=line):

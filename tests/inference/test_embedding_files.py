@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.inference.embedding_files import read_embeddings, write_npz
+from deeplens_tf.inference.embedding_files import read_embeddings
+from deeplens_tf.inference.embedding_npz import write_npz
 from deeplens_tf.inference.embedding_rows import EmbeddingRows
 from tests.hostile.arrays import EVAL, header, npy, npy_bytes, pair_with
 
@@ -93,12 +94,12 @@ HOSTILE = {
         member("file.npy", npy(header("(5,)", "'<U1'"), b"\xff" * 20)),
         "not characters",
     ),
-    "another array": (member("weights.npy", npy_bytes(np.ones(5))), "it holds features.npy, file"),
+    "another array": (member("weights.npy", npy_bytes(np.ones(5))), "it holds features, file"),
     "NaN": (
         member("features.npy", npy_bytes(np.full((5, 3), np.nan, np.float32))),
         "features of row 0 are not finite",
     ),
-    "about that is no JSON": (member("about.npy", npy_bytes(np.array("{"))), "not embeddings"),
+    "about that is no JSON": (member("about.npy", npy_bytes(np.array("{"))), "about is no JSON"),
     "about that is a list": (member("about.npy", npy_bytes(np.array("[]"))), "no JSON object"),
 }
 

@@ -139,6 +139,15 @@ def test_a_chosen_file_that_cannot_be_used_is_listed(here, capsys):
     ]
 
 
+def test_files_and_folders_are_taken_as_they_are_named(here):
+    paths = ["survey/cdm/cdm_sim_002.npy", "survey/axion"]  # five images
+    found = explain("run", paths, "named", count=3, method="rollout")
+    names = [paths[0], "survey/axion/axion_sim_001.npy", "survey/axion/axion_sim_003.npy"]
+    assert found.images == tuple(names)
+    images = prepared(dl.load_encoder("run"), names)
+    np.testing.assert_array_equal(arrays(found.file)["image"], images)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -202,15 +211,15 @@ def test_the_stage_takes_the_newest_run_and_names_the_images(place, monkeypatch,
     (place / "runs").mkdir(exist_ok=True)
     (place / "run").rename(place / "runs" / "it")
     try:
-        stage.main(["--data", "survey", "--count", "2", "--method", "rollout", "--control"])
+        stage.main(["survey", "--count", "2", "--method", "rollout", "--control"])
     finally:
         (place / "runs" / "it").rename(place / "run")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "run: runs/it, the newest trained run, unfinished: its latest state is used"
     assert lines[1].startswith("explanations: runs/it/explanations/survey-")
     assert lines[1].endswith(
-        "-rollout-control/explanations.npz, of 2 images: axion/axion_sim_000.npy, "
-        "no_sub/no_sub_sim_003.npy"
+        "-rollout-control/explanations.npz, of 2 images: survey/axion/axion_sim_000.npy, "
+        "survey/no_sub/no_sub_sim_003.npy"
     )
     picture = next(place.glob("run/explanations/survey-*-rollout-control/explanations.png"))
     assert picture.read_bytes().startswith(PNG)

@@ -4,10 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import deeplens_tf as dl
 from deeplens_tf import prepare
+from deeplens_tf import search as search_stage
 from deeplens_tf.config import load_config
 from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.inference.embedding import embed
 from deeplens_tf.inference.predicting import predict
+from deeplens_tf.inference.searching import search
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from tests.conftest import write_blobs
 from tests.evaluation.runs import finetuned
 
@@ -68,8 +73,79 @@ def test_finer_pixels_are_refused_or_resampled_to_those_of_the_model(run, tmp_pa
 
 def test_resampling_needs_both_scales(run, tmp_path):
     write_galaxy(tmp_path / "finer", 40, FINER_ARCSEC)
-    with pytest.raises(RequestError, match="the pixel scale of its images is unknown: cannot resa"):
+    line = r"pixel scale is unknown, so it cannot be resampled: give --pixel-scale-arcsec \("
+    with pytest.raises(DataError, match=line):
         predict(run.folder, "finer", resample=True)
+    write_blobs(tmp_path / "unknown", 2, seed=1)
+    own = finetuned(tmp_path / "other", load_config("finetune", ["data.image_size=16"], "unknown"))
+    with pytest.raises(
+        RequestError, match=r"^--resample: the pixel scale of the model's images is"
+    ):
+        predict(own.folder, "finer", resample=True)
+
+
+def write_scaled(folder, scales_arcsec):
+    """Write images of pixel scales that only `scales.csv` states; the order is that of names."""
+    for i, scale in enumerate(scales_arcsec):
+        (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        np.save(folder / "ab"[i % 2] / f"{i}.npy", smooth(40, scale) + smooth(40, (i + 2) * scale))
+    files = [f"{'ab'[i % 2]}/{i}.npy" for i in range(len(scales_arcsec))]
+    table = pd.DataFrame({"file": files, "pixel_scale_arcsec": scales_arcsec})
+    table.assign(label=[file[0] for file in files]).to_csv("scales.csv", index=False)
+    return table
+
+
+@pytest.mark.parametrize(("scales", "recorded"), [([0.1, 0.05] * 4, None), ([0.1, 0.101] * 4, 0.1)])
+def test_an_unknown_scale_is_not_taken_for_one_of_several(tmp_path, monkeypatch, scales, recorded):
+    monkeypatch.chdir(tmp_path)
+    write_scaled(tmp_path / "mixed", scales)
+    words = ["data.image_size=16", "data.resample_to_arcsec=0.1", "data.catalog=scales.csv"]
+    own = finetuned(tmp_path / "own", load_config("finetune", words, "mixed"))
+    how = dl.load_model(own.folder).preprocessing
+    assert (how.source_scale_arcsec, how.pixel_scale_arcsec) == (recorded, 0.1)
+    assert Preprocessing.from_dict(how.to_dict()) == how
+    write_galaxy(tmp_path / "new", 40, TRAINED_ARCSEC)
+    stated = predict(own.folder, "new", pixel_scale_arcsec=TRAINED_ARCSEC).table.read_bytes()
+    if recorded:
+        assert predict(own.folder, "new").table.read_bytes() == stated
+        return
+    unknown = r"galaxy\.npy: its pixel scale is unknown, .*: give --pixel-scale-arcsec"
+    with pytest.raises(DataError, match=unknown):
+        predict(own.folder, "new")
+    with pytest.raises(DataError, match=unknown):
+        embed(own.folder, "new")
+    with pytest.raises(ValueError, match="its pixel scale is unknown"):
+        how.apply([smooth(40, TRAINED_ARCSEC)])
+    embed(own.folder, "new", "e.npz", pixel_scale_arcsec=TRAINED_ARCSEC)
+    with pytest.raises(DataError, match=unknown):
+        search("e.npz", "new/galaxy.npy", run=own.folder)
+    words = ["--embeddings", "e.npz", "--like", "new/galaxy.npy", "--run", str(own.folder)]
+    search_stage.main([*words, "--out", "found", "--pixel-scale-arcsec", "0.1"])
+    assert pd.read_csv("found/neighbours.csv")["similarity"][0] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_order_of_rows_does_not_decide_which_images_are_usable(run, tmp_path):
+    table = write_scaled(tmp_path / "new", [FINER_ARCSEC, *[TRAINED_ARCSEC] * 3])
+    tables = []
+    for rows in (table, table[::-1]):
+        rows.to_csv("scales.csv", index=False)
+        predictions = predict(run.folder, "new", catalog="scales.csv")
+        rejected = pd.read_csv(predictions.table.with_name("rejected.csv"))
+        assert rejected["file"].tolist() == ["a/0.npy"]
+        assert (
+            "of 0.05 arcsec, and those of the training images are of 0.1 arcsec: --resample"
+            in (rejected["reason"][0])
+        )
+        tables.append(predictions.table.read_bytes())
+    assert tables[0] == tables[1]
+    assert tables[0].count(b"\n") == 4
+    # What is stated for all is compared with what is stated for one.
+    with pytest.raises(RequestError, match="--resample"):
+        predict(run.folder, "new", catalog="scales.csv", pixel_scale_arcsec=FINER_ARCSEC)
+    predictions = predict(run.folder, "new", catalog="scales.csv", pixel_scale_arcsec=0.1)
+    reasons = pd.read_csv(predictions.table.with_name("rejected.csv"))["reason"]
+    assert "states pixels of 0.05 arcsec, and its folder or --pixel-scale-arcsec 0.1" in reasons[0]
+    assert predict(run.folder, "new", catalog="scales.csv", resample=True).count == 4
 
 
 def test_a_stated_scale_must_be_that_of_the_folder(run, tmp_path):

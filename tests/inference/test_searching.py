@@ -1,5 +1,6 @@
 """A search among embeddings: planted copies come first, and what is asked for wrongly is named."""
 
+import hashlib
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ import deeplens_tf as dl
 from deeplens_tf import prepare
 from deeplens_tf import search as stage
 from deeplens_tf.errors import DataError, RequestError
+from deeplens_tf.inference import searching
 from deeplens_tf.inference.embedding import embed
 from deeplens_tf.inference.searching import search
 from tests.conftest import blob_image, write_blobs
@@ -82,12 +84,58 @@ def test_an_image_that_is_none_of_them(embedded, encoder, tmp_path):
     dl.save_encoder(tiny_vit((16, 16, 1)), other, data)
     np.save("rgb.npy", np.random.default_rng(0).random((16, 16, 3)))
     for like, run, error, line in (
-        ("new.npy", other, RequestError, r"other\.keras: not the encoder of e\.npz"),
+        ("new.npy", other, RequestError, r"other\.keras \(SHA-256 .*\): not the encoder of e\.npz"),
         ("none.npy", encoder, RequestError, "none.npy: no such image file"),
         ("rgb.npy", encoder, DataError, r"rgb\.npy: .*3 bands"),
     ):
         with pytest.raises(error, match=line):
             search("e.npz", like, run=run)
+
+
+def test_a_file_of_the_embeddings_is_the_first_neighbour_of_itself(embedded, encoder, monkeypatch):
+    monkeypatch.setattr(searching, "neighbour_grid", lambda *_: None)
+    for like in ("survey/11.npy", "survey/22.npy"):
+        table = pd.read_csv(search("e.npz", like, "found", run=encoder).table)
+        assert f"survey/{table['file'][0]}" == like
+        np.testing.assert_allclose(table["similarity"][0], 1, rtol=0, atol=1e-6)
+        assert table["similarity"][1] < 1 - 1e-6
+
+
+def test_parquet_and_an_index_give_the_same_neighbours(embedded, encoder, monkeypatch, capsys):
+    monkeypatch.setattr(searching, "neighbour_grid", lambda *_: None)
+    expected = pd.read_csv(search("e.npz", "07.npy", "a").table)
+    embed(encoder, "survey", "e.parquet", catalog="c.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(search("e.parquet", "07.npy", "b").table), expected)
+    words = ["--embeddings", "e.npz", "--like", "07.npy", "--out", "c", "--index"]
+    stage.main(words)
+    out = capsys.readouterr().out
+    assert "index: building e.index.npz, once for these embeddings" in out
+    assert "approximate: its index finds 1.000 of the 100 nearest images" in out
+    stage.main(words)
+    assert "building" not in capsys.readouterr().out
+    found = pd.read_csv("c/neighbours.csv")
+    assert (found.pop("index_recall") == 1).all()
+    pd.testing.assert_frame_equal(found, expected)
+    opened = dl.inference.read_embeddings("e.parquet")  # of the same features, so of one index
+    assert search(opened, "07.npy", "d", index=True).recall == 1
+    with pytest.raises(RequestError, match="--top 101: an index is measured for the 100 nearest"):
+        search(opened, "07.npy", "d", index=True, top=101)
+    embed(encoder, "survey", "e.npz", layer="block_0")
+    with pytest.raises(RequestError, match=r"e\.index\.npz: the index of other embeddings"):
+        search("e.npz", "07.npy", index=True)
+
+
+def test_an_encoder_that_has_changed_is_named_by_its_digest(embedded, encoder, tmp_path):
+    known = dl.load_encoder(encoder)
+    content = encoder.read_bytes()
+    before = hashlib.sha256(content).hexdigest()[:12]
+    dl.save_encoder(tiny_vit((16, 16, 1)), encoder, known.preprocessing)
+    after = hashlib.sha256(encoder.read_bytes()).hexdigest()[:12]
+    with pytest.raises(RequestError) as error:
+        search("e.npz", "survey/07.npy", run=encoder)
+    encoder.write_bytes(content)
+    assert f"{encoder} (SHA-256 {after}): not the encoder of e.npz, which is" in str(error.value)
+    assert f"(SHA-256 {before})" in str(error.value)
 
 
 def savez(path, features, files):
@@ -100,7 +148,8 @@ def test_wrong_requests_end_in_one_line(embedded):
     np.save("new.npy", np.load("survey/07.npy"))
     for like, line in (
         ("99.npy", r"99\.npy: no file or id of e\.npz, whose first file is 00\.npy$"),
-        ("new.npy", r"give --run, the encoder, to search for an image file"),
+        ("new.npy", r"e\.npz; give --run, the encoder, to search for an image file"),
+        ("survey/07.npy", r"no file or id of e\.npz: did you mean 07\.npy\?$"),
     ):
         with pytest.raises(RequestError, match=line):
             search("e.npz", like)

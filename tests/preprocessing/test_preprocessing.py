@@ -130,8 +130,11 @@ def test_another_pixel_scale_is_resampled_where_it_is_given():
 def test_the_scale_that_is_stated_for_an_image_is_compared_or_resampled_from():
     how = Preprocessing(16, "crop", 1, pixel_scale_arcsec=0.1, source_scale_arcsec=0.1)
     assert how.for_stated(None) == how.for_stated(0.1) == how
+    line = r"would be of 0\.05 arcsec, and those of the training images are of 0\.1 .*: --resample"
+    with pytest.raises(ValueError, match=line):
+        how.for_stated(0.05).apply(images(size=40))
     with pytest.raises(ValueError, match=r"states pixels of 0\.05 arcsec, .* are of 0\.1"):
-        how.for_stated(0.05)
+        Preprocessing(16, "resize", 1, source_scale_arcsec=0.1).for_stated(0.05)
     assert GREY.for_stated(0.05) == GREY  # of an unknown scale
     fine, resampled = images(size=40), replace(how, resampled=True)
     expected = how.apply(fine, pixel_scale_arcsec=0.05)
@@ -203,7 +206,7 @@ def test_a_repeated_grey_image_is_as_one_of_three_bands():
         ({"pixel_scale_arcsec": float("inf")}, "no valid pixel_scale_arcsec"),
         ({"pixel_scale_arcsec": "0.1"}, "no valid pixel_scale_arcsec"),
         ({"resampled": 1}, "no valid resampled"),
-        ({"resampled": True, "source_scale_arcsec": None}, "no valid resampled"),
+        ({"resampled": True, "pixel_scale_arcsec": None}, "no valid resampled"),
     ],
 )
 def test_other_data_are_no_preprocessing(change, message):

@@ -12,7 +12,7 @@ from lenstronomy.SimulationAPI.ObservationConfig.HST import HST
 from lenstronomy.SimulationAPI.sim_api import SimAPI
 
 from deeplens_tf.simulation import render
-from deeplens_tf.simulation.priors import CLASSES, PRESETS, draw_lens
+from deeplens_tf.simulation.priors import CLASSES, PRESETS, draw_lens, with_wide_halo
 
 # Of the brightest pixel; rounding alone is about 1e-15.
 TOLERANCE = 1e-12
@@ -105,6 +105,12 @@ def test_pixels_are_lenstronomys(preset, class_name, changes):
     lenses = [draw_lens(preset, class_name, np.random.default_rng(seed)) for seed in range(3)]
     changed = [replace(lens, **changes) for lens in lenses]
     assert max(map(largest_difference, changed)) < TOLERANCE
+
+
+def test_pixels_of_wide_lenses_are_lenstronomys():
+    rng = np.random.default_rng(3)
+    lenses = [draw_lens("model_ii", "axion", rng) for _ in range(20)]
+    assert max(largest_difference(with_wide_halo(lens, rng)) for lens in lenses) < TOLERANCE
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -213,7 +213,7 @@ def test_jobs_must_be_at_least_one(make):
 
 def test_the_library_function_runs_a_request_with_its_arguments(make, tmp_path):
     options = {"seed": 3, "split": "test", "noise": True, "shard": (2, 2)}
-    options |= {"views_per_lens": 2, "shared": "substructure"}
+    options |= {"views_per_lens": 2, "shared": "substructure", "lens_prior": "wide"}
     outcome = simulate(str(tmp_path / "sim"), 2, preset="model_iii", classes=["cdm"], **options)
     request = make(preset="model_iii", count=2, classes=("cdm",), **options)
     assert outcome.request == request
@@ -227,7 +227,16 @@ def test_defaults_of_the_library_function_are_those_of_the_command_line(tmp_path
     arguments = build_parser().parse_args(["--count", "1", "--out", str(tmp_path)])
     request, jobs = simulate(tmp_path, 1)
     assert jobs == 1
-    for name in ("preset", "seed", "split", "noise", "views_per_lens", "shared", "format"):
+    for name in (
+        "preset",
+        "seed",
+        "split",
+        "noise",
+        "views_per_lens",
+        "shared",
+        "lens_prior",
+        "format",
+    ):
         assert getattr(arguments, name) == getattr(request, name)
     assert (arguments.bands, request.bands) == (None, ())
     assert (arguments.catalog, request.catalog) == (False, False)

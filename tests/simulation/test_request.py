@@ -1,12 +1,12 @@
 import itertools
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deeplens_tf.errors import RequestError
-from deeplens_tf.simulation.priors import CLASSES, PRESETS, draw_lens
+from deeplens_tf.simulation.priors import CLASSES, LENS_PRIORS, PRESETS, draw_lens
 from deeplens_tf.simulation.request import SIMULATED_SPLITS, SimulationRequest
 
 
@@ -53,8 +53,10 @@ def test_no_two_images_have_one_source():
         {"views_per_lens": 2, "shared": "substructure"},
     ],
 )
-def test_a_lens_does_not_depend_on_the_other_options(changes):
-    assert request(**changes).lens("cdm", 7) == request().lens("cdm", 7)
+@pytest.mark.parametrize("lens_prior", LENS_PRIORS)
+def test_a_lens_does_not_depend_on_the_other_options(changes, lens_prior):
+    changed, plain = request(**changes, lens_prior=lens_prior), request(lens_prior=lens_prior)
+    assert changed.lens("cdm", 7) == plain.lens("cdm", 7)
 
 
 def test_noise_changes_no_lens():
@@ -100,16 +102,35 @@ def test_sharing_the_substructure_alone_changes_nothing_while_halo_and_shear_are
         assert part.lens(class_name, index, 1) == whole.lens(class_name, index, 1)
 
 
-@pytest.mark.parametrize(("shared", "is_shared"), [("lens", True), ("substructure", False)])
-def test_a_halo_that_varies_is_shared_with_the_lens_only(shared, is_shared, monkeypatch):
-    def of_any_halo(preset, class_name, rng):
-        return replace(draw_lens(preset, class_name, rng), halo_e1=rng.random(), shear_gamma2=0.1)
+HALO = {"halo_mass_solar", "halo_e1", "halo_e2", "shear_gamma1", "shear_gamma2"}
 
-    monkeypatch.setattr("deeplens_tf.simulation.request.draw_lens", of_any_halo)
-    first, second = (request(views_per_lens=2, shared=shared).lens("cdm", 0, v) for v in (0, 1))
-    assert first.substructure == second.substructure
-    assert (first.halo_e1 == second.halo_e1) is is_shared
-    assert first.shear_gamma2 == second.shear_gamma2 == 0.1
+
+def names_of_differing(one, two):
+    return {f.name for f in fields(one) if getattr(one, f.name) != getattr(two, f.name)}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_the_wide_prior_changes_halo_and_shear_alone(preset, class_name):
+    published, wide = (request(preset=preset, lens_prior=each) for each in LENS_PRIORS)
+    lenses = [wide.lens(class_name, index) for index in range(20)]
+    for index, lens in enumerate(lenses):
+        assert names_of_differing(lens, published.lens(class_name, index)) == HALO
+    assert len({lens.halo_mass_solar for lens in lenses}) == 20
+
+
+@pytest.mark.parametrize(("shared", "drawn_anew"), [("lens", set()), ("substructure", HALO)])
+def test_a_wide_halo_is_shared_with_the_lens_only(shared, drawn_anew):
+    wide = request(views_per_lens=3, shared=shared, lens_prior="wide")
+    first, *others = (wide.lens("cdm", 0, view) for view in wide.views)
+    for other in others:
+        assert names_of_differing(first, other) == drawn_anew | PER_IMAGE - {"exposure_time_s"}
+    assert len({lens.halo_e1 for lens in (first, *others)}) == (3 if drawn_anew else 1)
+
+
+def test_the_survey_has_no_choice_of_a_lens_prior():
+    with pytest.raises(RequestError, match="has its own lenses: lens_prior needs another preset"):
+        request(preset="sersic_survey", lens_prior="wide")
 
 
 def test_shards_partition_the_images():

@@ -39,6 +39,7 @@ def test_record_contains_the_options_and_the_versions(request_, tmp_path):
         "noise": False,
         "views_per_lens": 1,
         "shared": "lens",
+        "lens_prior": "published",
         "format": "npy",
         "bands": [],
         "catalog": False,
@@ -81,7 +82,7 @@ def test_what_the_images_of_a_lens_share_is_part_of_the_record(request_):
 def test_a_record_of_an_earlier_version_stands_for_one_image_of_each_lens(request_, tmp_path):
     claim_folder(request_)
     earlier = record(tmp_path)
-    for key in ("views_per_lens", "shared", "format", "bands", "catalog"):
+    for key in ("views_per_lens", "shared", "lens_prior", "format", "bands", "catalog"):
         del earlier[key]
     (tmp_path / "simulation.json").write_text(json.dumps(earlier))
     assert claim_folder(request_) == {}

@@ -115,7 +115,9 @@ def _mean(values: pd.Series) -> tuple[float, float, float]:
     """Return the mean in per cent, and its 95 % interval over the lenses by the bootstrap."""
     percent = 100 * values.to_numpy()
 
-    def mean(each: Floats, weights: Floats) -> dict[str, Floats]:
+    def mean(
+        each: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
         return {"mean": weights @ each / weights.sum(axis=1)}
 
     low, high = bootstrap_intervals(mean, [percent], seed=0)["mean"] or (np.nan, np.nan)

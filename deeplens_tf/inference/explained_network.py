@@ -16,7 +16,7 @@ from deeplens_tf.models.rollout import transformer_of
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.saving.keras_files import load_network
 
-ROLLOUT, OCCLUSION = METHODS = ("rollout", "occlusion")
+ROLLOUT, OCCLUSION = WAYS_TO_EXPLAIN = ("rollout", "occlusion")
 OF_FEATURES = "1 - cosine between the features with and without the cover"
 
 

@@ -20,8 +20,8 @@ from deeplens_tf.files.products import encoder_file
 from deeplens_tf.files.shipped import SHIPPED, sha256_of
 from deeplens_tf.inference.attention_maps import attention_rollout
 from deeplens_tf.inference.explained_network import (
-    METHODS,
     OCCLUSION,
+    WAYS_TO_EXPLAIN,
     ExplainedNetwork,
     open_explained,
 )
@@ -140,8 +140,10 @@ def explain(
 
 
 def _require_options(method: str, count: int, cover_options: Mapping[str, Any]) -> None:
-    if method not in METHODS:
-        raise RequestError(f"method must be {' or '.join(METHODS)}. Received: {method!r:.60}")
+    if method not in WAYS_TO_EXPLAIN:
+        raise RequestError(
+            f"method must be {' or '.join(WAYS_TO_EXPLAIN)}. Received: {method!r:.60}"
+        )
     if not 1 <= count <= MAX_EXPLAINED:
         raise RequestError(f"--count must be from 1 to {MAX_EXPLAINED}. Received: {count}")
     given = [name for name, value in cover_options.items() if value is not None]

@@ -274,6 +274,19 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (i, n) from "i/n".
+
+    Raises:
+        RequestError: the text isn't two integers separated by a slash.
+    """
+    first, _, second = text.partition("/")
+    try:
+        return int(first), int(second)
+    except ValueError:
+        raise RequestError(f"--shard takes i/n, as in 1/8. Received: {text}") from None
+
+
 def run_stage(main: Callable[[Sequence[str]], None]) -> NoReturn:
     """Run a stage with the arguments of the command line and exit with its exit code.
 

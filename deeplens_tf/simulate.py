@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplens_tf.cli import StageParser, run_stage, stage_parser
+from deeplens_tf.cli import StageParser, parse_shard, run_stage, stage_parser
 from deeplens_tf.cores import available_cores
 from deeplens_tf.simulation.priors import LENS_PRIORS, SHARED_FIELDS
 from deeplens_tf.simulation.request import (
@@ -14,7 +14,6 @@ from deeplens_tf.simulation.request import (
     KNOWN_PRESETS,
     SIMULATED_SPLITS,
     SimulationRequest,
-    parse_shard,
 )
 from deeplens_tf.terminal import counted, print_lines
 

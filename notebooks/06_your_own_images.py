@@ -169,7 +169,7 @@ Markdown(
 new = dl.simulation.simulate("new", SETTINGS["new_per_class"], seed=1, **survey).folder
 truth = pd.read_csv(new / "catalog.csv")
 truth.drop(columns=["label", "theta_e_arcsec"]).to_csv(new / "catalog.csv", index=False)
-predictions = dl.inference.predict(run.folder, new, "candidates", catalog=new / "catalog.csv")
+predictions = dl.inference.predict(run.folder, new, "candidates.csv", catalog=new / "catalog.csv")
 table = pd.read_csv(predictions.table).sort_values("p_lens", ascending=False)
 table[["id", "ra", "dec", "p_lens"]].head(10)
 

@@ -95,6 +95,7 @@ OWNERS = {
     "lenstronomy": {"simulation/render.py", "simulation/survey_images.py"},
     "astropy": {
         "data/formats/tile_compression.py",
+        "inference/table_files.py",
         "preprocessing/units.py",
         "preprocessing/value_scale.py",
         "simulation/fits_content.py",

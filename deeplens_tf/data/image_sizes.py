@@ -31,6 +31,11 @@ class ImageSizes:
             raise DataError(self._message())
 
     @property
+    def extremes(self) -> list[tuple[str, tuple[int, int]]]:
+        """Name, height and width of the smallest and the largest image so far."""
+        return [(name, shape) for _, name, shape in self._extremes]
+
+    @property
     def side(self) -> int | None:
         """Side of the square that is kept of a source image, in its pixels."""
         return self._extremes[0][0] if self._extremes else None

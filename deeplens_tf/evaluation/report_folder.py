@@ -16,6 +16,7 @@ from deeplens_tf.figures.picture_files import save_figure
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder
 from deeplens_tf.metrics.classification import checked_classes
 from deeplens_tf.preprocessing.target import MASS, Target
+from deeplens_tf.probes.output_columns import class_columns, value_columns
 from deeplens_tf.terminal import counted, printable
 
 PAGE = "report.html"
@@ -80,13 +81,11 @@ def classification_predictions(
         ValueError: lengths that differ, or as `classification_metrics`.
     """
     labels, probabilities = checked_classes(labels, probabilities, class_names)
-    names = np.asarray(class_names, object)
     columns: dict[str, ArrayLike] = {
         "file": pd.Series([str(file) for file in files], dtype=object),
-        "label": names[labels],
-        "predicted": names[probabilities.argmax(axis=1)],
+        "label": np.asarray(class_names, object)[labels],
+        **class_columns(probabilities, class_names),
     }
-    columns |= {f"p_{name}": probabilities[:, k] for k, name in enumerate(class_names)}
     return pd.DataFrame(columns)
 
 
@@ -112,10 +111,12 @@ def regression_predictions(
     Raises:
         ValueError: lengths that differ.
     """
-    std = np.full(len(files), np.nan) if std_dex is None else np.asarray(std_dex)
-    values = (np.asarray(log10_mass_ev), np.asarray(predicted), std)
-    columns = {"file": pd.Series([str(file) for file in files], dtype=object)}
-    return pd.DataFrame({**columns, **dict(zip(target.headers, values, strict=True))})
+    columns: dict[str, ArrayLike] = {
+        "file": pd.Series([str(file) for file in files], dtype=object),
+        target.headers[0]: np.asarray(log10_mass_ev),
+        **value_columns(predicted, std_dex, target),
+    }
+    return pd.DataFrame(columns)
 
 
 def summary_table(metrics: Mapping[str, Any]) -> str:

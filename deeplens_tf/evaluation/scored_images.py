@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from deeplens_tf.config import Config
 from deeplens_tf.data.batches import image_batches
@@ -22,7 +23,7 @@ from deeplens_tf.evaluation.scored_split import split_to_score
 from deeplens_tf.preprocessing.statistics import TrainingRange
 from deeplens_tf.preprocessing.target import Target
 from deeplens_tf.probes.frozen_features import Head, head_targets, is_known
-from deeplens_tf.probes.outputs import BATCH_SIZE, model_outputs
+from deeplens_tf.probes.outputs import BATCH_SIZE, ExactOutputs
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import counted, print_lines
 
@@ -69,8 +70,13 @@ class ScoredImages:
         Raises:
             NotFiniteOutputs: an output is NaN or infinite.
         """
-        parts = self._rows_of_parts()
-        return np.concatenate([model_outputs(model, self.data, *part) for part in parts])
+        exact = ExactOutputs(model)
+        with tqdm(unit="image", disable=None, total=int(self.rows.sum())) as bar:
+            found = []
+            for images in self._batches():
+                found.append(exact(images))
+                bar.update(len(images))
+        return np.concatenate(found)
 
     def places(self) -> pd.DataFrame:
         """Return what a catalogue calls the scored images and where they are on the sky, as text.

@@ -126,9 +126,14 @@ def _collect(
     rows: EmbeddingRows,
     target: Path,
 ) -> None:
-    for batch in images.with_progress(rejected):
-        rows.add(encoder.features(batch.images), batch.files, batch.places)
-        texts = [*batch.files, *chain(*batch.places.values())]
+    rejected.total = images.count
+    for batch in images.with_progress():
+        rejected.reasons |= batch.reasons
+        if not batch.files:
+            continue
+        places = batch.usable_places
+        rows.add(encoder.features(batch.images), batch.files, places)
+        texts = [*batch.files, *chain(*places.values())]
         require_storable(target, rejected.total - len(rejected), rows.dim, texts)
 
 

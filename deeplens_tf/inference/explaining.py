@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from deeplens_tf.inference.explained_network import (
 from deeplens_tf.inference.given_images import Data, GivenImages, given_images
 from deeplens_tf.inference.image_maps import ImageMaps
 from deeplens_tf.inference.model_input import open_images
-from deeplens_tf.inference.new_images import Batch, NewImages
+from deeplens_tf.inference.new_images import NewImages
 from deeplens_tf.inference.occlusion import Cover, Fill, cover_for, occlusion_maps
 
 EXPLANATIONS_FILE, EXPLANATIONS_PICTURE = "explanations.npz", "explanations.png"
@@ -119,7 +119,7 @@ def explain(
     how = (pixel_scale_arcsec, resample, mixed_sizes, settings)
     images = open_images(file, source.preprocessing, given, *how)
     rejected = RejectedFiles(0)
-    batch = _chosen(replace(images, count=count), rejected)
+    files, shown = _chosen(images, count, rejected)
     about = {
         "network": str(file),
         "sha256": sha256_of(file),
@@ -130,13 +130,13 @@ def explain(
         "measure": source.measure(method),
     }
     with writing(target), draft_folder(target) as draft:
-        _write(draft, source, batch, cover, about)
+        _write(draft, source, files, shown, cover, about)
         if len(rejected):
             rejected.save(draft / REJECTED_FILE)
         replace_folder(draft, target)
     rejected.report(target / REJECTED_FILE)
-    files = (target / EXPLANATIONS_FILE, target / EXPLANATIONS_PICTURE)
-    return Explained(*files, tuple(batch.files), len(rejected))
+    written = (target / EXPLANATIONS_FILE, target / EXPLANATIONS_PICTURE)
+    return Explained(*written, tuple(files), len(rejected))
 
 
 def _require_options(method: str, count: int, cover_options: Mapping[str, Any]) -> None:
@@ -159,26 +159,42 @@ def _cover(source: ExplainedNetwork, options: Mapping[str, Any]) -> Cover:
         raise RequestError(f"--{error}") from error
 
 
-def _chosen(images: NewImages, rejected: RejectedFiles) -> Batch:
-    batches = [batch for batch in images.batches(rejected) if batch.files]
-    if not batches:
+def _chosen(
+    images: NewImages, count: int, rejected: RejectedFiles
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Return names and images of those that can be used among some, spread evenly over all."""
+    rows = spread(images.count, count)
+    rejected.total = len(rows)
+    batches = [batch for row in rows for batch in images.batches(range(row, row + 1))]
+    for batch in batches:
+        rejected.reasons |= batch.reasons
+    usable = [batch for batch in batches if batch.files]
+    if not usable:
         why = rejected if rejected.total else "no image file is in it"
         raise DataError(f"{images.given}: no usable image in it; {why}")
-    files = [file for batch in batches for file in batch.files]
-    return Batch(files, {}, np.concatenate([batch.images for batch in batches]), len(files))
+    files = [file for batch in usable for file in batch.files]
+    return files, np.concatenate([batch.images for batch in usable])
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Return which of `total` files are read: evenly, the first and the last among them."""
+    if count >= total:
+        return list(range(total))
+    return np.linspace(0, total - 1, count).round().astype(int).tolist()
 
 
 def _write(
     draft: Path,
     source: ExplainedNetwork,
-    batch: Batch,
+    files: list[str],
+    images: NDArray[np.float32],
     cover: Cover | None,
     about: Mapping[str, Any],
 ) -> None:
-    maps, said = _maps(source, batch.images, cover), source.predictions(batch.images)
+    maps, said = _maps(source, images, cover), source.predictions(images)
     arrays = {
-        "file": np.array(batch.files),
-        "image": batch.images,
+        "file": np.array(files),
+        "image": images,
         "map": maps.pixels,
         "grid": maps.grid,
         **said,
@@ -186,7 +202,7 @@ def _write(
     }
     write_arrays(draft / EXPLANATIONS_FILE, arrays)
     figure = explanation_grid(
-        batch.images, maps.pixels, _names(batch.files, said), about["measure"], _title(about)
+        images, maps.pixels, _names(files, said), about["measure"], _title(about)
     )
     save_figure(figure, draft / EXPLANATIONS_PICTURE)
 

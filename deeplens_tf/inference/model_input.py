@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.preprocessing.framing import same_scale
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.preprocessing.selection import Selection
+from deeplens_tf.probes.outputs import ExactOutputs
 from deeplens_tf.runs.run_folder import run_of
 from deeplens_tf.saving.keras_files import load_fine_tuned
 from deeplens_tf.terminal import print_lines
@@ -40,6 +42,11 @@ class ModelInput:
     file: Path
     model: DownstreamModel
     images: NewImages
+
+    @cached_property
+    def outputs(self) -> ExactOutputs:
+        """The outputs of the model for some of the images."""
+        return ExactOutputs(self.model)
 
 
 def open_input(

@@ -1,8 +1,12 @@
 """Images without a split, as a model takes them, a batch at a time."""
 
+import contextlib
+import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +18,18 @@ from deeplens_tf.data.band_files import with_bands
 from deeplens_tf.data.batches import image_batches
 from deeplens_tf.data.catalog import PLACES
 from deeplens_tf.data.catalog_folders import scan_catalog
+from deeplens_tf.data.catalog_rows import is_number
 from deeplens_tf.data.folders import SourceFile, SourceFolder, scan_unlabelled
 from deeplens_tf.data.image_sizes import ImageSizes
-from deeplens_tf.data.manifest import SPLITS, is_prepared
+from deeplens_tf.data.manifest import MANIFEST_FILE, SPLITS, is_prepared
 from deeplens_tf.data.matching import require_same_preprocessing
 from deeplens_tf.data.passed_over import passed_over_text
-from deeplens_tf.data.prepared_data import open_folder
-from deeplens_tf.data.rejects import RejectedFiles
+from deeplens_tf.data.prepared_data import PreparedData, open_folder
 from deeplens_tf.data.source_folders import texts_of
 from deeplens_tf.data.stacks import with_rows
 from deeplens_tf.data.summary import missing_rows
 from deeplens_tf.errors import UnusableFile
+from deeplens_tf.files.shipped import sha256_of
 from deeplens_tf.inference.given_images import GivenImages, home_of, images_of
 from deeplens_tf.inference.reading import Reading
 from deeplens_tf.preprocessing.selection import Selection
@@ -33,19 +38,30 @@ from deeplens_tf.terminal import counted, print_lines
 
 
 class Batch(NamedTuple):
-    """Images with their names.
+    """Images that were read, with those that cannot be used.
 
     Attributes:
-        files: of each image, relative to the folder, or as the caller named them.
-        places: what a catalogue says of them in its columns id, ra and dec, as text.
-        images: shape (batch, height, width, bands), float32 in [0, 1].
-        read: number of files that were read for them, with those that cannot be used.
+        listed: name of each image, relative to the folder, or as the caller named it.
+        places: what a catalogue says of each in its columns id, ra and dec, as text.
+        reasons: why images cannot be used, by their names.
+        images: those that can be used, shape (batch, height, width, bands), float32 in [0, 1].
     """
 
-    files: list[str]
+    listed: list[str]
     places: dict[str, list[str]]
+    reasons: dict[str, str]
     images: NDArray[np.float32]
-    read: int
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the images that can be used."""
+        return [name for name in self.listed if name not in self.reasons]
+
+    @property
+    def usable_places(self) -> dict[str, list[str]]:
+        """The `places` of the images that can be used."""
+        usable = [name not in self.reasons for name in self.listed]
+        return {column: [*compress(values, usable)] for column, values in self.places.items()}
 
 
 @dataclass(frozen=True)
@@ -57,14 +73,12 @@ class NewImages:
         readings: how those in each of its `places` are read.
         mixed_sizes: whether images may have different sizes where resizing them gives them
             different pixel scales.
-        count: number of files to read, spread evenly over all; None for all.
         nan_filled: counts "images" with NaN pixels that were filled, and these "pixels".
     """
 
     given: GivenImages
     readings: Mapping[Path, Reading]
     mixed_sizes: bool = False
-    count: int | None = None
     nan_filled: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
@@ -72,41 +86,24 @@ class NewImages:
         """Which part of a file is its image; of the first place if they differ."""
         return next(iter(self.readings.values())).selection
 
-    def batches(self, rejected: RejectedFiles) -> Iterator[Batch]:
-        """Yield every usable image once; files that cannot be used go to `rejected`.
+    @property
+    def count(self) -> int:
+        """Number of the images, with those that cannot be used."""
+        if self._stored is not None:
+            return sum(map(self._stored.count, SPLITS))
+        return len(self._listed[0].files)
 
-        Raises:
-            RequestError: a prepared folder has other images than the model takes.
-            DataError: a prepared folder is damaged, or images differ in size.
-        """
-        is_stored = self.given.folder is not None and is_prepared(self.given.folder)
-        return self._prepared(rejected) if is_stored else self._raw(rejected)
+    def names(self, block: range) -> list[str]:
+        """Return the names of some images, by their places in the list."""
+        if self._stored is None:
+            return [file.name for file in self._listed[0].files[block.start : block.stop]]
+        found = [name for split in SPLITS for name in _stored_names(self._stored, split)]
+        return found[block.start : block.stop]
 
-    def with_progress(self, rejected: RejectedFiles) -> Iterator[Batch]:
-        """Yield the batches that contain images, with a progress bar on a terminal."""
-        with tqdm(unit="image", disable=None) as bar:
-            for batch in self.batches(rejected):
-                bar.total = rejected.total
-                if batch.files:
-                    yield batch
-                bar.update(batch.read)
-
-    def _raw(self, rejected: RejectedFiles) -> Iterator[Batch]:
-        folder, readings = self._listed()
-        rows = spread(len(folder.files), self.count)
-        rejected.total = len(rows)
-        sizes = self._sizes()
-        for start in range(0, len(rows), BATCH_SIZE):
-            part = rows[start : start + BATCH_SIZE]
-            pairs = ((folder.files[row], readings[row]) for row in part)
-            found = {file.name: self._image(file, how, rejected, sizes) for file, how in pairs}
-            usable = {name: image for name, image in found.items() if image is not None}
-            images = np.stack([*usable.values()]) if usable else np.empty(0, np.float32)
-            yield Batch([*usable], _places(folder, usable), images, len(part))
-
-    def _sizes(self) -> ImageSizes | None:
-        """Return what compares the sizes of images, also with those of the training."""
-        if self.mixed_sizes:
+    @cached_property
+    def sizes(self) -> ImageSizes | None:
+        """What compares the sizes of images, also with those of the training; None for nothing."""
+        if self.mixed_sizes or self._stored is not None:
             return None
         how = next(iter(self.readings.values())).preprocessing
         sizes = ImageSizes(how.image_size, how.fit, remedy="give --mixed-sizes to use all")
@@ -114,6 +111,68 @@ class NewImages:
             sizes.check((how.source_side, how.source_side), "an image of the training")
         return sizes
 
+    @property
+    def place_columns(self) -> list[str]:
+        """Those of the columns id, ra and dec that a catalogue has."""
+        if self._stored is not None:
+            return [name for name in PLACES if name in self._stored.catalog_units]
+        return _place_columns(self._listed[0])
+
+    def number_columns(self) -> list[str]:
+        """Return which of the columns ra and dec of a catalogue have numbers for all images."""
+        return [
+            name
+            for name in self.place_columns
+            if name != "id" and all(map(is_number, self._texts(name)))
+        ]
+
+    def digest(self, block: range) -> str:
+        """Return a digest of some images: of their names, and of size and time of their files."""
+        if self._stored is not None:
+            return sha256_of(self.given.root / MANIFEST_FILE)
+        found = hashlib.sha256()
+        folder, _ = self._listed
+        for file in folder.files[block.start : block.stop]:
+            row = (file.name, file.row_scale_arcsec, [*_states(file)])
+            found.update(repr(row).encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
+
+    def batches(self, block: range | None = None) -> Iterator[Batch]:
+        """Yield each image once, in the order of the list.
+
+        Args:
+            block: places of the images in the list; None for all.
+
+        Raises:
+            RequestError: a prepared folder has other images than the model takes.
+            DataError: a prepared folder is damaged, or images differ in size.
+        """
+        block = range(self.count) if block is None else block
+        return self._raw(block) if self._stored is None else self._prepared(self._stored, block)
+
+    def with_progress(self, block: range | None = None, done: int = 0) -> Iterator[Batch]:
+        """Yield the batches of a block but its first `done` images, with a bar on a terminal."""
+        block = range(self.count) if block is None else block
+        with tqdm(unit="image", disable=None, total=len(block), initial=done) as bar:
+            for batch in self.batches(block[done:]):
+                yield batch
+                bar.update(len(batch.listed))
+
+    def _raw(self, block: range) -> Iterator[Batch]:
+        folder, readings = self._listed
+        for start in block[::BATCH_SIZE]:
+            part = slice(start, min(start + BATCH_SIZE, block.stop))
+            files, reasons = folder.files[part], dict[str, str]()
+            found = [
+                self._image(file, how, reasons)
+                for file, how in zip(files, readings[part], strict=True)
+            ]
+            usable = [image for image in found if image is not None]
+            images = np.stack(usable) if usable else np.empty(0, np.float32)
+            names = [file.name for file in files]
+            yield Batch(names, _places(folder, names), reasons, images)
+
+    @cached_property
     def _listed(self) -> tuple[SourceFolder, Sequence[Reading]]:
         """Return the files of the images, and how each of them is read."""
         if self.given.folder is None:
@@ -153,59 +212,84 @@ class NewImages:
         return SourceFolder(Path(), (), files_and_readings[0]), files_and_readings[1]
 
     def _image(
-        self,
-        file: SourceFile,
-        reading: Reading,
-        rejected: RejectedFiles,
-        sizes: ImageSizes | None,
+        self, file: SourceFile, reading: Reading, reasons: dict[str, str]
     ) -> NDArray[np.float32] | None:
         """Return one image as the model takes it; None if it cannot be used."""
         try:
-            image, filled = reading.image(file, sizes)
+            image, filled = reading.image(file, self.sizes)
         except UnusableFile as error:
-            rejected.add(file.name, str(error))
+            reasons[file.name] = str(error)
             return None
         if filled:
             self.nan_filled.update(images=1, pixels=filled)
         return image
 
-    def _prepared(self, rejected: RejectedFiles) -> Iterator[Batch]:
+    @cached_property
+    def _stored(self) -> PreparedData | None:
+        """The images that `prepare` has written; None for others."""
+        if self.given.folder is None or not is_prepared(self.given.folder):
+            return None
         (reading,) = self.readings.values()
         how = reading.preprocessing
         data = open_folder(self.given.root, bands=how.image_shape[2] if how.repeat > 1 else None)
         require_same_preprocessing(how, data, "the model")
-        counts = {split: data.count(split) for split in SPLITS if data.count(split)}
-        chosen = np.zeros(sum(counts.values()), bool)
-        chosen[spread(len(chosen), self.count)] = True
-        rejected.total = int(chosen.sum())
-        columns = [name for name in PLACES if name in data.catalog_units]
-        parts = np.split(chosen, np.cumsum([*counts.values()])[:-1])
-        for split, keep in zip(counts, parts, strict=True):
-            if not keep.any():
-                continue
-            texts = {name: values[keep] for name, values in data.catalog(split, columns).items()}
-            files = data.index(split)["file"][keep].tolist()
-            if split == "test":  # its names may repeat those of the other splits
-                files = [f"test/{file}" for file in files]
-            start, used = 0, None if keep.all() else keep
-            for images in image_batches(data, split, BATCH_SIZE, used).as_numpy_iterator():
-                end = start + len(images)
-                places = {name: texts[name][start:end].tolist() for name in columns}
-                yield Batch(files[start:end], places, images, len(images))
-                start = end
+        return data
+
+    def _prepared(self, data: PreparedData, block: range) -> Iterator[Batch]:
+        columns, first = self.place_columns, 0
+        for split in SPLITS:
+            count = data.count(split)
+            start, stop = (min(max(end - first, 0), count) for end in (block.start, block.stop))
+            first += count
+            if start < stop:
+                yield from _split_batches(data, split, columns, range(start, stop))
+
+    def _texts(self, column: str) -> Iterable[str]:
+        """Return what a catalogue says of all images in one of its columns."""
+        if self._stored is not None:
+            splits = [split for split in SPLITS if self._stored.count(split)]
+            return chain(*(self._stored.catalog(split, [column])[column] for split in splits))
+        folder, _ = self._listed
+        return (texts_of(folder, file.name, [column])[0] for file in folder.files)
 
 
-def spread(total: int, count: int | None) -> list[int]:
-    """Return which of `total` files are read: evenly, the first and the last among them."""
-    if count is None or count >= total:
-        return list(range(total))
-    return np.linspace(0, total - 1, count).round().astype(int).tolist()
+def _split_batches(
+    data: PreparedData, split: str, columns: list[str], block: range
+) -> Iterator[Batch]:
+    texts = data.catalog(split, columns)
+    files = _stored_names(data, split)
+    keep = np.zeros(len(files), bool)
+    keep[block.start : block.stop] = True
+    start = block.start
+    for images in image_batches(data, split, BATCH_SIZE, keep).as_numpy_iterator():
+        part = slice(start, start + len(images))
+        places = {name: texts[name][part].tolist() for name in columns}
+        yield Batch(files[part], places, {}, images)
+        start = part.stop
+
+
+def _stored_names(data: PreparedData, split: str) -> list[str]:
+    files: list[str] = data.index(split)["file"].tolist() if data.count(split) else []
+    # The names of test images may repeat those of the other splits.
+    return [f"test/{file}" for file in files] if split == "test" else files
+
+
+def _states(file: SourceFile) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of the last change of each file of an image that is there."""
+    for name, path in file.sources.items():
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            yield name, state.st_size, state.st_mtime_ns
 
 
 def _places(folder: SourceFolder, names: Collection[str]) -> dict[str, list[str]]:
-    columns = [name for name in PLACES if folder.catalog and name in folder.catalog.kept]
+    columns = _place_columns(folder)
     rows = [texts_of(folder, name, columns) for name in names]
     return {column: [row[i] for row in rows] for i, column in enumerate(columns)}
+
+
+def _place_columns(folder: SourceFolder) -> list[str]:
+    return [name for name in PLACES if folder.catalog and name in folder.catalog.kept]
 
 
 def _catalog_lines(folder: SourceFolder, with_strays: bool) -> list[str]:

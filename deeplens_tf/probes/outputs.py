@@ -10,6 +10,7 @@ from deeplens_tf.data.image_data import ImageData
 from deeplens_tf.terminal import bar_verbosity
 
 BATCH_SIZE = 256
+PARALLEL_IMAGES = 16
 
 
 class NotFiniteOutputs(ValueError):
@@ -49,6 +50,41 @@ def _trace(model: keras.Model, images: tf.TensorSpec) -> None:
     model.make_predict_function()
     if not model.run_eagerly:
         model.predict_function.get_concrete_function([images])
+
+
+class ExactOutputs:
+    """The outputs of a model for images, which depend on each image alone, to the last bit.
+
+    In a batch they depend on the number of the images and on the place of each: a product of
+    matrices adds up in another order at the ends of its blocks. So each image is a batch of its
+    own here, and several are computed at the same time.
+
+    Args:
+        model: images -> outputs.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._function = tf.function(self._each, reduce_retracing=True, autograph=False)
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the outputs, shape (images, outputs).
+
+        Args:
+            images: shape (images, height, width, bands).
+
+        Raises:
+            NotFiniteOutputs: an output is NaN or infinite.
+        """
+        return finite_outputs(self._function(tf.convert_to_tensor(images)))
+
+    def _each(self, images: tf.Tensor) -> tf.Tensor:
+        options = {"parallel_iterations": PARALLEL_IMAGES, "fn_output_signature": tf.float32}
+        return tf.map_fn(self._one, images, **options)
+
+    def _one(self, image: tf.Tensor) -> tf.Tensor:
+        outputs = self._model(image[tf.newaxis], training=False)[0]
+        return tf.cast(outputs, tf.float32)
 
 
 def finite_outputs(outputs: ArrayLike) -> NDArray[np.float32]:

@@ -179,19 +179,6 @@ class SimulationRequest:
         return np.random.default_rng(seeds)
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Return (i, n) from "i/n".
-
-    Raises:
-        RequestError: the text isn't two integers separated by a slash.
-    """
-    first, _, second = text.partition("/")
-    try:
-        return int(first), int(second)
-    except ValueError:
-        raise RequestError(f"--shard takes i/n, as in 1/8. Received: {text}") from None
-
-
 def _classes_of(preset: str) -> tuple[str, ...]:
     return SURVEY_CLASSES if preset in SURVEY_PRESETS else CLASSES
 

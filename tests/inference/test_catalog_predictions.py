@@ -45,9 +45,9 @@ def texts(path):
 
 def test_predictions_have_the_texts_of_the_catalogue(survey, tmp_path):
     run = finetuned(tmp_path / "run", config())
-    plain = texts(predict(run.folder, "survey", "plain").table)
+    plain = texts(predict(run.folder, "survey", "plain.csv").table)
     found = texts(predict(run.folder, "survey", catalog="catalog.csv").table)
-    assert list(found) == [*plain, *PLACES]
+    assert list(found) == [*list(plain)[:-1], *PLACES, "reason"]
     pd.testing.assert_frame_equal(found[[*plain]], plain)
     pd.testing.assert_frame_equal(found[PLACES], survey[PLACES], check_dtype=False)
 
@@ -57,9 +57,9 @@ def test_images_without_a_row_are_counted_and_not_predicted(survey, tmp_path, ca
     few = survey.reset_index().rename(columns={"file": "path", "id": "name"})[3:]
     few.loc[len(few) + 3] = ["lost.npy", *few.iloc[0, 1:]]
     few.to_csv("few.csv", index=False)
-    words = "--data survey --catalog few.csv --out p --catalog-column file=path"
+    words = "--data survey --catalog few.csv --out p.csv --catalog-column file=path"
     stage.main(["--run", str(run.folder), *words.split(), "--catalog-column", "id=name"])
-    found = texts("p/predictions.csv")
+    found = texts("p.csv")
     assert found.index.tolist() == sorted(survey.index[3:])
     assert found["id"].to_dict() == survey["id"][3:].to_dict()
     out = capsys.readouterr().out
@@ -112,12 +112,12 @@ def test_pixel_scales_of_a_column_are_those_of_headers(survey, tmp_path):
     table = pd.DataFrame({"file": [f"{i}.npy" for i in range(6)]})
     table.assign(s=[3600 * finer[i % 2] for i in range(6)]).to_csv("scales.csv", index=False)
     of_headers = texts(predict(run.folder, "headers", resample=True).table)
-    words = ["--data", "column", "--out", "p", "--catalog", "scales.csv"]
+    words = ["--data", "column", "--out", "p.csv", "--catalog", "scales.csv"]
     words += ["--catalog-column", "pixel_scale=s"]
     with pytest.raises(DataError, match=r"6 of 6 files .* be of 0\.2197 arcsec, .* --resample res"):
         stage.main(["--run", str(run.folder), *words])
     stage.main(["--run", str(run.folder), *words, "--resample"])
-    found = texts("p/predictions.csv")
+    found = texts("p.csv")
     found.index = found.index.str.replace(".npy", ".fits")
     pd.testing.assert_frame_equal(found, of_headers)
     unscaled = texts(predict(run.folder, "column", catalog="scales.csv").table)

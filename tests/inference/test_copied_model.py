@@ -115,7 +115,7 @@ def test_a_model_of_an_earlier_version_says_what_it_does_not_know(place, capsys)
     (place / "alone.keras").write_bytes(run.model.read_bytes())
     for folder, lines in (("survey", 1), ("lenses", 0)):
         capsys.readouterr()
-        predict("alone.keras", folder, "out")
+        predict("alone.keras", folder, "out.csv")
         line = "alone.keras: not in the folder of its run, so the HDU of its training is unknown"
         assert capsys.readouterr().out.count(line) == lines
 
@@ -145,15 +145,15 @@ def test_a_folder_of_another_layout_is_read_as_the_caller_says(place, words, wri
     )
     expected = pd.read_csv(predict(plain.folder, "plain").table)
     sets = [word for each in words for word in ("--set", each)]
-    stage.main(["--run", str(plain.folder), "--data", "survey", "--out", "out", *sets])
-    found = pd.read_csv("out/predictions.csv")
+    stage.main(["--run", str(plain.folder), "--data", "survey", "--out", "out.csv", *sets])
+    found = pd.read_csv("out.csv")
     # Rows of a stack are in their order.
     pd.testing.assert_frame_equal(found.drop(columns="file"), expected.drop(columns="file"))
     # A run on this layout predicts for the plain files if it is undone.
     run = trained(place, words)
     undone = [word for each in words for word in ("--set", f"{each.partition('=')[0]}=null")]
-    stage.main(["--run", str(run.folder), "--data", "plain", "--out", "undone", *undone])
-    found = pd.read_csv("undone/predictions.csv")
+    stage.main(["--run", str(run.folder), "--data", "plain", "--out", "undone.csv", *undone])
+    found = pd.read_csv("undone.csv")
     pd.testing.assert_frame_equal(found, expected)
 
 

@@ -14,8 +14,7 @@ from deeplens_tf import prepare
 from deeplens_tf.config import load_config
 from deeplens_tf.data.prepared_data import open_folder
 from deeplens_tf.errors import DataError, RequestError
-from deeplens_tf.inference.explaining import explain
-from deeplens_tf.inference.new_images import spread
+from deeplens_tf.inference.explaining import explain, spread
 from deeplens_tf.probes.frozen_features import untrained_encoder
 from deeplens_tf.runs.new_run import create_run
 from deeplens_tf.runs.run_folder import Run
@@ -66,7 +65,7 @@ def prepared(network, files):
 
 def test_the_chosen_files_are_spread_evenly():
     assert spread(12, 4) == [0, 4, 7, 11]
-    assert spread(12, 12) == spread(12, 40) == spread(12, None) == list(range(12))
+    assert spread(12, 12) == spread(12, 40) == list(range(12))
     assert spread(5, 1) == [0]
     assert spread(0, 3) == []
     assert all(len(set(spread(101, count))) == count for count in range(1, 101))

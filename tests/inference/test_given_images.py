@@ -15,7 +15,6 @@ from deeplens_tf import embed as embed_stage
 from deeplens_tf import predict as stage
 from deeplens_tf import prepare
 from deeplens_tf.config import load_config
-from deeplens_tf.data.rejects import RejectedFiles
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.inference import new_images
 from deeplens_tf.inference.embedding import embed
@@ -93,7 +92,7 @@ def test_memory_holds_a_batch_of_them(run, place, monkeypatch):
 
     monkeypatch.setattr(Reading, "image", image)
     images = new_images.NewImages(given, dict.fromkeys(given.places, Reading(how)))
-    batches = images.batches(RejectedFiles(0))
+    batches = images.batches()
     assert next(batches).files == read == ["survey/a.npy", "survey/b.npy", "survey/inside/c.npy"]
     assert next(batches).files == read[3:] == ["s.h5#0", "s.h5#1", "s.h5#2"]
 
@@ -103,14 +102,14 @@ def test_the_command_line_takes_them_too(run, place, tmp_path, capsys):
     for name, image in zip(names, place, strict=False):
         with Path(name).open("wb") as file:
             np.save(file, image)
-    stage.main(["--run", str(run.folder), "--out", "out", "--", *names])
-    text = Path("out/predictions.csv").read_text("utf-8", "surrogateescape")
+    stage.main(["--run", str(run.folder), "--out", "out.csv", "--", *names])
+    text = Path("out.csv").read_text("utf-8", "surrogateescape")
     assert [row[0] for row in csv.reader(io.StringIO(text, ""))] == ["file", *names]
     embed_stage.main(["--run", str(run.folder), "--out", "e.npz", "--", *names])
     assert np.load("e.npz")["file"].tolist() == names
     with pytest.raises(RequestError, match=r"not a name in UTF-8"):
         stage.main(["--run", names[1], "d.npy"])
-    assert "predictions: out/predictions.csv, of 4 images" in capsys.readouterr().out
+    assert "predictions: out.csv, of 4 images" in capsys.readouterr().out
 
 
 def test_an_image_that_is_given_twice_is_used_once_and_that_is_said(run, place, capsys):
@@ -152,8 +151,8 @@ def test_bands_in_files_of_their_own(run, place, tmp_path):
     settings = {"band_names": ["g"], "band_files": "{id}_{band}.npy"}
     paths = ["1_g.npy", "0_g.npy", "d.npy"]
     predictions = predict(run.folder, paths, settings=settings)
-    assert table(predictions).index.tolist() == ["0.npy", "1.npy"]
-    reasons = pd.read_csv(predictions.table.with_name("rejected.csv")).set_index("file")["reason"]
+    reasons = table(predictions)["reason"]
+    assert reasons.index[reasons.isna()].tolist() == ["0.npy", "1.npy"]
     assert "its name is not as data.band_files" in reasons["d.npy"]
     sets = ["--set", "data.band_names=[g]", "--set", 'data.band_files="{id}_{band}.npy"']
     embed_stage.main(["--run", str(run.folder), *paths, "--out", "e.npz", *sets])
@@ -163,12 +162,12 @@ def test_bands_in_files_of_their_own(run, place, tmp_path):
 def test_a_catalogue_alone_names_the_images_of_its_own_folder(run, place, capsys):
     rows = [("b.npy", "second"), ("inside/c.npy", "third")]
     pd.DataFrame(rows, columns=["file", "id"]).to_csv("survey/c.csv", index=False)
-    of_folder = predict(run.folder, "survey", "one", catalog="survey/c.csv").table
+    of_folder = predict(run.folder, "survey", "one.csv", catalog="survey/c.csv").table
     assert "1 image without a row in c.csv" in capsys.readouterr().out
-    stage.main(["--run", str(run.folder), "--catalog", "survey/c.csv", "--out", "two"])
+    stage.main(["--run", str(run.folder), "--catalog", "survey/c.csv", "--out", "two.csv"])
     assert "without a row" not in capsys.readouterr().out
-    assert pd.read_csv("two/predictions.csv")["id"].tolist() == ["second", "third"]
-    assert of_folder.read_bytes() == Path("two/predictions.csv").read_bytes()
+    assert pd.read_csv("two.csv")["id"].tolist() == ["second", "third"]
+    assert of_folder.read_bytes() == Path("two.csv").read_bytes()
     embed_stage.main(["--run", str(run.folder), "--catalog", "survey/c.csv", "--out", "e.npz"])
     assert np.load("e.npz")["id"].tolist() == ["second", "third"]
     # A table of a stranger must not name files elsewhere.

@@ -19,7 +19,7 @@ from deeplens_tf.saving.keras_files import load_model
 from tests.conftest import CLASSES, write_blobs
 from tests.evaluation.runs import break_weights, finetuned, write_masses
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures", "eager_steps")
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ def test_predictions_are_those_of_evaluate_in_name_order(run, batch_size, monkey
     assert found["predicted"].tolist() == expected["predicted"].tolist()
     columns = [f"p_{name}" for name in CLASSES]
     np.testing.assert_allclose(found[columns], expected[columns], rtol=1e-5)
-    assert list(found)[2:] == [*columns, "unlike_training"]
+    assert list(found)[2:] == [*columns, "unlike_training", "reason"]
 
 
 def test_masses_are_predicted_as_evaluate_does(elsewhere):
     write_masses(elsewhere / "survey", "axion", 4, seed=2)
     run = finetuned(elsewhere / "run", configured("finetune.head=regression"))
     found = pd.read_csv(dl.inference.predict(run.folder, "survey").table)
-    assert list(found) == ["file", "predicted", "std_dex", "unlike_training"]
+    assert list(found) == ["file", "predicted", "std_dex", "unlike_training", "reason"]
     folder, _ = evaluate_run(run, configured("finetune.head=regression", data="survey"))
     expected = pd.read_csv(folder / "predictions.csv").set_index("file")
     with_mass = found.set_index("file").loc[expected.index]
@@ -105,19 +105,26 @@ def test_a_folder_of_images_of_another_size_than_in_training_names_what_to_do(ru
     assert predict(run.folder, "wide", mixed_sizes=True).count == 1
 
 
-def test_files_that_cannot_be_used_are_listed_and_counted(run, elsewhere, capsys):
+def test_files_that_cannot_be_used_have_rows_with_their_reasons(run, elsewhere, capsys):
+    expected = pd.read_csv(predict(run.folder, "survey").table, dtype=str).set_index("file")
     (elsewhere / "survey" / "cdm" / "cdm_sim_000.npy").write_bytes(b"junk")
     np.save(elsewhere / "survey" / "flat.npy", np.ones((16, 16)))
     np.save(elsewhere / "survey" / "rgb.npy", np.random.default_rng(0).random((16, 16, 3)))
     predictions = predict(run.folder, "survey")
     assert (predictions.count, predictions.rejected) == (11, 3)
-    rejected = pd.read_csv(predictions.table.with_name("rejected.csv"))
-    assert rejected["file"].tolist() == ["cdm/cdm_sim_000.npy", "flat.npy", "rgb.npy"]
-    reasons = dict(zip(rejected["file"], rejected["reason"], strict=True))
-    assert "constant" in reasons["flat.npy"]
-    assert "3 bands" in reasons["rgb.npy"]
-    assert "3 of 14 files rejected" in capsys.readouterr().err
-    assert not set(rejected["file"]) & set(pd.read_csv(predictions.table)["file"])
+    found = pd.read_csv(predictions.table, dtype=str).set_index("file")
+    assert found.index.tolist() == sorted([*expected.index, "flat.npy", "rgb.npy"])
+    rejected = found[found["reason"].notna()]
+    assert rejected.index.tolist() == ["cdm/cdm_sim_000.npy", "flat.npy", "rgb.npy"]
+    assert rejected.drop(columns="reason").isna().all(axis=None)
+    assert "constant" in rejected["reason"]["flat.npy"]
+    assert "3 bands" in rejected["reason"]["rgb.npy"]
+    assert (
+        f"3 of 14 files rejected, the first: cdm/cdm_sim_000.npy: {rejected['reason'].iloc[0]}"
+        in (capsys.readouterr().err)
+    )
+    usable = found[found["reason"].isna()]
+    pd.testing.assert_frame_equal(usable, expected.loc[usable.index])
 
 
 def test_a_folder_without_a_usable_image_ends_with_exit_code_3(run, elsewhere):
@@ -128,7 +135,8 @@ def test_a_folder_without_a_usable_image_ends_with_exit_code_3(run, elsewhere):
     ) as e:
         predict(run.folder, "empty")
     assert e.value.exit_code == 3
-    assert not list((run.folder / "predictions").iterdir())
+    (table,) = (run.folder / "predictions").iterdir()
+    assert pd.read_csv(table)["reason"].str.contains("npy").tolist() == [True]
     (elsewhere / "empty" / "a.npy").unlink()
     with pytest.raises(DataError, match=r"no usable image in it; no image file is in it"):
         predict(run.folder, "empty")
@@ -152,29 +160,33 @@ def test_a_prepared_folder_is_read_from_its_shards(run, elsewhere):
 
 
 def test_predictions_replace_earlier_ones_and_nothing_else(run, elsewhere):
-    first = predict(run.folder, "survey", "out").table
+    first = predict(run.folder, "survey", "out.csv").table
     (elsewhere / "survey" / "cdm" / "cdm_sim_000.npy").unlink()
-    second = predict(run.folder, "survey", "out")
+    second = predict(run.folder, "survey", "out.csv")
     assert (first, second.count) == (second.table, 11)
-    (elsewhere / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(RequestError, match="out contains something else"):
-        predict(run.folder, "survey", "out")
+    folder, _ = evaluate_run(run, configured(data="survey"))
+    (elsewhere / "notes.csv").write_text("mine")
+    for other in (elsewhere / "notes.csv", folder / "predictions.csv"):
+        before = other.read_bytes()
+        with pytest.raises(RequestError, match="is no table of predictions"):
+            predict(run.folder, "survey", other)
+        assert other.read_bytes() == before
     with pytest.raises(RequestError, match="lies inside"):
-        predict(run.folder, "survey", "survey/out")
+        predict(run.folder, "survey", "survey/out.csv")
 
 
 def test_a_folder_of_the_same_name_has_predictions_of_its_own(run, elsewhere):
     write_blobs(elsewhere / "other" / "survey", 2, seed=1)
     tables = {predict(run.folder, name).table for name in ("survey", "other/survey", "survey")}
     assert len(tables) == 2
-    assert all(table.parent.name.startswith("survey-") for table in tables)
+    assert all(table.name.startswith("survey-") for table in tables)
 
 
 def test_the_file_of_a_model_is_enough(run, elsewhere):
     copied = elsewhere / "mine.keras"
     copied.write_bytes(run.model.read_bytes())
     table = predict(copied, "survey").table
-    assert table.parent.parent == elsewhere / "predictions"
+    assert table.parent == elsewhere / "predictions"
     assert table.read_bytes() == predict(run.folder, "survey").table.read_bytes()
 
 
@@ -192,7 +204,9 @@ def test_a_model_of_an_earlier_version_takes_the_preprocessing_of_its_run(run, e
     predictions = predict(run.folder, "survey")
     assert "of an earlier version; resize to 16 pixels is its run's" in capsys.readouterr().out
     found = pd.read_csv(predictions.table)
-    pd.testing.assert_frame_equal(found.iloc[:, :-1], expected.iloc[:, :-1])
+    pd.testing.assert_frame_equal(
+        found.drop(columns="unlike_training"), expected.drop(columns="unlike_training")
+    )
     assert expected["unlike_training"].notna().all()
     assert found["unlike_training"].isna().all()
     assert predictions.unlike_training is None
@@ -215,7 +229,7 @@ def test_the_stage_takes_the_newest_run(run, elsewhere, capsys):
     out = capsys.readouterr().out
     assert out.startswith("run: runs/it, the newest fine-tuning run")
     assert "predictions: runs/it/predictions/survey-" in out
-    assert "/predictions.csv, of 12 images" in out
+    assert ".csv, of 12 images" in out
     for value in ("0", "nan", "-1"):
         with pytest.raises(RequestError, match="--pixel-scale-arcsec must be above 0"):
             stage.main(["--data", "survey", "--pixel-scale-arcsec", value])

@@ -6,7 +6,7 @@ import pytest
 from deeplens_tf.data import from_arrays
 from deeplens_tf.data.batches import image_batches
 from deeplens_tf.models import build_encoder
-from deeplens_tf.probes.outputs import BATCH_SIZE, model_outputs
+from deeplens_tf.probes.outputs import BATCH_SIZE, ExactOutputs, model_outputs
 
 COUNT = BATCH_SIZE + 44  # 270 of them for training: a full batch and a smaller one
 SPLITS = ("train", "validation", "train", "validation")
@@ -44,3 +44,15 @@ def test_a_model_without_a_graph_has_the_same_outputs(encoder, data):
     encoder.compile(run_eagerly=True)
     computed = model_outputs(encoder, data, "validation", show_progress=False)
     np.testing.assert_allclose(computed, expected, atol=1e-5)
+
+
+def test_exact_outputs_depend_on_each_image_alone(encoder):
+    images = np.random.default_rng(1).random((BATCH_SIZE, 8, 8, 1), dtype=np.float32)
+    exact = ExactOutputs(encoder)
+    expected = exact(images)
+    np.testing.assert_allclose(expected, encoder.predict(images, verbose=0), rtol=1e-4, atol=1e-5)
+    assert len(np.unique(expected, axis=0)) == BATCH_SIZE
+    order = np.random.default_rng(2).permutation(BATCH_SIZE)
+    for size in (1, 37, BATCH_SIZE):
+        parts = [exact(images[order[i : i + size]]) for i in range(0, BATCH_SIZE, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), expected[order])

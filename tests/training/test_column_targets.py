@@ -243,7 +243,7 @@ def test_a_run_learns_a_column_and_its_report_has_name_and_unit(survey, log10, t
     assert metrics["n_skipped_without_value"] == 10
     assert ("mae_dex" in metrics) == (log10 == "true")
     written = pd.read_csv(predict("run", "survey", catalog="catalog.ecsv").table)
-    assert list(written) == ["file", f"predicted {label}", std, "unlike_training", "id"]
+    assert list(written) == ["file", f"predicted {label}", std, "unlike_training", "id", "reason"]
     compared = compare_runs([Run(tmp_path / "run")])
     assert compared[error][0] == pytest.approx(metrics[error])
 

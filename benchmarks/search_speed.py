@@ -15,6 +15,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,8 +44,8 @@ def main() -> None:
         rows = _rows(stream, arguments.images, arguments.features, arguments.noise)
         for suffix in (".parquet", ".npz"):
             path = Path(folder) / f"e{suffix}"
-            _timed(f"written to {suffix}", lambda path=path: write_embeddings(path, path, rows, {}))
-            found = _timed(f"opened {suffix}", lambda path=path: read_embeddings(path))
+            _timed(f"written to {suffix}", partial(write_embeddings, path, path, rows, {}))
+            found = _timed(f"opened {suffix}", partial(read_embeddings, path))
         exact = _searches("exact search", lambda row: _exact(found, row))
         _timed("index built", lambda: index_of(found))
         cells = _timed("index opened", lambda: index_of(found))

@@ -131,7 +131,8 @@ def _neighbours(
     features: NDArray[np.float32], queries: NDArray[np.float32], chosen: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the rows nearest to each chosen row, without itself, in no order."""
-    best, rows = np.empty((len(chosen), 0), np.float32), np.empty((len(chosen), 0), np.int64)
+    best: NDArray[np.float32] = np.empty((len(chosen), 0), np.float32)
+    rows: NDArray[np.int64] = np.empty((len(chosen), 0), np.int64)
     top, start = max(1, min(RECALL_TOP, len(features) - 1)), 0
     for block in _units(features):
         products, numbers = queries @ block.T, start + np.arange(len(block))
@@ -140,6 +141,7 @@ def _neighbours(
         rows = np.hstack([rows, np.broadcast_to(numbers, products.shape)])
         if best.shape[1] > top:
             keep = np.argpartition(-best, top - 1, axis=1)[:, :top]
-            best, rows = (np.take_along_axis(each, keep, axis=1) for each in (best, rows))
+            best = np.take_along_axis(best, keep, axis=1)
+            rows = np.take_along_axis(rows, keep, axis=1)
         start += len(block)
     return rows

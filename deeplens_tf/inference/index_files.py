@@ -56,8 +56,7 @@ def write_index(path: Path, cells: Cells, checksum: int) -> None:
     arrays["about"] = np.array(json.dumps(about))
     with writing(path), draft_file(path) as draft, zipfile.ZipFile(draft, "w") as archive:
         for name, values in arrays.items():
-            plain = np.ascontiguousarray(values).reshape(values.shape)
-            store_array(archive, name, plain.dtype.str, plain.shape, [plain.data.cast("B")])
+            store_array(archive, name, values.dtype.str, values.shape, [values.tobytes()])
 
 
 def read_index(path: Path, found: Embeddings) -> Cells:
@@ -74,7 +73,8 @@ def read_index(path: Path, found: Embeddings) -> Cells:
         arrays = {name: each.values for name, each in stored.items()}
         about = parsed_about(text_of("about", arrays.pop("about")))
         _require_same(path, about, found)
-        cells = Cells(**arrays, looked_at=about.get("looked_at"), recall=about.get("recall"))
+        numbers = (about.get("looked_at", 0), about.get("recall", -1))
+        cells = Cells(**arrays, looked_at=numbers[0], recall=numbers[1])
         _check(cells, found.features)
     except UnusableFile as error:
         raise DataError(f"{path}: not an index: {error}: remove it to build another") from error

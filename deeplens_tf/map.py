@@ -16,7 +16,7 @@ def build_parser() -> StageParser:
         "--embeddings embeddings.npz --out map",
     )
     parser.add_argument(
-        "--embeddings", required=True, metavar="FILE.npz", help="features that `embed` wrote"
+        "--embeddings", required=True, metavar="FILE", help="features that `embed` wrote"
     )
     parser.add_argument(
         "--out", metavar="DIR", help="folder to write (without it: <embeddings>-map beside them)"

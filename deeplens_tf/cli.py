@@ -133,7 +133,7 @@ def add_run_options(parser: StageParser, config: str) -> None:
         "--resume",
         action="store_true",
         help="resume the run in --run-dir, or without it the newest unfinished run, with that "
-        "run's configuration; train.epochs may be raised and checkpoint.* changed",
+        "run's configuration; train.epochs may be raised, checkpoint.* and logging.* changed",
     )
     parser.add_argument(
         "--strategy",

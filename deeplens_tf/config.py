@@ -343,6 +343,19 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
+class LoggingConfig:
+    """What is logged besides `history.csv` and the curves in TensorBoard; this changes no result.
+
+    Null turns a key's logging off.
+    """
+
+    views_every_epochs: Count | None
+    embedded_images: Count | None
+    wandb: str | None
+    mlflow: str | None
+
+
+@dataclass(frozen=True)
 class Config:
     """The complete configuration of a run."""
 
@@ -355,6 +368,7 @@ class Config:
     optimizer: OptimizerConfig
     train: TrainConfig
     checkpoint: CheckpointConfig
+    logging: LoggingConfig
 
     @property
     def schedule_epochs(self) -> int:

@@ -134,6 +134,7 @@ EVERYWHERE = Use(CONFIGURED_STAGES)
 DATA = EVERYWHERE  # the data section is checked against a prepared folder and a model by data/
 WITH_VIEWS = Use((PREVIEW, PRETRAIN, FINETUNE))
 TRAINING = Use((PRETRAIN, FINETUNE))
+TRAINED_RUN = Use((PRETRAIN, FINETUNE, EVALUATE, PROBE))
 PRETRAINING = Use((PRETRAIN,))
 FINETUNING = Use((FINETUNE,))
 
@@ -248,6 +249,10 @@ USES: dict[str, Use] = {
     "checkpoint.every_steps": EVERYWHERE,
     "checkpoint.every_minutes": EVERYWHERE,
     "checkpoint.keep": EVERYWHERE,
+    "logging.views_every_epochs": TRAINING,
+    "logging.embedded_images": TRAINING,
+    "logging.wandb": TRAINED_RUN,
+    "logging.mlflow": TRAINED_RUN,
 }
 
 

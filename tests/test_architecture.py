@@ -61,6 +61,7 @@ ALLOWED_IMPORTS = {
     },
     "saving": {"models", "files", "preprocessing", "registry"},
     "runs": {"cores", "config", "dataclass_parsing", "files"},
+    "tracking": {"config", "dataclass_parsing", "files", "runs"},
     "distribution": {"data", "models"},
     "probes": {
         *("config", "configuration_keys", "data", "metrics", "models", "preprocessing"),
@@ -70,11 +71,11 @@ ALLOWED_IMPORTS = {
     "training": {
         *("config", "configuration_keys", "dataclass_parsing", "files", "figures", "freed_memory"),
         *("data", "losses", "metrics", "models", "preprocessing", "registry"),
-        *("distribution", "probes", "runs", "saving"),
+        *("distribution", "probes", "runs", "saving", "tracking"),
     },
     "evaluation": {
         *("config", "files", "figures", "data", "metrics", "models", "preprocessing"),
-        *("distribution", "probes", "runs", "saving"),
+        *("distribution", "probes", "runs", "saving", "tracking"),
     },
     "inference": {
         *("config", "files", "figures", "data", "metrics", "models", "preprocessing"),
@@ -112,6 +113,8 @@ OWNERS = {
     "onnx": {"inference/export_formats.py"},
     "umap": {"inference/map_coordinates.py"},
     "tf2onnx": {"inference/export_formats.py"},
+    "wandb": {"tracking/wandb_service.py"},
+    "mlflow": {"tracking/mlflow_service.py"},
 }
 KERAS_ONLY = ("models", "losses")  # they run on any backend of Keras
 CONFIGURATION_KEY = re.compile(r"\b(data|encoder|pretrain|finetune|optimizer|train)\.[a-z]+_?[a-z]")

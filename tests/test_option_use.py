@@ -31,10 +31,31 @@ HARMLESS = ("data.strict", "data.cache", "data.in_memory", "checkpoint.")
 USED = {
     "prepare": ("seed", "data."),
     "prepare --preview": ("seed", "data.", "augment.", "pretrain.positives"),
-    "pretrain": ("seed", "data.", "augment.", "encoder.", "pretrain.", "optimizer.", "train."),
-    "finetune": ("seed", "data.", "augment.", "encoder.", "finetune.", "optimizer.", "train."),
-    "evaluate": ("seed", "data."),
-    "evaluate --probe": ("seed", "data.", "finetune.fraction", "finetune.target"),
+    "pretrain": (
+        "seed",
+        "data.",
+        "augment.",
+        "encoder.",
+        "pretrain.",
+        "optimizer.",
+        "train.",
+        "logging.",
+    ),
+    "finetune": (
+        "seed",
+        "data.",
+        "augment.",
+        "encoder.",
+        "finetune.",
+        "optimizer.",
+        "train.",
+        "logging.",
+    ),
+    "evaluate": ("seed", "data.", "logging.wandb", "logging.mlflow"),
+    "evaluate --probe": (
+        *("seed", "data.", "finetune.fraction", "finetune.target"),
+        *("logging.wandb", "logging.mlflow"),
+    ),
 }
 NOISES = ("gaussian_noise", "background_noise", "jitter")
 OF_SCALE = ("percentiles", "asinh_softening", "nan_fill")

@@ -39,6 +39,7 @@ from deeplens_tf.preprocessing.statistics import unlike_training_lines
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_fine_tuned
 from deeplens_tf.terminal import print_lines
+from deeplens_tf.tracking.session import log_report
 
 Report = tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]
 
@@ -89,7 +90,9 @@ def evaluate_run(
     evaluated = Evaluated(run, config, command)
     page = partial(report_page, evaluated, metrics, predictions, scored)
     name = scored.folder_name
-    return write_report(run.folder, metrics, predictions, figures, name, page), metrics
+    folder = write_report(run.folder, metrics, predictions, figures, name, page)
+    log_report(run, config.logging, folder)
+    return folder, metrics
 
 
 def _score_classes(model: DownstreamModel, scored: ScoredImages, seed: int) -> Report:

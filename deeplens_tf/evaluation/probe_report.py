@@ -27,6 +27,7 @@ from deeplens_tf.preprocessing.target import MASS, Target
 from deeplens_tf.probes.frozen_features import Head, Kind, probe_encoder, untrained_encoder
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.saving.keras_files import load_encoder
+from deeplens_tf.tracking.session import log_report
 
 
 def evaluate_probe(
@@ -92,7 +93,9 @@ def evaluate_probe(
         else value_figures(scored.truths, probed.outputs, None, target)
     )
     page = partial(report_page, Evaluated(run, config, command), report, predictions, scored)
-    return write_report(run.folder, report, predictions, figures, name, page), report
+    folder = write_report(run.folder, report, predictions, figures, name, page)
+    log_report(run, config.logging, folder)
+    return folder, report
 
 
 def _predictions(

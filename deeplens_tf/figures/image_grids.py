@@ -128,17 +128,20 @@ def image_png(image: ArrayLike, max_side: int = 128) -> bytes:
     return png_of(colours[::-1][::step, ::step][::-1])
 
 
-def image_colours(image: ArrayLike) -> NDArray[np.uint8]:
+def image_colours(image: ArrayLike, scale_of: ArrayLike | None = None) -> NDArray[np.uint8]:
     """Return one image as the colours of a picture's pixels, drawn as in `image_grid`.
 
     Args:
         image: shape (H, W) or (H, W, bands).
+        scale_of: the image whose faintest and brightest pixels are the ends of the colours, as in
+            `views_grid`; None for `image`.
 
     Returns:
         Shape (H, W, 3), the topmost row of the picture first.
     """
     picture = as_picture(image)
-    scaled = _scaled(picture, limits_of(picture))
+    limits = limits_of(picture if scale_of is None else as_picture(scale_of))
+    scaled = _scaled(picture, limits)
     if scaled.ndim == 2:
         scaled = matplotlib.colormaps[IMAGE_COLOURS](scaled)[..., :3]
     return np.asarray(scaled[::-1] * 255, np.uint8)

@@ -10,7 +10,7 @@ PATH_KEYS = ("data.path", "data.catalog", "data.cache", "pretrain.encoder", "fin
 KEYS_WITHOUT_EFFECT = (
     # What is read of a catalogue is in the fingerprint of the data, with the columns' roles.
     *("data.strict", "data.in_memory", "data.catalog_columns."),
-    *("pretrain.probe_every_epochs", "checkpoint."),
+    *("pretrain.probe_every_epochs", "checkpoint.", "logging."),
 )
 OTHER_STAGE = {"pretrain": "finetune.", "finetune": "pretrain."}
 

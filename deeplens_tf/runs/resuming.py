@@ -21,7 +21,7 @@ from deeplens_tf.terminal import counted, print_lines
 
 NEW_FOLDER = "give --run-dir a new folder"
 TRAINED_ON = ("train", "validation")
-CHANGEABLE = ("checkpoint.", "data.in_memory")  # keys on which no result depends
+CHANGEABLE = ("checkpoint.", "logging.", "data.in_memory")  # keys on which no result depends
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ from deeplens_tf.training.starting_encoder import (
     trained_encoder,
 )
 from deeplens_tf.training.tasks import Task, build_task
+from deeplens_tf.training.tensorboard_pictures import write_embeddings
 from deeplens_tf.training.training_range import training_range
 
 
@@ -179,6 +180,8 @@ def _train(plan: TrainingPlan, config: Config, run: Run) -> None:
     fit(plan, config, run, [saver], [run.model], phases)
     if plan.distribution.is_chief:
         _report_outcome(plan.data, config.finetune, run)
+        if count := config.logging.embedded_images:
+            write_embeddings(run, run.model, plan.data, count)
     finish(run, config, run.model)
 
 

@@ -10,7 +10,7 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from deeplens_tf.config import Config, TrainConfig
+from deeplens_tf.config import Config, LoggingConfig, TrainConfig
 from deeplens_tf.configuration_keys import configuration_keys
 from deeplens_tf.data.image_data import WHOLE
 from deeplens_tf.data.prepared_data import PreparedData
@@ -27,12 +27,16 @@ from deeplens_tf.models.encoders import global_policy
 from deeplens_tf.runs.checkpoints import CheckpointStore
 from deeplens_tf.runs.run_folder import Run
 from deeplens_tf.terminal import print_lines, progress_verbosity
+from deeplens_tf.tracking.service import require_packages
+from deeplens_tf.tracking.session import tracked_training
 from deeplens_tf.training.callbacks import ReturnMemory, StopAfterEpoch, tensorboard
 from deeplens_tf.training.checkpointer import Checkpointer
 from deeplens_tf.training.divergence import StopWhenDiverged
+from deeplens_tf.training.epoch_logging import LogEpochs
 from deeplens_tf.training.history_file import HistoryFile
 from deeplens_tf.training.optimizers import require_used
 from deeplens_tf.training.signals import StopRequest
+from deeplens_tf.training.tensorboard_pictures import ViewPictures
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,10 @@ def require_usable(config: Config) -> None:
     """Refuse a wrong configuration before the data are prepared, which may take long.
 
     Raises:
-        RequestError: a setting of the optimiser, the encoder or the augmentations is wrong.
+        RequestError: a setting of the optimiser, the encoder or the augmentations is wrong, or the
+            package of a service in `logging` is not installed.
     """
+    require_packages(config.logging)
     require_used(config.optimizer, config.schedule_epochs)
     with configuration_keys():
         config.encoder.arguments()
@@ -105,7 +111,8 @@ def fit(
     """
     keep_freed_memory()
     # A new run begins with the stream whose shapes it asks for; to trace it takes half a second.
-    plan = replace(plan, batches=functools.cache(plan.batches))
+    batches = plan.batches
+    plan = replace(plan, batches=functools.cache(batches))
     plan.distribution.prepare(plan.model, plan.batches(BEGINNING).element_spec)
     history = HistoryFile(run.history)
     history.restore(
@@ -123,9 +130,38 @@ def fit(
             plan.distribution,
         )
         others = [*phases, history, StopWhenDiverged(), *recorders]
-        _train(plan, config.train, run, checkpointer, others)
+        with contextlib.ExitStack() as exits:
+            if plan.distribution.is_chief:
+                others += _pictures(plan, config.logging, run, batches)
+                session = exits.enter_context(tracked_training(run, config.logging))
+                others.append(LogEpochs(session))
+            _train(plan, config.train, run, checkpointer, others)
     if plan.distribution.is_chief:
         _save_curves(run)
+
+
+def _pictures(
+    plan: TrainingPlan,
+    config: LoggingConfig,
+    run: Run,
+    new_batches: Callable[[Position], tf.data.Dataset],
+) -> list[ViewPictures]:
+    """Return the callback that writes pictures of views, if configured.
+
+    Args:
+        plan: whose batches from the beginning are kept anyway.
+        config: of the logging.
+        run: whose log it is.
+        new_batches: position -> a stream that is not kept.
+    """
+    if config.views_every_epochs is None:
+        return []
+
+    def batches_of(epoch: int) -> tf.data.Dataset:
+        start = Position(epoch, 0)
+        return plan.batches(start) if start == BEGINNING else new_batches(start)
+
+    return [ViewPictures(run, config.views_every_epochs, batches_of)]
 
 
 def _train(

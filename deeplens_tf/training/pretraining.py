@@ -49,6 +49,7 @@ from deeplens_tf.training.starting_encoder import (
     starting_preprocessing,
 )
 from deeplens_tf.training.tasks import possible_heads
+from deeplens_tf.training.tensorboard_pictures import write_embeddings
 
 MAX_INPAINTED = 6
 
@@ -155,6 +156,8 @@ def _train(plan: TrainingPlan, config: Config, run: Run, order: EpochOrder | Non
     save_model(plan.model.encoder, run.encoder)
     if isinstance(plan.model, InpaintingModel):
         _draw_inpainting(plan.model, plan.validation or plan.batches(BEGINNING), run)
+    if plan.distribution.is_chief and (count := config.logging.embedded_images):
+        write_embeddings(run, run.encoder, plan.data, count)
     finish(run, config, run.encoder)
 
 

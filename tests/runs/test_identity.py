@@ -18,6 +18,7 @@ def settings(*overrides, stage="finetune"):
         "data.cache=elsewhere",
         "finetune.encoder=runs/x",
         "checkpoint.keep=5",
+        "logging.wandb=lenses",
         "data.in_memory=false",
         "data.catalog_columns={file: path, label: null}",
         "optimizer.schedule_epochs=20",  # the value that null stands for

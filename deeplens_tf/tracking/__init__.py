@@ -1,0 +1,1 @@
+"""A run in services that people know: Weights & Biases and MLflow."""

@@ -59,8 +59,8 @@ def without_product(folder: Path, otherwise: str) -> str:
     started = (folder / "config.yaml").is_file()
     if started and not any((folder / name).is_file() for name in (ENCODER, MODEL)):
         return (
-            f"{folder}: its training has not got as far as a model: repeat its command with "
-            f"--resume --run-dir {folder}"
+            f"{folder}: holds no model; its run has not finished, and --resume --run-dir {folder} "
+            "continues it"
         )
     return f"{folder}: {otherwise}"
 

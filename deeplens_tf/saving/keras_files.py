@@ -177,8 +177,7 @@ def _model_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     if not (path / MODEL).is_file():
-        missing = f"holds no fine-tuned model{_instead(path)}"
-        raise RequestError(without_product(path, missing))
+        raise RequestError(without_product(path, f"holds no fine-tuned model{_instead(path)}"))
     return path / MODEL
 
 
@@ -186,8 +185,7 @@ def _instead(run: Path) -> str:
     """Return what a run folder without a fine-tuned model holds."""
     if (run / ENCODER).is_file():
         return ", only an encoder: embed takes it, load_encoder reads it, finetune trains a model"
-    is_run = (run / "config.yaml").is_file()
-    return "; its run has not finished, and --resume continues it" if is_run else ""
+    return ""
 
 
 def _load(path: Path) -> keras.Model:

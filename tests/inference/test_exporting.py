@@ -279,7 +279,7 @@ def test_the_stage_names_what_it_wrote(tmp_path, monkeypatch, capsys):
     ("argv", "line"),
     [
         (["--run", "no/such/run", "--format", "onnx"], "no such file or run folder"),
-        (["--run", "half", "--format", "onnx"], "half: its training has not got as far as a model"),
+        (["--run", "half", "--format", "onnx"], "half: holds no model; its run has not finished"),
         (["--run", "half", "--format", "torch"], "invalid choice: 'torch'"),
         (["--run", "junk.keras", "--format", "keras"], "not a model that can be loaded safely"),
     ],

@@ -45,7 +45,7 @@ CASES = [
     ("predict", "--run runs/encoder --data lenses", 2, "runs/encoder: holds no fine-tuned model"),
     ("evaluate", "--run runs/encoder", 2, "runs/encoder: no model.keras in it; only a fine-tuned"),
     *(
-        (stage, f"--run runs/half {words}", 2, "runs/half: .*has not got as far as a model")
+        (stage, f"--run runs/half {words}", 2, "runs/half: .*its run has not finished")
         for stage, words in {
             "predict": "--data lenses",
             "embed": "--data lenses",
@@ -54,7 +54,7 @@ CASES = [
             "search": "--embeddings e.npz --like lenses/cdm/cdm_sim_000.npy",
         }.items()
     ),
-    ("evaluate", "--probe linear --run runs/half", 2, "runs/half: .*has not got as far as a model"),
+    ("evaluate", "--probe linear --run runs/half", 2, "runs/half: .*its run has not finished"),
     # A model file that was cut off.
     *(
         (stage, f"--run runs/cut {words}", 2, "model.keras: not a model that can be loaded safely")

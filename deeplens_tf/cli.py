@@ -64,7 +64,16 @@ class StageParser(argparse.ArgumentParser):
 
 
 class _DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds the default to an option's help, unless it is None, an empty list or a flag's False."""
+    """Adds an option's default to its help, and keeps the example of a stage on one line.
+
+    Defaults that are None, an empty list or a flag's False are not named.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Wrap a text, but not the example at its end, which is a command to copy."""
+        described, example, command = text.partition("Example: ")
+        wrapped = super()._fill_text(described, width, indent)
+        return f"{wrapped}\n\n{indent}{example}{command}" if example else wrapped
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, []) or action.default is False:

@@ -14,7 +14,8 @@ def build_parser() -> StageParser:
         "compare",
         "Compare evaluated runs on one test set: comparison.md, comparison.csv and "
         "comparison.png, and their histories in training_curves.png. Runs that differ only by "
-        "their seeds are averaged.",
+        "their seeds are averaged. "
+        "Example: python -m deeplens_tf.compare runs/classifier runs/baseline --out comparison",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="evaluated run folders")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")

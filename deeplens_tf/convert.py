@@ -14,7 +14,9 @@ MAX_NUMBER = 4096  # of pixels a side, and of heads
 def build_parser() -> StageParser:
     """Return the parser of the command line."""
     parser = stage_parser(
-        "convert", "Convert an encoder's weights, saved by Keras 2, to an encoder of this package."
+        "convert",
+        "Convert an encoder's weights, saved by Keras 2, to an encoder of this package. "
+        "Example: python -m deeplens_tf.convert vit.h5 --to encoder.keras",
     )
     parser.add_argument("weights", type=Path, metavar="FILE.h5", help="written by save_weights")
     parser.add_argument(

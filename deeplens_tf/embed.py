@@ -30,8 +30,8 @@ def build_parser() -> StageParser:
         "--run-dir",
         metavar="PATH|NAME",
         dest="run",
-        help="a pretraining or fine-tuning run, a file of an encoder or model, or the name of a "
-        "shipped encoder (without it: the newest run)",
+        help="a pretraining or fine-tuning run, a file of an encoder or model, the name of a "
+        "shipped encoder, or hf://OWNER/NAME[@REVISION] (without it: the newest run)",
     )
     parser.add_argument(
         "--out",

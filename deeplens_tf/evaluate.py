@@ -18,7 +18,7 @@ from deeplens_tf.config import Config
 from deeplens_tf.data.folder_settings import with_folder_settings, without_settings_of
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.errors import RequestError
-from deeplens_tf.files.products import ENCODER, MODEL
+from deeplens_tf.files.products import ENCODER, MODEL, without_product
 from deeplens_tf.option_use import EVALUATE, PROBE, load_stage_config
 from deeplens_tf.runs.run_folder import Run, require_newest_run
 from deeplens_tf.startup import import_for_stage
@@ -31,7 +31,8 @@ def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
     parser = stage_parser(
         "evaluate",
-        "Score a fine-tuned model, or with --probe a frozen encoder, on every test image once.",
+        "Score a fine-tuned model, or with --probe a frozen encoder, on every test image once. "
+        "Example: python -m deeplens_tf.evaluate --run runs/classifier --data other_images",
     )
     parser.add_argument(
         "--run",
@@ -70,10 +71,9 @@ def main(argv: Sequence[str]) -> None:
     run = Run(Path(arguments.run)) if arguments.run else _newest(arguments.probe)
     own = run.load_config()
     if arguments.probe is None and not run.model.is_file():
-        raise RequestError(
-            f"{run.folder}: no {MODEL} in it; only a fine-tuned run has a head to evaluate "
-            "(--probe linear measures an encoder)"
-        )
+        missing = f"no {MODEL} in it; only a fine-tuned run has a head to evaluate"
+        advice = f"{missing} (--probe linear measures an encoder)"
+        raise RequestError(without_product(run.folder, advice))
     _check_head(run, arguments)
     stage = PROBE if arguments.probe else EVALUATE
     words, table = arguments.overrides, catalog_override(arguments)

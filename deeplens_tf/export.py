@@ -22,8 +22,8 @@ def build_parser() -> StageParser:
         required=True,
         metavar="RUN|FILE|NAME",
         dest="run",
-        help="a run folder, a .keras file of a fine-tuned model or of an encoder, or the name of a "
-        "shipped encoder",
+        help="a run folder, a .keras file of a fine-tuned model or of an encoder, the name of a "
+        "shipped encoder, or hf://OWNER/NAME[@REVISION]",
     )
     parser.add_argument(
         "--format",

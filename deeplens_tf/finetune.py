@@ -20,8 +20,8 @@ from deeplens_tf.config import FROM_SCRATCH, Config, keys_of_file, load_config
 from deeplens_tf.data.folder_settings import with_folder_settings, without_settings_of
 from deeplens_tf.data.folders import require_folder
 from deeplens_tf.dataclass_parsing import to_plain
-from deeplens_tf.files.products import ENCODER
-from deeplens_tf.files.shipped import place_of
+from deeplens_tf.files.hub_files import is_hub_name
+from deeplens_tf.files.products import ENCODER, encoder_place, pinned_encoder
 from deeplens_tf.option_use import FINETUNE, load_stage_config
 from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.runs.run_folder import Run, newest_run, run_of
@@ -29,18 +29,23 @@ from deeplens_tf.startup import import_for_stage, name_compiled_operations
 from deeplens_tf.terminal import print_lines
 
 FINETUNE_CONFIG = "finetune"
+LOCAL_KEYS = ("path", "cache", "catalog", "catalog_columns")
 
 
 def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
-    parser = stage_parser("finetune", "Train an encoder with a head on labelled images.")
+    parser = stage_parser(
+        "finetune",
+        "Train an encoder with a head on labelled images. "
+        "Example: python -m deeplens_tf.finetune --encoder vit_nano_same_lens --data my_images",
+    )
     add_run_options(parser, config=FINETUNE_CONFIG)
     parser.add_argument("--head", choices=["classification", "regression"], help="what to predict")
     parser.add_argument(
         "--encoder",
         metavar="NAME|RUN|FILE|none",
-        help="the encoder to start from, a shipped one by its name; none: random weights, the "
-        "supervised baseline (without it: the newest pretraining run)",
+        help="the encoder to start from, by a shipped name or hf://OWNER/NAME[@REVISION]; none: "
+        "random weights, the supervised baseline (without it: the newest pretraining run)",
     )
     parser.add_argument("--freeze", action="store_true", help="train the head only")
     parser.add_argument("--fraction", metavar="F", help="fraction of the training labels to use")
@@ -84,9 +89,10 @@ def resolve_config(arguments: Namespace) -> Config:
     encoder = load_config(name, [*overrides, *own]).finetune.encoder
     if encoder is None:
         encoder = _newest_encoder()
-    run = run_of(place_of(encoder))
+    encoder = pinned_encoder(encoder)
+    run = run_of(encoder_place(encoder))
     pretrained = run.load_config() if run else None
-    base = _sections(pretrained) if pretrained else {}
+    base = _sections(pretrained, is_hub_name(encoder)) if pretrained else {}
     config = load_stage_config(FINETUNE, name, overrides, arguments.data, base, own)
     if pretrained:
         table = [key for key in keys_of_file(name) if key.startswith("data.catalog")]
@@ -112,9 +118,11 @@ def _newest_encoder() -> str:
     return str(run.folder)
 
 
-def _sections(config: Config) -> dict[str, Any]:
-    """Return the sections that a fine-tuning takes over from its encoder's pretraining."""
-    return {"data": to_plain(config.data), "encoder": to_plain(config.encoder)}
+def _sections(config: Config, downloaded: bool) -> dict[str, Any]:
+    """Return what a fine-tuning takes over: of a downloaded run, no places of this machine."""
+    left_out = LOCAL_KEYS if downloaded else ()
+    data = {key: value for key, value in to_plain(config.data).items() if key not in left_out}
+    return {"data": data, "encoder": to_plain(config.encoder)}
 
 
 if __name__ == "__main__":

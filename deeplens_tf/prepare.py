@@ -65,7 +65,11 @@ def main(argv: Sequence[str]) -> None:
 
 def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
-    parser = stage_parser("prepare", "Prepare a folder of images as shards for training.")
+    parser = stage_parser(
+        "prepare",
+        "Prepare a folder of images as shards for training. "
+        "Example: python -m deeplens_tf.prepare my_images --out prepared --set data.image_size=64",
+    )
     parser.add_argument(
         "source", nargs="?", metavar="SOURCE", help="folder of images (default: data.path)"
     )

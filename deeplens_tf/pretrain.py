@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deeplens_tf.cli import (
@@ -13,8 +14,10 @@ from deeplens_tf.cli import (
     run_stage,
     stage_parser,
 )
+from deeplens_tf.config import Config
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.folders import require_folder
+from deeplens_tf.files.products import pinned_encoder
 from deeplens_tf.option_use import PRETRAIN, load_stage_config
 from deeplens_tf.runs.resuming import open_run, point_to_run
 from deeplens_tf.runs.run_folder import Run
@@ -26,7 +29,11 @@ PRETRAIN_CONFIG = "contrastive"
 
 def build_parser() -> StageParser:
     """Return the parser of the stage's command line."""
-    parser = stage_parser("pretrain", "Pretrain an encoder on lens images, without their labels.")
+    parser = stage_parser(
+        "pretrain",
+        "Pretrain an encoder on lens images, without their labels. "
+        "Example: python -m deeplens_tf.pretrain --config byol --data my_images",
+    )
     add_run_options(parser, config=PRETRAIN_CONFIG)
     return parser
 
@@ -44,6 +51,7 @@ def main(argv: Sequence[str]) -> None:
             own=catalog_override(arguments),
         )
     )
+    config = with_pinned_encoder(config)
     opened = None
     if arguments.strategy != MULTIWORKER:  # of several workers, the chief opens the run
         opened = open_run("pretrain", config, arguments.run_dir)
@@ -61,6 +69,14 @@ def main(argv: Sequence[str]) -> None:
         return
     print_lines(f"encoder: {run.encoder}")
     print_lines(f"next: {_next(arguments, run)}")
+
+
+def with_pinned_encoder(config: Config) -> Config:
+    """Return the configuration with the commit of an encoder that a name of the hub refers to."""
+    encoder = config.pretrain.encoder
+    if encoder is None:
+        return config
+    return replace(config, pretrain=replace(config.pretrain, encoder=pinned_encoder(encoder)))
 
 
 def _next(arguments: Namespace, run: Run) -> str:

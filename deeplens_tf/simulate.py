@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """Simulate images of strong lenses, one folder per class: like those of the DeepLense
 data sets, or lenses and non-lenses of a survey in several bands. An interrupted run resumes where
 it stopped; a larger --count adds images. With --views-per-lens, objects.csv says which images show
-one lens."""
+one lens. Example: python -m deeplens_tf.simulate --count 1000 --out data/model_ii"""
 
 
 def main(argv: Sequence[str]) -> None:

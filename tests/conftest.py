@@ -154,6 +154,27 @@ def blobs_words(blobs_folder, tmp_path_factory):
 
 
 @pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty Hugging Face Hub on this machine, and an empty cache of its files."""
+    from tests.files.hub_server import Hub, ask_only, serving
+
+    library = pytest.importorskip("huggingface_hub.file_download")
+    monkeypatch.setattr(library.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    hub = Hub()
+    with serving(hub) as address:
+        ask_only(address, monkeypatch)
+        yield hub
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Cut the hub's connection off when it is called, as HF_HUB_OFFLINE=1 does."""
+    library = pytest.importorskip("huggingface_hub.file_download")
+    return lambda: monkeypatch.setattr(library.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
 def forgotten_names():
     """Forget the names that a test registers."""
     known = (registry.encoders, registry.methods, registry.augmentations)

@@ -1,7 +1,9 @@
 """Exit codes, one line on stderr, and no import of TensorFlow before it is needed."""
 
 import contextlib
+import importlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -197,6 +199,16 @@ def test_help_does_not_wait_for_tensorflow(spy_on, stage):
     assert ended.stdout.startswith(f"usage: python -m deeplens_tf.{stage} ")
     assert "--debug" in ended.stdout
     assert ended.stdout.endswith("IMPORTED []\n")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_shows_an_example_that_the_stage_takes(stage):
+    parser = importlib.import_module(f"deeplens_tf.{stage}").build_parser()
+    lines = parser.format_help().splitlines()
+    (example,) = [line for line in lines if line.startswith("Example: ")]
+    words = shlex.split(example.removeprefix("Example: "))
+    assert words[:3] == ["python", "-m", f"deeplens_tf.{stage}"]
+    parser.parse_args(words[3:])
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from deeplens_tf import __version__
-from deeplens_tf.config import Config, config_text
+from deeplens_tf.config import FROM_SCRATCH, Config, config_text
 from deeplens_tf.errors import RequestError
 from deeplens_tf.evaluation.figure_texts import curves_text, figure_text
 from deeplens_tf.evaluation.html_page import Page, Picture, Section, Table, html_of
@@ -186,14 +186,35 @@ def _training(run: Run) -> Section:
     picture = _figure(run.figures / "training_curves.png", curves_text(histories[0]))
     last = [[str(key), f"{value:.4g}"] for key, value in histories[0].iloc[-1].items()]
     table = Table("Last epoch", ["quantity", "value"], last, folded=True)
-    return Section("training", "Training", tables=[table], pictures=[picture] if picture else [])
+    tables, pictures = [_setting_table(run), table], [picture] if picture else []
+    return Section("training", "Training", tables=tables, pictures=pictures)
+
+
+def _setting_table(run: Run) -> Table:
+    """Return the settings that a reader asks for first; all are at the end of the page."""
+    config, facts = run.load_config(), run.facts()
+    encoder, stage = facts.get("encoder"), facts.get("stage")
+    origin = encoder if isinstance(encoder, dict) else {}
+    start = config.finetune.encoder if stage == "finetune" else config.pretrain.encoder
+    rows = {
+        "starts from": start if start not in (None, FROM_SCRATCH) else "random weights",
+        "pretraining of it": origin.get("method"),
+        "method": config.pretrain.method if stage == "pretrain" else None,
+        "labels used": facts.get("labels_used"),
+        "epochs": config.train.epochs,
+        "batch size": config.train.batch_size,
+        "learning rate": config.optimizer.learning_rate,
+        "seed": config.seed,
+    }
+    shown = [[key, str(value)] for key, value in rows.items() if value is not None]
+    return Table("How it was trained", ["setting", "value"], shown)
 
 
 def _references(evaluated: Evaluated, metrics: Mapping[str, Any]) -> Section:
     run, config, used = evaluated.run, evaluated.config, evaluated.command or ()
     if "control" in metrics:
         return references_of_probe(run, config, metrics["head"], used)
-    return references_of_model(run, config, used)
+    return references_of_model(run, config, metrics, used)
 
 
 def _repeat(evaluated: Evaluated) -> Section:

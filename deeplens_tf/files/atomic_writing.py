@@ -73,9 +73,17 @@ def create_whole(path: Path, content: bytes) -> bool:
 
 @contextlib.contextmanager
 def draft_folder(path: Path) -> Iterator[Path]:
-    """Yield a new hidden folder next to `path`; it is removed after the block unless renamed."""
+    """Yield a new hidden folder next to `path`; it is removed after the block unless renamed.
+
+    Raises:
+        OSError: there can be no such folder, with the name of `path`.
+    """
     draft = _hidden_folder(path)
-    draft.mkdir(parents=True)
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     try:
         yield draft
     finally:

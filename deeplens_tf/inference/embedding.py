@@ -12,7 +12,9 @@ from deeplens_tf.data.rejects import REJECTED_FILE, RejectedFiles
 from deeplens_tf.data.summary import nan_lines
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.files.atomic_writing import draft_file, writing
-from deeplens_tf.files.shipped import SHIPPED, sha256_of
+from deeplens_tf.files.hub_files import hub_name
+from deeplens_tf.files.products import published_name
+from deeplens_tf.files.shipped import sha256_of
 from deeplens_tf.inference.embedding_files import (
     NPZ,
     is_embeddings,
@@ -66,11 +68,11 @@ def embed(
 
     Args:
         run: a pretraining or fine-tuning run, the `.keras` file of an encoder or of a model with
-            one, or the name of a shipped encoder.
+            one, the name of a shipped encoder, or `hf://OWNER/NAME`, see `load_encoder`.
         data: see `predict`: a folder, or files and folders; None for the images of `catalog`.
         out: file to write, `.npz` or `.parquet`; None for a `.npz` under `embeddings/` in the run,
-            next to the file, or for a shipped encoder in the working directory. Earlier embeddings
-            are replaced.
+            next to the file, or in the working directory for one known by its name. Earlier
+            embeddings are replaced.
         layer: whose pooled output is written, such as "block_2"; None for the encoder's features.
         control: whether to take the same network with the initial weights of its run.
         pixel_scale_arcsec: see `predict`, as for the other arguments.
@@ -99,7 +101,7 @@ def embed(
     rejected = RejectedFiles(0)
     target.parent.mkdir(parents=True, exist_ok=True)
     about = {
-        "encoder": str(encoder.file),
+        "encoder": hub_name(encoder.file) or str(encoder.file),
         "sha256": sha256_of(encoder.file),
         "layer": layer,
         "control": control,
@@ -148,7 +150,7 @@ def _report(target: Path, rejected: RejectedFiles) -> None:
 
 
 def _default_target(file: Path, given: GivenImages, layer: str | None, control: bool) -> Path:
-    base = Path() if file.is_relative_to(SHIPPED) else file.parent
+    base = Path() if published_name(file) else file.parent
     words = [given.output_name, *([layer] if layer else []), *(["control"] if control else [])]
     return base / "embeddings" / f"{'-'.join(words)}{NPZ}"
 

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from deeplens_tf.errors import RequestError
-from deeplens_tf.inference.raw_model import RawImageModel
+from deeplens_tf.models.raw_model import RawImageModel
 from deeplens_tf.models.transformer_block import gelu
 
 INPUT = "images"

@@ -8,11 +8,11 @@ import keras
 from deeplens_tf import __version__
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import draft_folder, replace_folder, writing
-from deeplens_tf.files.products import EXPORTS, encoder_file
-from deeplens_tf.files.shipped import CARD, SHIPPED, sha256_of
+from deeplens_tf.files.products import EXPORTS, encoder_file, published_name
+from deeplens_tf.files.shipped import CARD, sha256_of
 from deeplens_tf.inference.export_formats import INPUT, WRITERS, require_converter
 from deeplens_tf.inference.model_card import card
-from deeplens_tf.inference.raw_model import RawImageModel
+from deeplens_tf.models.raw_model import RawImageModel
 from deeplens_tf.runs.run_folder import run_of
 from deeplens_tf.saving.keras_files import load_network
 from deeplens_tf.terminal import print_lines
@@ -27,11 +27,11 @@ def export(run: str | Path, format: str, out: str | Path | None = None) -> Path:
     `predict_images`, or of an encoder's `features`, for the same pixels in float32.
 
     Args:
-        run: a run folder, the `.keras` file of a fine-tuned model or of an encoder, or the name of
-            a shipped encoder.
+        run: a run folder, the `.keras` file of a fine-tuned model or of an encoder, the name of
+            a shipped encoder, or `hf://OWNER/NAME`, see `load_encoder`.
         format: "savedmodel", "onnx", "tflite" or "keras".
-        out: folder to write; None for `exports/<format>` in the run or next to the file, of a
-            shipped encoder `exports/<name>/<format>` here. An earlier export in it is replaced.
+        out: folder to write; None for `exports/<format>` in the run or next to the file, of one
+            known by its name `exports/<name>/<format>` here. An earlier export in it is replaced.
 
     Returns:
         The exported file, or the folder of a SavedModel.
@@ -40,7 +40,7 @@ def export(run: str | Path, format: str, out: str | Path | None = None) -> Path:
         RequestError: no such model; another format, or one whose converter is not installed; a
             preprocessing that a graph cannot hold, such as the interval zscale; `out` contains
             something else.
-        ResourceError: `out` cannot be written.
+        OSError: `out` cannot be written.
     """
     if format not in EXPORTS:
         raise RequestError(f"format must be one of {', '.join(EXPORTS)}. Received: {format!r:.60}")
@@ -49,7 +49,7 @@ def export(run: str | Path, format: str, out: str | Path | None = None) -> Path:
     model = _with_pixels(file, format)
     target = Path(out) if out else _default_target(file, format)
     _require_free(target)
-    with writing(target), draft_folder(target) as draft:
+    with draft_folder(target) as draft, writing(target):
         WRITERS[format](model, draft / EXPORTS[format])
         (draft / CARD).write_text(card(model, file, format), encoding="utf-8")
         replace_folder(draft, target)
@@ -99,9 +99,8 @@ def _about(model: RawImageModel, file: Path) -> dict[str, Any]:
 
 
 def _default_target(file: Path, format: str) -> Path:
-    folder = file.parent
-    inside = folder.resolve().is_relative_to(SHIPPED.resolve())
-    return Path("exports", folder.name, format) if inside else folder / "exports" / format
+    name = published_name(file)
+    return Path("exports", name, format) if name else file.parent / "exports" / format
 
 
 def _require_free(target: Path) -> None:

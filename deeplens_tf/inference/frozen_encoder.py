@@ -49,7 +49,7 @@ def open_encoder(run: str | Path, layer: str | None = None, control: bool = Fals
     """Load an encoder.
 
     Args:
-        run: a run folder, a `.keras` file or the name of a shipped encoder.
+        run: a run folder, a `.keras` file or a name, see `load_encoder`.
         layer: whose features are asked for, see `layer_features`; None for the encoder's own.
         control: whether to take the same network with the initial weights of its run.
 

@@ -9,9 +9,9 @@ from typing import Any
 from deeplens_tf.errors import UnusableFile
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.files.plain_yaml import yaml_text
-from deeplens_tf.files.products import EXPORTS
+from deeplens_tf.files.products import EXPORTS, published_name
 from deeplens_tf.files.shipped import CARD, card_head, shipped_encoders
-from deeplens_tf.inference.raw_model import RawImageModel
+from deeplens_tf.models.raw_model import RawImageModel
 from deeplens_tf.runs.provenance import features_origin
 from deeplens_tf.runs.run_folder import Run, run_of
 
@@ -54,11 +54,17 @@ print(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))""",
     "keras": """\
 import keras
 import numpy as np
-import deeplens_tf.inference.raw_model  # which registers the classes in the file
+import deeplens_tf.models  # which registers the classes in the file
 
 images = np.load("images.npy").astype("float32")  # {shape}
 model = keras.saving.load_model("{file}")
-print(model.predict(images))""",
+print(model.predict(images))
+
+# Or its encoder, from this folder or from its copy on the Hugging Face Hub:
+import deeplens_tf as dl
+
+encoder = dl.load_encoder("{file}")  # or "hf://OWNER/NAME"
+print(encoder.features(images))""",
 }
 CARD_PAGE = """\
 # {name}
@@ -107,7 +113,7 @@ def card(model: RawImageModel, file: Path, format: str) -> str:
     head = yaml_text(_head(shipped, format, about, facts))
     values = _of_model(model, about, format)
     page = CARD_PAGE.format(
-        name=file.parent.resolve().name,
+        name=published_name(file) or file.parent.resolve().name,
         version=about["deeplens_tf"],
         library=LIBRARIES[format],
         training=_training(run, facts),

@@ -21,6 +21,7 @@ from deeplens_tf.models.heads import (
 from deeplens_tf.models.inpainting import InpaintingModel, decoder_for
 from deeplens_tf.models.joint_embedding import JointEmbeddingModel
 from deeplens_tf.models.original_vit import OriginalViT
+from deeplens_tf.models.raw_model import RawImageModel
 from deeplens_tf.models.registered_encoder import RegisteredEncoder, register_encoder
 from deeplens_tf.models.registered_method import register_method
 from deeplens_tf.models.resnet import ResNet50
@@ -45,6 +46,7 @@ __all__ = [
     "JointEmbeddingModel",
     "MassHead",
     "OriginalViT",
+    "RawImageModel",
     "RegisteredEncoder",
     "ResNet50",
     "SelectiveAdamW",

@@ -10,6 +10,7 @@ from typing import Any
 
 from deeplens_tf.config import FROM_SCRATCH
 from deeplens_tf.cores import available_cores
+from deeplens_tf.files.hub_files import hub_name
 from deeplens_tf.files.products import encoder_file
 from deeplens_tf.files.shipped import sha256_of
 from deeplens_tf.runs.identity import result_settings
@@ -23,10 +24,11 @@ def encoder_origin(path: str) -> dict[str, Any]:
     """Return the origin of an encoder: the digest of its file and, if known, how it was trained.
 
     Args:
-        path: shipped name, run folder or file, or `FROM_SCRATCH`.
+        path: name, run folder or file, or `FROM_SCRATCH`.
 
     Returns:
-        `path`, `sha256` of the file that is loaded, and the items of `features_origin`.
+        `path`, of a file of the hub its name with the commit, `sha256` of the file that is loaded,
+        and the items of `features_origin`.
 
     Raises:
         RequestError: there is no such encoder.
@@ -36,7 +38,7 @@ def encoder_origin(path: str) -> dict[str, Any]:
     file = encoder_file(path)
     run = run_of(file)
     training = {"method": UNKNOWN} if run is None else features_origin(run)
-    return {"path": path, "sha256": sha256_of(file)} | training
+    return {"path": hub_name(file) or path, "sha256": sha256_of(file)} | training
 
 
 def features_origin(run: Run) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import numpy as np
 
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import draft_file, writing
-from deeplens_tf.files.products import ENCODER, MODEL, encoder_file
+from deeplens_tf.files.products import ENCODER, MODEL, encoder_file, without_product
 from deeplens_tf.models import (
     ENCODER_CLASSES,
     DownstreamModel,
+    RawImageModel,
     RegisteredEncoder,
     SelfSupervisedModel,
 )
@@ -28,9 +29,11 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
     """Load an encoder, image -> feature vector.
 
     Args:
-        path_or_name: the name of a shipped encoder, see `shipped_encoders`; a run folder; or a
-            `.keras` file of an encoder, of a fine-tuned model or of a self-supervised one. A text
-            that is a shipped name is not taken for a path; `./name` and a `Path` are.
+        path_or_name: the name of a shipped encoder, see `shipped_encoders`; a run folder; a
+            `.keras` file of an encoder, of a fine-tuned model, of a self-supervised one or of an
+            exported one; or `hf://OWNER/NAME[@REVISION][/FILE.keras]`, a file of the Hugging Face
+            Hub, by default `encoder.keras` or else `model.keras`, which the extra `hf` fetches. A
+            text that is a shipped name is not taken for a path; `./name` and a `Path` are.
 
     Returns:
         The encoder. `encoder.features(raw_images)` prepares pixels as files have them in the way
@@ -39,8 +42,9 @@ def load_encoder(path_or_name: str | Path) -> keras.Model:
         width, bands), with values in [0, 1].
 
     Raises:
-        RequestError: no such file, one without an encoder of this package, or a shipped file that
-            was changed.
+        RequestError: no such file, one without an encoder of this package, or a shipped file or one
+            of the hub that was changed.
+        ResourceError: the hub cannot be reached and its cache does not have the file.
     """
     path = encoder_file(path_or_name)
     model = _load(path)
@@ -173,7 +177,7 @@ def _model_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     if not (path / MODEL).is_file():
-        raise RequestError(f"{path}: holds no fine-tuned model{_instead(path)}")
+        raise RequestError(without_product(path, f"holds no fine-tuned model{_instead(path)}"))
     return path / MODEL
 
 
@@ -181,8 +185,7 @@ def _instead(run: Path) -> str:
     """Return what a run folder without a fine-tuned model holds."""
     if (run / ENCODER).is_file():
         return ", only an encoder: embed takes it, load_encoder reads it, finetune trains a model"
-    is_run = (run / "config.yaml").is_file()
-    return "; its run has not finished, and --resume continues it" if is_run else ""
+    return ""
 
 
 def _load(path: Path) -> keras.Model:
@@ -192,6 +195,8 @@ def _load(path: Path) -> keras.Model:
         check_model_file(path)
         with own_defaults():
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        if isinstance(model, RawImageModel):  # exported: the network has its preprocessing
+            model = model.network
         _require_built(model)
         return model
     # Keras raises almost any type of exception for an unexpected file.

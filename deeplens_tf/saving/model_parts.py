@@ -17,6 +17,7 @@ from deeplens_tf.models import (
     DownstreamModel,
     InpaintingModel,
     MassHead,
+    RawImageModel,
     SimSiamModel,
     VisionTransformer,
 )
@@ -53,6 +54,8 @@ MODEL_PARTS = {
         "encoder": ENCODER_NAMES,
         "head": {"Dense", MassHead.__name__},
     },
+    # What `export` writes for Keras.
+    RawImageModel.__name__: {"network": {*ENCODER_NAMES, DownstreamModel.__name__}},
     **PRETEXT_PARTS,
 }
 NETWORK_NAMES = {
@@ -104,9 +107,9 @@ def check_structure(recipe: dict[str, Any]) -> None:
     Raises:
         UnusableFile: with the reason.
     """
-    parts = parts_of(recipe)
-    layers = [layer for name, part in parts.items() for layer in _layers_of(name, part)]
-    expected = {id(part) for part in (recipe, *parts.values(), *layers)}
+    parts = list(_parts_within(recipe))
+    layers = [layer for name, part in parts for layer in _layers_of(name, part)]
+    expected = {id(part) for part in (recipe, *(part for _, part in parts), *layers)}
     for part in dictionaries(recipe):
         if part.get("class_name") not in NETWORK_NAMES and not is_plugin_method(part):
             continue
@@ -115,6 +118,14 @@ def check_structure(recipe: dict[str, Any]) -> None:
         # Keras would use the object with that number, of any class, instead of this part.
         if part.get("shared_object_id") is not None:
             raise UnusableFile(f"config.json requests a {shown_name(part)} that is used twice")
+
+
+def _parts_within(recipe: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the parts of a model and, in one that `export` wrote, the parts of its network."""
+    for name, part in parts_of(recipe).items():
+        yield name, part
+        if name == "network":
+            yield from parts_of(part).items()
 
 
 def dictionaries(value: Any) -> Iterator[dict[str, Any]]:

@@ -283,7 +283,7 @@ def _starting_preprocessing(config: Config) -> Preprocessing | None:
 def _encoder_path(config: Config) -> str:
     if config.finetune.encoder is None:
         raise RequestError(
-            "finetune.encoder must be a shipped name, a run folder, a file or "
-            f"{FROM_SCRATCH!r}, not null"
+            "finetune.encoder must be a shipped name, hf://OWNER/NAME, a run folder, a file "
+            f"or {FROM_SCRATCH!r}, not null"
         )
     return config.finetune.encoder

@@ -34,7 +34,7 @@ def new_encoder(config: Config, data: PreparedData) -> keras.Model:
 def trained_encoder(
     path: str, expected: keras.Model, config: Config, data: PreparedData
 ) -> keras.Model:
-    """Return the encoder of a shipped name, a run folder or a file.
+    """Return the encoder of a name, a run folder or a file.
 
     Args:
         path: of the encoder, or its name.

@@ -18,10 +18,12 @@ from deeplens_tf import evaluate, finetune
 from deeplens_tf.config import load_config
 from deeplens_tf.evaluation import shown_images
 from deeplens_tf.evaluation.html_page import Page, Picture, Section, Table, html_of
+from deeplens_tf.evaluation.known_references import known_references
 from deeplens_tf.evaluation.model_report import evaluate_run
 from deeplens_tf.evaluation.probe_report import evaluate_probe
 from deeplens_tf.evaluation.shown_images import largest_errors, sample_of_each, wrong_classes
 from deeplens_tf.models.vit import VARIANTS
+from deeplens_tf.runs.run_folder import Run
 from tests.conftest import write_blobs
 from tests.evaluation.runs import finetuned, write_masses
 from tests.models.tiny import SIZES
@@ -157,6 +159,29 @@ def test_the_commands_of_the_references_run_as_printed(folder, tmp_path, monkeyp
     report, _ = evaluate_run(scratch_run)
     assert len(commands_of(report)) == 1
     assert "it is a supervised baseline itself" in (report / "report.html").read_text()
+    require_known(evaluate_run(run)[0], probed, report)
+
+
+def require_known(report, probed, baseline):
+    """The page has the scores of its references, which were measured by now."""
+    assert commands_of(report) == []
+    lines = (report / "report.html").read_text().splitlines()
+    control = json.loads((probed / "metrics.json").read_text())["control"]["macro_auc"]
+    scratch = json.loads((baseline / "metrics.json").read_text())["macro_auc"]
+    known = {"probe of the untrained network": control, "random weights: scratch": scratch}
+    for name, score in known.items():
+        (row,) = (line for line in lines if name in line)
+        assert f">{score:.4f} [" in row
+
+
+def test_an_undefined_score_is_no_fault_of_the_references(tmp_path):
+    metrics = {"head": "regression", "test_set": "d", "split": "test", "mae_dex": 0.1}
+    metrics |= {"r2": float("nan"), "intervals_95": {"mae_dex": [0.0, 0.2]}}
+    (tmp_path / "run").mkdir()
+    found = known_references(Run(tmp_path / "run"), metrics)
+    assert (found.control, found.baseline) == (None, None)
+    assert found.table().rows == [["this model", "0.1000 [0.0000, 0.2000]", "undefined"]]
+    assert known_references(Run(tmp_path / "run"), {**metrics, "mae_dex": 1e9}).baseline is None
 
 
 def commands_of(report):

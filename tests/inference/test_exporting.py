@@ -279,7 +279,7 @@ def test_the_stage_names_what_it_wrote(tmp_path, monkeypatch, capsys):
     ("argv", "line"),
     [
         (["--run", "no/such/run", "--format", "onnx"], "no such file or run folder"),
-        (["--run", "half", "--format", "onnx"], "the folder contains no encoder.keras"),
+        (["--run", "half", "--format", "onnx"], "half: holds no model; its run has not finished"),
         (["--run", "half", "--format", "torch"], "invalid choice: 'torch'"),
         (["--run", "junk.keras", "--format", "keras"], "not a model that can be loaded safely"),
     ],
@@ -304,3 +304,22 @@ def test_the_lines_for_onnxruntime_run_as_they_stand(tmp_path, run_python):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).random((2, 64, 64, 1)))
     ended = run_python("-c", lines)
     assert (ended.returncode, ended.stdout) == (0, "(2, 96)\n"), ended.stderr
+
+
+def test_the_lines_for_keras_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    page = (REPOSITORY / "docs" / "export.md").read_text()
+    lines = page.rpartition("### Keras")[2].split("```python\n")[1].split("```")[0]
+    folder = dl.inference.export("vit_nano_same_lens", "keras", tmp_path / "out").parent
+    text = (folder / "README.md").read_text().split("---\n")[2]
+    of_card = re.findall(r"^    (.*)\n", text, re.MULTILINE)
+    np.save(folder / "images.npy", np.random.default_rng(0).random((2, 64, 64, 1)))
+    monkeypatch.chdir(folder)
+    namespace = {}
+    exec("\n".join(of_card), namespace)
+    np.testing.assert_allclose(
+        namespace["encoder"].features(namespace["images"]),
+        namespace["model"].predict(namespace["images"]),
+        atol=1e-5,
+    )
+    exec(lines, {})
+    assert capsys.readouterr().out.endswith("(2, 96)\n")

@@ -215,7 +215,7 @@ def test_a_run_without_a_model_is_named(run, place, tmp_path):
         (tmp_path / name / "config.yaml").write_text("seed: 0\n")
     dl.save_encoder(dl.load_encoder(run.folder), "pretrained/encoder.keras")
     for folder, line in (
-        ("half", r"^half: holds no fine-tuned model; its run has not finished"),
+        ("half", r"^half: holds no model; its run has not finished"),
         ("pretrained", r"^pretrained: holds no fine-tuned model, only an encoder: .*embed"),
         ("pretrained/encoder.keras", r"holds a VisionTransformer, not a fine-tuned model"),
     ):

@@ -99,7 +99,7 @@ def test_what_is_not_there_is_named(tmp_path):
         load_encoder(tmp_path)
     with pytest.raises(RequestError, match="no such file"):
         load_model(tmp_path / "none.keras")
-    with pytest.raises(RequestError, match="no fine-tuned model; load_encoder reads an encoder"):
+    with pytest.raises(RequestError, match="holds no fine-tuned model"):
         load_model(tmp_path)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from deeplens_tf.inference.raw_pixels import RawPixels
+from deeplens_tf.models.raw_pixels import RawPixels
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 from deeplens_tf.preprocessing.value_scale import ValueScale
 

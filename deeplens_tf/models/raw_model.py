@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from deeplens_tf.inference.raw_pixels import RawPixels
 from deeplens_tf.models.downstream import DownstreamModel
 from deeplens_tf.models.encoders import feature_shape
 from deeplens_tf.models.own_defaults import with_own_defaults
+from deeplens_tf.models.raw_pixels import RawPixels
 from deeplens_tf.preprocessing.preprocessing import Preprocessing
 
 

@@ -96,16 +96,16 @@ def pretext_model(case):
 
 def pretext_encoder(case):
     """The transformers where they matter; the other cases are about the method."""
-    if case in ("contrastive", MIXED):
+    if case == MIXED:
         return tiny_original(**PLAIN)
     return tiny_vit(depth=1) if case == "inpainting" else dense_encoder()
 
 
 def downstream_model(case):
-    encoder = tiny_original(**PLAIN)
     if case == "regression":
-        return DownstreamModel(encoder, MassHead(-23.0, 0.5))
-    return DownstreamModel(encoder, classification_head(CLASSES), ("axion", "cdm", "no_sub"))
+        return DownstreamModel(dense_encoder(), MassHead(-23.0, 0.5))
+    names = ("axion", "cdm", "no_sub")
+    return DownstreamModel(tiny_original(**PLAIN), classification_head(CLASSES), names)
 
 
 def rows_for(case, count, seed):

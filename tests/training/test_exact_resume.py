@@ -28,6 +28,7 @@ from deeplens_tf.training.callbacks import SaveBest
 from deeplens_tf.training.fitting import TrainingPlan, fit
 from deeplens_tf.training.model_arrays import arrays_of
 from deeplens_tf.training.optimizers import build_optimizer
+from tests.conftest import row_by_row
 
 EPOCHS, STEPS, BATCH = 2, 3, 15
 
@@ -79,6 +80,13 @@ def terminate():
 
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def soon_measured():
+    """See `row_by_row`: the steps are made without a graph."""
+    with row_by_row():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,8 @@ def test_features_are_of_one_image_of_each_object_by_the_encoder_as_it_is(
     configured, orders, tmp_path
 ):
     # With the rate zero the encoder of the end is that of the renewal.
-    config = configured("optimizer.learning_rate=1e-30", "optimizer.weight_decay=0")
+    still = ("optimizer.learning_rate=1e-30", "optimizer.weight_decay=0")
+    config = configured(*still, "train.epochs=2")
     run = pretrain(config, "it", str(tmp_path / "run"))
     data = open_data(config)
     firsts = [indices[0] for indices in naive_objects(data.index("train")["object"].tolist())]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from deeplens_tf.config import load_config
 from deeplens_tf.data.prepared_data import open_data
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.training.tasks import build_task
+from tests.conftest import row_by_row
 
 MASSES_EV = 10 ** np.linspace(-24, -22, 10)
 
@@ -120,3 +122,19 @@ def test_classification_without_classes_is_refused(lenses):
     config, data = opened(lenses / "axion")
     with pytest.raises(RequestError, match="two or more class folders"):
         build_task(config.finetune, data)
+
+
+def counts_of_an_area():
+    generator = np.random.default_rng(0)
+    area = keras.metrics.AUC(multi_label=True, num_labels=3)
+    targets = np.eye(3, dtype="float32")[generator.integers(3, size=20)]
+    area.update_state(targets, generator.random((20, 3), np.float32))
+    return [variable.numpy() for variable in area.variables]
+
+
+def test_the_tests_count_for_areas_row_by_row_what_keras_counts():
+    with row_by_row():
+        found = counts_of_an_area()
+    for ours, theirs in zip(found, counts_of_an_area(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.any()

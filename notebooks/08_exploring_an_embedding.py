@@ -122,7 +122,31 @@ print("features:", found.features.shape)
 # %% [markdown]
 # ## A map
 #
-# MAP
+# `map_embeddings` draws the sample in two dimensions, here by principal components (`method="umap"`
+# by UMAP as well, with the extra `map`). The colors are the folders of the images:
+
+# %%
+# %%capture log
+maps = {
+    name: dl.inference.map_embeddings(path, f"map-{name}", method="pca").folder
+    for name, path in paths.items()
+}
+
+# %%
+Image(maps["untrained"] / "map.png", width=600)
+
+# %%
+Image(maps["pretrained"] / "map.png", width=600)
+
+# %% [markdown]
+# The same with images: each cell of the map shows the image that is nearest to its center.
+
+# %%
+Image(maps["pretrained"] / "images.png", width=700)
+
+# %% [markdown]
+# The folder also has `map.html`, one file to open in a browser or to send to a colleague, in which
+# each point shows its image, and the files of TensorBoard's projector.
 #
 # ## Images that are like one
 #

@@ -49,8 +49,8 @@ SETTINGS = {
 # %% [markdown]
 # ## A sample
 #
-# We simulate lenses and look at them as if they came from a survey: nothing below reads the classes,
-# until we ask how well it worked. The folder of an image is its true class.
+# We simulate lenses and look at them as if they came from a survey: nothing below reads the
+# classes, until we ask how well it worked. The folder of an image is its true class.
 
 # %%
 seed = SETTINGS["seed"]
@@ -201,8 +201,8 @@ Markdown(
 # ## The odd ones
 #
 # An image is odd if no other is like it. We order the images by the mean distance to their five
-# nearest neighbours. Distances are comparable if every feature varies equally much, so we scale them
-# first.
+# nearest neighbours. Distances are comparable if every feature varies equally much, so we scale
+# them first.
 
 # %%
 from sklearn.preprocessing import StandardScaler
@@ -283,12 +283,29 @@ pd.DataFrame(accuracies).agg(["mean", "std"]).round(3)
 # %% [markdown]
 # ## Where in the image?
 #
-# EXPLAIN
+# `explain` covers one patch of an image after the other, and measures how much the features change:
+# by 1 - cosine of the angle between those with and without the cover.
+
+# %%
+# %%capture log
+some = [str(survey / name) for name in (chosen, "odd/star_0.npy", "odd/trail_0.npy")]
+explained = dl.inference.explain(encoder, some, "explained", method="occlusion")
+
+# %%
+Image(explained.picture, width=600)
+
+# %% [markdown]
+# Such maps are easily read into. [docs/explain.md](../docs/explain.md) measures them: on
+# simulated lenses, where the true effect of the substructure is known, the maps of this encoder
+# lie on it less than those of the untrained network, and less than the brightness of the image
+# does. They show where the features come from, not where the substructure is.
 #
 # ## The same from the command line
 #
 #     python -m deeplens_tf.embed --run vit_nano_same_lens --data data/survey --out pretrained.npz
-#     python -m deeplens_tf.search --embeddings pretrained.npz --like cdm/... --top 11
+#     python -m deeplens_tf.map --embeddings pretrained.npz --method pca
+#     python -m deeplens_tf.search --embeddings pretrained.npz --like cdm/cdm_sim_00000000.npy
+#     python -m deeplens_tf.explain --run vit_nano_same_lens --data data/survey --count 8
 #
 # [docs/embeddings.md](../docs/embeddings.md) describes the files, and features of layers inside the
 # network.

@@ -20,7 +20,7 @@ nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebooks`")
 pytest.importorskip("jupytext", reason="needs the extra `notebooks`")
 
 NOTEBOOKS = REPOSITORY / "notebooks"
-TITLES = ("data", "contrastive", "byol", "encoder", "regression", "your", "pairs")
+TITLES = ("data", "contrastive", "byol", "encoder", "regression", "your", "pairs", "exploring")
 MAX_PUBLIC_NAMES = 15  # that one tutorial uses; a newcomer has to learn them
 
 
@@ -45,8 +45,8 @@ def notebook(script):
     return nbformat.read(script.with_suffix(".ipynb"), as_version=4)
 
 
-def test_there_are_seven_in_order():
-    assert [script.stem[:2] for script in SCRIPTS] == [f"0{k}" for k in range(1, 8)]
+def test_there_are_eight_in_order():
+    assert [script.stem[:2] for script in SCRIPTS] == [f"0{k}" for k in range(1, 9)]
     for script, word in zip(SCRIPTS, TITLES, strict=True):
         assert word in script.stem
 

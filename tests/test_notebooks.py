@@ -125,10 +125,11 @@ def test_the_pictures_for_the_readme_are_those_of_the_notebooks():
         assert (REPOSITORY / "docs" / f"{name}.png").read_bytes() == content
 
 
-def test_the_readme_shows_every_picture_and_links_every_tutorial():
+def test_the_pages_show_every_picture_and_the_readme_links_every_tutorial():
     text = (REPOSITORY / "README.md").read_text()
+    pages = "".join(page.read_text() for page in (REPOSITORY / "docs").glob("*.md"))
     for picture in (REPOSITORY / "docs").glob("*.png"):
-        assert f"](docs/{picture.name})" in text
+        assert f"](docs/{picture.name})" in text or f"]({picture.name})" in pages
     for script in SCRIPTS:
         assert f"](notebooks/{script.stem}.ipynb)" in text
 

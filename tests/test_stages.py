@@ -351,5 +351,5 @@ def test_another_head_than_the_runs_is_refused(tmp_path, head, other):
 
 def test_evaluating_a_run_without_a_model_is_refused(tmp_path):
     run = create_run("pretrain", "c", load_config("contrastive"), str(tmp_path / "run"), {})
-    with pytest.raises(RequestError, match=r"no model\.keras in it; only a fine-tuned run has"):
+    with pytest.raises(RequestError, match="holds no model; its run has not finished"):
         evaluate.main(["--run", str(run.folder)])

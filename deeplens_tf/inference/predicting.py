@@ -152,6 +152,7 @@ def _write(
 ) -> Progress:
     """Write the table; rows that an interrupted call has written are kept."""
     images = source.images
+    target.parent.mkdir(parents=True, exist_ok=True)
     with (
         writing(target),
         unfinished_table(target, _request(source, block, shard), len(block)) as table,

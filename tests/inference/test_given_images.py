@@ -221,7 +221,7 @@ def test_a_run_without_a_model_is_named(run, place, tmp_path):
     ):
         with pytest.raises(RequestError, match=line):
             predict(folder, ["d.npy"])
-    with pytest.raises(RequestError, match=r"^half: the folder contains no encoder\.keras"):
+    with pytest.raises(RequestError, match=r"^half: holds no model; its run has not finished"):
         embed("half", ["d.npy"])
 
 

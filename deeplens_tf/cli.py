@@ -359,7 +359,7 @@ def _require_utf8(values: Sequence[Any]) -> None:
 
 def _texts(value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, str)]
+    return [str(each) for each in values if isinstance(each, str | os.PathLike)]
 
 
 def _run_and_flush(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:

@@ -182,14 +182,10 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resample images of another pixel scale than the model's",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="how the files are read, where not as in training: data.fits_hdu, data.hdf5_dataset, "
-        "data.stacks, data.band_files or data.band_names; repeatable",
+    add_set_option(
+        parser,
+        "how the files are read, where not as in training: data.fits_hdu, data.hdf5_dataset, "
+        "data.stacks, data.band_files or data.band_names",
     )
 
 
@@ -271,7 +267,9 @@ def catalog_override(arguments: argparse.Namespace) -> list[str]:
     return [] if arguments.catalog is None else [f"data.catalog={json.dumps(arguments.catalog)}"]
 
 
-def add_set_option(parser: argparse.ArgumentParser) -> None:
+def add_set_option(
+    parser: argparse.ArgumentParser, what: str = "change one key of the configuration"
+) -> None:
     """Add `--set key=value`, which changes one key of the configuration."""
     parser.add_argument(
         "--set",
@@ -279,7 +277,7 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="change one key of the configuration; repeatable",
+        help=f"{what}; repeatable",
     )
 
 

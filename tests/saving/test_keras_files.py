@@ -110,6 +110,8 @@ def test_what_is_not_there_is_named(tmp_path):
 )
 def test_an_encoder_of_mixed_precision_is_the_same_where_float32_rules(name, options, tmp_path):
     images = tiny_images(image_shape=(32, 32, 1))
+    # Some draws of so few features are zero in both precisions.
+    keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         encoder = build_encoder(name, (32, 32, 1), **options)

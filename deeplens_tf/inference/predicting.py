@@ -70,7 +70,7 @@ def predict(
 
     The images are read and preprocessed as those of the model's training were. Memory holds a
     batch of them, and the names of all. Labels are neither needed nor used. The probabilities are
-    those of `evaluate`, to the last bit. After an interruption, the same call goes on where it was:
+    those of `evaluate`, on a CPU to the last bit. After an interruption, the same call goes on:
     until the table is complete, `<table>.unfinished` beside it has its rows.
 
     Args:

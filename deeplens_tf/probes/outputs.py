@@ -57,7 +57,8 @@ class ExactOutputs:
 
     In a batch they depend on the number of the images and on the place of each: a product of
     matrices adds up in another order at the ends of its blocks. So each image is a batch of its
-    own here, and several are computed at the same time.
+    own here, and several are computed at the same time. A GPU would be idle most of the time then:
+    with one, the images are one batch, and the last bits depend on it.
 
     Args:
         model: images -> outputs.
@@ -65,7 +66,8 @@ class ExactOutputs:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._function = tf.function(self._each, reduce_retracing=True, autograph=False)
+        outputs = self._batch if tf.config.list_physical_devices("GPU") else self._each
+        self._function = tf.function(outputs, reduce_retracing=True, autograph=False)
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the outputs, shape (images, outputs).
@@ -83,8 +85,10 @@ class ExactOutputs:
         return tf.map_fn(self._one, images, **options)
 
     def _one(self, image: tf.Tensor) -> tf.Tensor:
-        outputs = self._model(image[tf.newaxis], training=False)[0]
-        return tf.cast(outputs, tf.float32)
+        return self._batch(image[tf.newaxis])[0]
+
+    def _batch(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self._model(images, training=False), tf.float32)
 
 
 def finite_outputs(outputs: ArrayLike) -> NDArray[np.float32]:

@@ -56,3 +56,12 @@ def test_exact_outputs_depend_on_each_image_alone(encoder):
     for size in (1, 37, BATCH_SIZE):
         parts = [exact(images[order[i : i + size]]) for i in range(0, BATCH_SIZE, size)]
         np.testing.assert_array_equal(np.concatenate(parts), expected[order])
+
+
+def test_with_a_gpu_the_images_are_one_batch(encoder, monkeypatch):
+    images = np.random.default_rng(1).random((5, 8, 8, 1), dtype=np.float32)
+    expected, sizes, call = ExactOutputs(encoder)(images), [], encoder.call
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [kind])
+    monkeypatch.setattr(encoder, "call", lambda x, **o: sizes.append(x.shape[0]) or call(x, **o))
+    np.testing.assert_allclose(ExactOutputs(encoder)(images), expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [5]

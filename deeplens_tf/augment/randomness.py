@@ -158,6 +158,14 @@ def _bits(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
 
 def _mixed(words: tf.Tensor) -> tf.Tensor:
     """Return the words with all their bits mixed, as SplitMix64 does."""
+    mixed = _mix(words)
+    mixed.set_shape(words.shape)
+    return mixed
+
+
+# Traced once: a training draws in a hundred places, and its graph has one operation for each.
+@tf.function(input_signature=[tf.TensorSpec(None, tf.uint64)], autograph=False)
+def _mix(words: tf.Tensor) -> tf.Tensor:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         words = (words ^ _shifted(words, shift)) * tf.constant(factor, tf.uint64)
     return words ^ _shifted(words, 31)

@@ -25,8 +25,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_replicas_train_as_one_device(folder, case):
-    reference = CASES[case].get("reference", case)
-    names = f"none-{reference}.npz", f"mirrored-{case}.npz"
+    names = f"none-{case}.npz", f"mirrored-{case}.npz"
     one, two = (dict(np.load(folder / name)) for name in names)
     ours, theirs = ([*part(arrays, "weights").values()] for arrays in (two, one))
     for place, (found, expected) in enumerate(zip(ours, theirs, strict=True)):

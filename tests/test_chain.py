@@ -33,7 +33,7 @@ def lenses(tmp_path_factory):
 @pytest.fixture
 def briefly(monkeypatch, eager_steps):
     """A network of one layer, without graphs."""
-    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    small = dict(patch_size=4, width=16, depth=0, heads=2, mlp_width=32)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
 
 

@@ -40,7 +40,7 @@ KERAS = {
 DTYPES = {"float32", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 # Sizes that decide how much is built.
 SIZES = {
-    *("patch_size", "width", "heads", "mlp_width", "depth"),
+    *("patch_size", "width", "heads", "mlp_width"),
     *("top_width", "units", "lora_rank", "gptq_unpacked_column_size"),
     *("patches", "patch_pixels"),
 }
@@ -121,8 +121,8 @@ def _check_sizes(part: dict[str, Any]) -> None:
     for key in SIZES & part.keys():
         _check_number(part[key], MAX_LAYER_SIZE, optional=key in ("lora_rank", "units"))
     blocks = part.get("depth", 0)
-    if blocks > MAX_BLOCKS:
-        raise UnusableFile(f"config.json requests {blocks} blocks, the maximum is {MAX_BLOCKS}")
+    if type(blocks) is not int or not 0 <= blocks <= MAX_BLOCKS:
+        raise UnusableFile(f"config.json requests {blocks!r:.40} blocks, not 0 to {MAX_BLOCKS}")
     if "batch_shape" in part:
         shape = part["batch_shape"]
         if not isinstance(shape, list) or len(shape) != 2 or shape[0] is not None:

@@ -13,6 +13,7 @@ from deeplens_tf.saving.allow_list import check_recipe
 
 MODELS = [
     ("vit_nano", (16, 16, 1), {}, None),
+    ("vit_nano", (16, 16, 1), {"depth": 0}, None),
     ("vit_nano", (16, 16, 1), {}, MassHead(-23.0, 0.5, True)),
     ("vit_nano", (32, 32, 3), {"patch_size": 16, "pooling": "class_token"}, None),
     ("vit_b32_original", (32, 32, 2), {"width": 12, "depth": 1}, classification_head(3)),

@@ -57,7 +57,7 @@ def runs(tmp_path_factory, blobs_folder, blobs_words):
     words = ("finetune.encoder=none", "encoder.name=vit_nano", "train.batch_size=15")
     words += ("train.jit_compile=false", f"train.epochs={EPOCHS}", *blobs_words)
     words += (f"checkpoint.every_steps={STEPS + 1}",)
-    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    small = dict(patch_size=4, width=16, depth=0, heads=2, mlp_width=32)
 
     def tune(name, *more):
         config = load_config("finetune", [*words, *more], str(blobs_folder))

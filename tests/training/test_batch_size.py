@@ -95,7 +95,7 @@ def test_inpainting_compares_nothing():
 
 @pytest.mark.usefixtures("eager_steps", "no_pictures")
 def test_few_labels_train_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
-    small = dict(patch_size=4, width=8, depth=1, heads=1, mlp_width=8)
+    small = dict(patch_size=4, width=8, depth=0, heads=1, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)

@@ -56,7 +56,7 @@ def test_weights_can_be_left_out_or_always_used():
 @pytest.fixture
 def rare(tmp_path, monkeypatch, eager_steps, no_pictures):
     """A configuration of a run of seconds on 4 lenses among 104 images."""
-    small = dict(patch_size=4, width=8, depth=1, heads=1, mlp_width=8)
+    small = dict(patch_size=4, width=8, depth=0, heads=1, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
     draw = np.random.default_rng(0)
     for name, count in (("lens", 4), ("other", 100)):

@@ -19,7 +19,7 @@ SETTINGS = (
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch, tmp_path, no_pictures, eager_steps):
-    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    small = dict(patch_size=4, width=16, depth=0, heads=2, mlp_width=32)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
     monkeypatch.chdir(tmp_path)
 

@@ -18,7 +18,7 @@ STAGES = {"contrastive": pretrain, "finetune": finetune}
 def test_a_training_says_once_that_views_have_no_margin(
     name, fit, tmp_path, monkeypatch, capsys, eager_steps, no_pictures
 ):
-    small = dict(patch_size=4, width=8, depth=1, heads=2, mlp_width=8)
+    small = dict(patch_size=4, width=8, depth=0, heads=2, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
     folder = tmp_path / "prepared"
     shutil.copytree(EARLIER, folder)

@@ -29,7 +29,7 @@ NEIGHBOURS = ("pretrain.negatives=neighbours", "pretrain.neighbours.first_epochs
 @pytest.fixture(scope="module")
 def configured(tmp_path_factory):
     """Configurations of runs that take seconds, on images of 16 pixels a side."""
-    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    small = dict(patch_size=4, width=16, depth=0, heads=2, mlp_width=32)
     root = tmp_path_factory.mktemp("objects")
     make_objects(root / "d")
 

@@ -18,7 +18,7 @@ RUN = "runs/it's a run"
 @pytest.fixture
 def place(tmp_path, monkeypatch, eager_steps, no_pictures):
     """An empty current folder, in which a network takes seconds to train."""
-    small = dict(patch_size=4, width=8, depth=1, heads=1, mlp_width=8)
+    small = dict(patch_size=4, width=8, depth=0, heads=1, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
     monkeypatch.chdir(tmp_path)
     return tmp_path

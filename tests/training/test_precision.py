@@ -13,7 +13,7 @@ from deeplens_tf.training.fitting import started
 @pytest.fixture
 def configured(blobs_folder, tmp_path, monkeypatch, eager_steps, no_pictures):
     """Configurations of runs that take seconds."""
-    small = dict(patch_size=8, width=8, depth=1, heads=1, mlp_width=8)
+    small = dict(patch_size=8, width=8, depth=0, heads=1, mlp_width=8)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
 
     def configure(name, *words):

@@ -34,7 +34,7 @@ SHARED_METRICS = {"loss", "pretext_loss", "feature_std", "probe_loss", "probe_ac
 @pytest.fixture
 def configured(blobs_folder, tmp_path, monkeypatch):
     """Configurations of runs that take seconds, on images of 16 pixels a side."""
-    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    small = dict(patch_size=4, width=16, depth=0, heads=2, mlp_width=32)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
 
     def configure(name, *words):

@@ -17,7 +17,7 @@ EPOCHS, EVERY = 5, 2
 @pytest.fixture
 def tuned(tmp_path, monkeypatch, blobs_folder):
     """Fine-tune a network of one layer from random weights; return the run."""
-    small = dict(patch_size=4, width=16, depth=1, heads=2, mlp_width=32)
+    small = dict(patch_size=4, width=16, depth=0, heads=2, mlp_width=32)
     monkeypatch.setitem(VARIANTS, "vit_nano", small)
     words = ("finetune.encoder=none", "encoder.name=vit_nano", "data.image_size=16")
     words += ("train.batch_size=16", f"train.epochs={EPOCHS}", "train.jit_compile=false")

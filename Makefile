@@ -38,6 +38,9 @@ VENV := $(VENV_DIR)
 INSTALLED := $(VENV_DIR)/.installed
 endif
 
+# Of most files of the packages no module is ever imported: to compile all takes longer than to
+# unpack them.
+QUIETLY := --quiet --disable-pip-version-check --no-compile
 RUN_PYTHON := $(VENV)/bin/python
 RUN_DIR := $(if $(RUN),--run-dir '$(RUN)')
 # All tests of a module run in one process, so its fixtures are set up once. The modules keep the
@@ -81,7 +84,7 @@ $(VENV_DIR)/.installed: requirements.txt constraints.txt setup.cfg pyproject.tom
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else \
 	  "Python 3.11 to 3.13 is needed, not " + sys.version.split()[0] + ": name one with PYTHON=")'
 	$(PYTHON) -m venv '$(VENV_DIR)'
-	'$(VENV_DIR)/bin/python' -m pip install --quiet --disable-pip-version-check \
+	'$(VENV_DIR)/bin/python' -m pip install $(QUIETLY) \
 	  --constraint constraints.txt --editable '.[dev,notebooks,all]'
 	@touch $@
 
@@ -157,8 +160,7 @@ parity-python:  ## print the Python that `parity` uses; fails if none is found
 $(PARITY_VENV)/.installed: requirements-parity.txt
 	@$(MAKE) --no-print-directory parity-python
 	$(PARITY_PYTHON) -m venv --clear $(PARITY_VENV)
-	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -r requirements-parity.txt
+	$(PARITY_VENV)/bin/python -m pip install $(QUIETLY) -r requirements-parity.txt
 	@touch $@
 
 notebooks: $(INSTALLED)  ## execute the tutorials and rewrite their outputs (10 minutes)
@@ -179,7 +181,7 @@ results-cpu: $(INSTALLED)  ## make rows of the study from nothing (ROWS="object"
 
 $(BENCH)/.installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv '$(BENCH)'
-	'$(BENCH)/bin/python' -m pip install --quiet --disable-pip-version-check --requirement $<
+	'$(BENCH)/bin/python' -m pip install $(QUIETLY) --requirement $<
 	@touch $@
 
 lint: $(INSTALLED)  ## check style, formatting and types

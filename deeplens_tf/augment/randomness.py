@@ -7,8 +7,9 @@ computed independently of each other. The keys of a view follow from (seed, epoc
 TensorFlow has the operations on uint64 for the CPU, on which tf.data runs.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -158,13 +159,19 @@ def _bits(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
 
 def _mixed(words: tf.Tensor) -> tf.Tensor:
     """Return the words with all their bits mixed, as SplitMix64 does."""
-    mixed = _mix(words)
+    mixed = _mixing_graph()(words)
     mixed.set_shape(words.shape)
     return mixed
 
 
-# Traced once: a training draws in a hundred places, and its graph has one operation for each.
-@tf.function(input_signature=[tf.TensorSpec(None, tf.uint64)], autograph=False)
+@functools.cache
+def _mixing_graph() -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the graph of `_mix`; a training draws in a hundred places, each an operation of it."""
+    words = tf.TensorSpec(None, tf.uint64)
+    with tf.init_scope():
+        return tf.function(_mix, autograph=False).get_concrete_function(words)
+
+
 def _mix(words: tf.Tensor) -> tf.Tensor:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         words = (words ^ _shifted(words, shift)) * tf.constant(factor, tf.uint64)

@@ -11,7 +11,7 @@ from deeplens_tf.training import callbacks
 from deeplens_tf.training.finetuning import finetune
 from tests.training.breaking_off import Stop, break_off_in_step
 
-EPOCHS, EVERY = 5, 2
+EPOCHS, EVERY = 3, 2
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def tuned(tmp_path, monkeypatch, blobs_folder):
 @pytest.mark.usefixtures("eager_steps", "no_pictures")
 def test_scores_are_those_of_the_same_epochs_of_a_run_that_validates_each(tuned):
     every, some = (pd.read_csv(tuned(name, n).history) for name, n in (("a", 1), ("b", EVERY)))
-    measured = np.array([False, True, False, True, True])  # the last epoch always
+    measured = np.array([False, True, True])  # the last epoch always
     validated = [name for name in every if name.startswith("val_")]
     assert (some[validated].notna().all(axis=1) == measured).all()
     assert some[validated].isna().all(axis=1).tolist() == (~measured).tolist()
@@ -47,9 +47,8 @@ def test_scores_are_those_of_the_same_epochs_of_a_run_that_validates_each(tuned)
 @pytest.mark.usefixtures("eager_steps", "no_pictures")
 def test_a_run_broken_off_around_a_validation_resumes_exactly(tuned, monkeypatch):
     whole = tuned("whole", EVERY)
-    steps = len(pd.read_csv(whole.history))
     weights = load_model(whole.model).get_weights()
-    for step in range(2, 2 * steps, 3):
+    for step in (6, 7):  # of three steps an epoch
         folder = f"run-{step}"
         with monkeypatch.context() as patch, pytest.raises(Stop):
             break_off_in_step(patch, callbacks.ReturnMemory, step)

@@ -3,6 +3,7 @@
 Every table is first one of CSV, which grows image by image; the other formats are made of it.
 """
 
+import csv
 import io
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -76,16 +77,28 @@ def require_writable(path: Path, columns: Columns, files: Sequence[str]) -> None
         files: names of the images.
 
     Raises:
-        RequestError: the name of a file is not valid Unicode, which only CSV takes; or FITS, and a
-            column's name is not ASCII, too long, or that of another column but for small and
-            capital letters.
+        RequestError: the name of a file has a carriage return, or is not valid Unicode, which only
+            CSV takes; ECSV, and one begins with a space or has another sign that ends a line; or
+            FITS, and a column's name is not ASCII, too long, or that of another column but for
+            small and capital letters.
     """
     suffix = suffix_of(path)
-    odd = [name for name in files if not _is_utf8(name)] if suffix != ".csv" else []
-    if odd:
-        raise RequestError(f"--out {path}: {odd[0]!r:.200} is no name in UTF-8: choose .csv")
+    _require_file_names(path, suffix, files)
     if suffix == ".fits":
         _require_fits_names(path, columns)
+
+
+def _require_file_names(path: Path, suffix: str, files: Sequence[str]) -> None:
+    for name in files:
+        if "\r" in name:
+            raise RequestError(f"--out {path}: {name!r:.200} has a carriage return: rename it")
+        if suffix != ".csv" and not _is_utf8(name):
+            raise RequestError(f"--out {path}: {name!r:.200} is no name in UTF-8: choose .csv")
+        # Readers of ECSV drop spaces at the ends of a text, and take each of these signs for "\n".
+        if suffix == ".ecsv" and (name != name.strip() or "\n".join(name.splitlines()) != name):
+            raise RequestError(
+                f"--out {path}: ECSV does not keep the name {name!r:.200}: choose .parquet or .csv"
+            )
 
 
 def _is_utf8(name: str) -> bool:
@@ -162,36 +175,39 @@ def _arrow_values(columns: Columns, name: str, texts: pd.Series) -> Any:
 
 
 def _write_ecsv(rows: Path, path: Path, columns: Columns) -> None:
-    from astropy.table import MaskedColumn, Table
-
+    """Write a table whose texts are all quoted: a row that begins with # is a comment otherwise."""
     with path.open("w", encoding="utf-8", newline="") as stream:
-        for number, block in enumerate(_blocks(rows)):
-            table = Table()
-            for name in columns.names:
-                values = _ecsv_values(columns, name, block[name].tolist())
-                table[name] = MaskedColumn(*values)
-            text = io.StringIO()
-            table.write(text, format="ascii.ecsv", delimiter=",")
-            lines = text.getvalue().splitlines(keepends=True)
-            stream.writelines(lines if not number else lines[_header_lines(lines) :])
+        stream.write(_ecsv_header(columns))
+        lines = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        for block in _blocks(rows):
+            values = [_ecsv_values(columns, name, block[name].tolist()) for name in columns.names]
+            lines.writerows(zip(*values, strict=True))
 
 
-def _ecsv_values(columns: Columns, name: str, texts: list[str]) -> tuple[NDArray, str, NDArray]:
-    """Return values, the name, and True for each that is missing."""
-    if columns.is_text(name):
-        return np.array(texts, str), name, np.array([not text for text in texts])
-    values = columns.values(name, texts)
-    missing = pd.isna(values)
-    return (
-        np.where(missing, False, values).astype(bool if name in columns.flags else values.dtype),
-        name,
-        missing,
+def _ecsv_header(columns: Columns) -> str:
+    from astropy.table import Table
+
+    values = {name: _ecsv_type(columns, name) for name in columns.names}
+    text = io.StringIO()
+    Table({name: np.empty(0, dtype) for name, dtype in values.items()}).write(
+        text, format="ascii.ecsv", delimiter=","
     )
+    return text.getvalue()
 
 
-def _header_lines(lines: Sequence[str]) -> int:
-    """Return the number of the comments at the start of a table, and the line of names."""
-    return next(i for i, line in enumerate(lines) if not line.startswith("#")) + 1
+def _ecsv_type(columns: Columns, name: str) -> str:
+    if columns.is_text(name):
+        return "U1"
+    if name in columns.flags:
+        return "?"
+    return "f4" if name in columns.outputs else "f8"
+
+
+def _ecsv_values(columns: Columns, name: str, texts: list[str]) -> Sequence[Any]:
+    """Return values of a column as they are written; "" for each that is missing."""
+    if columns.is_text(name) or name in columns.flags:
+        return texts
+    return ["" if np.isnan(value) else value for value in columns.values(name, texts)]
 
 
 def _write_fits(rows: Path, path: Path, columns: Columns) -> None:

@@ -137,6 +137,36 @@ def test_an_unknown_flag_is_a_missing_one_in_typed_tables(here):
     assert len(flags) == 24
 
 
+@pytest.fixture
+def odd(here, tmp_path):
+    """A folder of images whose names CSV, ECSV and FITS may take for something else."""
+    names = ["#a,'b'.npy", "-- .npy", "NA.npy", "a#3.npy", "a\nb.npy", 'q"uote.npy', "äß.npy"]
+    (tmp_path / "odd").mkdir()
+    for name in names:
+        np.save(tmp_path / "odd" / name, np.load(here / "survey/cdm/cdm_sim_000.npy"))
+    return tmp_path / "odd", sorted(names)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_each_format_keeps_odd_file_names(here, odd, suffix):
+    folder, names = odd
+    path = predict(here / "run", folder, f"p{suffix}").table
+    read = {".csv": texts, ".parquet": pd.read_parquet}.get(suffix, Table.read)
+    found = read(path)["file"]
+    assert [n.decode() if isinstance(n, bytes) else str(n) for n in found] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "suffixes"), [("a\rb", SUFFIXES), (" a", (".ecsv",)), ("a\u2028b", (".ecsv",))]
+)
+def test_a_file_name_that_a_format_does_not_keep_is_refused(here, odd, name, suffixes):
+    folder, _ = odd
+    np.save(folder / f"{name}.npy", np.load(here / "survey/cdm/cdm_sim_000.npy"))
+    for suffix in suffixes:
+        with pytest.raises(RequestError, match=r"carriage return|does not keep the name"):
+            predict(here / "run", folder, f"p{suffix}")
+
+
 def test_coordinates_that_are_no_numbers_stay_texts(here, tmp_path):
     table = texts(here / "catalog.csv")
     table.loc[5, "ra"] = "10:20:30"

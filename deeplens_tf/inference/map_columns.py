@@ -73,7 +73,7 @@ def _own_columns(about: Mapping[str, Any], files: Sequence[str]) -> Columns:
 
 
 def _class_of(file: str) -> str:
-    """Return the first folder in a name; embeddings of a prepared folder begin with the split."""
+    """Return the folder that an image lies in, "" for none."""
     folders = file.split("/")[:-1]
     return folders[-1] if folders else ""
 

@@ -195,10 +195,14 @@ class NewImages:
         return folder
 
     def _of_paths(self) -> tuple[SourceFolder, Sequence[Reading]]:
-        """Return the images of the paths, in their order; those that are read alike together."""
+        """Return the images of the paths, in their order."""
         alike: dict[Reading, list[SourceFile]] = {}
-        for path in self.given.paths:
-            alike.setdefault(self.readings[home_of(path)], []).extend(images_of(path))
+        order = dict[str, int]()
+        for number, path in enumerate(self.given.paths):
+            files = [*images_of(path)]
+            alike.setdefault(self.readings[home_of(path)], []).extend(files)
+            for file in files:
+                order.setdefault(file.name, number)
         found: dict[str, tuple[SourceFile, Reading]] = {}
         count = 0
         for reading, files in alike.items():
@@ -208,7 +212,8 @@ class NewImages:
                 count += 1
         if again := count - len(found):
             print_lines(f"{counted(again, 'image')} named more than once: each is used once")
-        files_and_readings = [*zip(*found.values(), strict=True)] or [(), ()]
+        ordered = sorted(found.values(), key=lambda each: _place_in(order, each[0]))
+        files_and_readings = [*zip(*ordered, strict=True)] or [(), ()]
         return SourceFolder(Path(), (), files_and_readings[0]), files_and_readings[1]
 
     def _image(
@@ -272,6 +277,12 @@ def _stored_names(data: PreparedData, split: str) -> list[str]:
     files: list[str] = data.index(split)["file"].tolist() if data.count(split) else []
     # The names of test images may repeat those of the other splits.
     return [f"test/{file}" for file in files] if split == "test" else files
+
+
+def _place_in(order: Mapping[str, int], file: SourceFile) -> int:
+    """Return the first place of the files of an image, which may be a row of one, or several."""
+    names = (file.name, file.file_name, *file.sources)
+    return min(order[name] for name in names if name in order)
 
 
 def _states(file: SourceFile) -> Iterator[tuple[str, int, int]]:

@@ -15,12 +15,15 @@ from deeplens_tf import embed as embed_stage
 from deeplens_tf import predict as stage
 from deeplens_tf import prepare
 from deeplens_tf.config import load_config
+from deeplens_tf.data.image_properties import image_properties
 from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.inference import new_images
 from deeplens_tf.inference.embedding import embed
 from deeplens_tf.inference.given_images import given_images, home_of, place_of
 from deeplens_tf.inference.predicting import predict
 from deeplens_tf.inference.reading import Reading
+from deeplens_tf.preprocessing.preprocessing import Preprocessing
+from deeplens_tf.preprocessing.selection import Selection
 from tests.conftest import write_blobs
 from tests.evaluation.runs import finetuned
 
@@ -79,6 +82,28 @@ def test_files_folders_and_stacks_have_the_names_that_were_given(run, place, mon
     np.testing.assert_allclose(
         features["features"], encoder.features(place[[*rows.values()]]), rtol=1e-4, atol=1e-5
     )
+
+
+def test_paths_keep_their_order_where_folders_are_read_differently(place, tmp_path):
+    (tmp_path / "survey/images.yaml").write_text("hdf5_dataset: images\n")
+    paths = ["d.npy", "survey/b.npy", "s.h5#2", "x.fits", "s.h5#0", "survey/a.npy", "s.h5"]
+    given = given_images(paths)
+    readings = {
+        home: Reading(Preprocessing(16, "crop", 1), image_properties(of).selection)
+        for home, of in given.places.items()
+    }
+    assert len(set(readings.values())) == 2
+    images = new_images.NewImages(given, readings)
+    assert images.names(range(images.count)) == [*paths[:-1], "s.h5#1"]
+
+
+def test_files_of_bands_keep_the_order_of_their_paths(place, tmp_path):
+    for name in ("z_g.npy", "b_r.npy", "b_g.npy", "a_g.npy"):
+        np.save(name, place[0])
+    given = given_images(["z_g.npy", "b_r.npy", "a_g.npy", "b_g.npy"])
+    bands = Selection(band_files="{id}_{band}.npy", band_names=("g", "r"))
+    images = new_images.NewImages(given, {Path(): Reading(Preprocessing(16, "crop", 2), bands)})
+    assert images.names(range(images.count)) == ["z.npy", "b.npy", "a.npy"]
 
 
 def test_memory_holds_a_batch_of_them(run, place, monkeypatch):

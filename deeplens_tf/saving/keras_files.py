@@ -10,6 +10,7 @@ import numpy as np
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import draft_file, writing
 from deeplens_tf.files.products import ENCODER, MODEL, encoder_file, without_product
+from deeplens_tf.files.shipped import shipped_encoders
 from deeplens_tf.models import (
     ENCODER_CLASSES,
     DownstreamModel,
@@ -174,6 +175,10 @@ def require_loadable(model: keras.Model) -> None:
 
 def _model_file(path: Path) -> Path:
     """Return a file itself, or the fine-tuned model of a run folder."""
+    if not path.exists() and (str(path) in shipped_encoders() or path.parts[0] == "hf:"):
+        raise RequestError(
+            f"{path}: names an encoder, which predicts nothing: finetune --encoder trains a model"
+        )
     if not path.is_dir():
         return path
     if not (path / MODEL).is_file():

@@ -122,6 +122,12 @@ def test_a_self_supervised_model_is_no_fine_tuned_one(tmp_path):
         load_fine_tuned(tmp_path / "m.keras")
 
 
+@pytest.mark.parametrize("name", ["vit_nano_same_lens", "hf://owner/name"])
+def test_the_name_of_an_encoder_is_no_fine_tuned_model(name):
+    with pytest.raises(RequestError, match="names an encoder, which predicts nothing: finetune"):
+        load_fine_tuned(name)
+
+
 def test_a_projector_of_other_layers_is_refused(tmp_path):
     projector = keras.Sequential([keras.layers.Dense(4), keras.layers.Dropout(0.1)])
     ContrastiveModel(tiny_vit(), projector).save(tmp_path / "m.keras")

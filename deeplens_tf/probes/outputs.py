@@ -67,7 +67,7 @@ class ExactOutputs:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         outputs = self._batch if tf.config.list_physical_devices("GPU") else self._each
-        self._function = tf.function(outputs, reduce_retracing=True, autograph=False)
+        self._function = tf.function(outputs, autograph=False)
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the outputs, shape (images, outputs).
@@ -78,7 +78,11 @@ class ExactOutputs:
         Raises:
             NotFiniteOutputs: an output is NaN or infinite.
         """
-        return finite_outputs(self._function(tf.convert_to_tensor(images)))
+        # One graph for any number of images. Where a function is called itself, TensorFlow warns
+        # of the graphs of several models, as of a loop of predictions.
+        any_number = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
+        graph = self._function.get_concrete_function(any_number)
+        return finite_outputs(graph(tf.convert_to_tensor(images)))
 
     def _each(self, images: tf.Tensor) -> tf.Tensor:
         options = {"parallel_iterations": PARALLEL_IMAGES, "fn_output_signature": tf.float32}

@@ -1,5 +1,8 @@
 """Outputs of a model for whole splits: traced once, and those of Keras's own `predict`."""
 
+import logging
+
+import keras
 import numpy as np
 import pytest
 
@@ -64,4 +67,15 @@ def test_with_a_gpu_the_images_are_one_batch(encoder, monkeypatch):
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [kind])
     monkeypatch.setattr(encoder, "call", lambda x, **o: sizes.append(x.shape[0]) or call(x, **o))
     np.testing.assert_allclose(ExactOutputs(encoder)(images), expected, rtol=1e-4, atol=1e-5)
-    assert sizes == [5]
+    assert sizes == [None]  # any number of images, not one
+
+
+def test_a_loop_of_models_is_computed_without_a_warning(caplog):
+    model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten()])
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    for count in range(1, 9):
+        images = np.arange(4.0 * count, dtype=np.float32).reshape(count, 2, 2, 1)
+        np.testing.assert_array_equal(ExactOutputs(model)(images), images.reshape(count, 4))
+    logger.removeHandler(caplog.handler)
+    assert not caplog.records

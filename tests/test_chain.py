@@ -40,12 +40,16 @@ def briefly(monkeypatch, eager_steps):
 @pytest.mark.slow
 @pytest.mark.usefixtures("briefly", "no_pictures")
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_goes_through_to_both_heads(method, lenses, monkeypatch):
+def test_a_method_goes_through_to_a_head(method, lenses, monkeypatch):
     monkeypatch.chdir(lenses.parent)
     data = ["--data", str(lenses), *SETTINGS]
     pretrain.main(["--config", method, *data, "--run-dir", method])
     evaluate.main(["--run", method, "--probe", "linear"])
-    for head, images in (("classification", 15), ("regression", 5)):
+    # What a head makes of an encoder does not depend on how that was pretrained.
+    heads = (
+        {"classification": 15, "regression": 5} if method == METHODS[0] else {"classification": 15}
+    )
+    for head, images in heads.items():
         run = f"{method}-{head}"
         # No --data: the encoder's own is taken.
         finetune.main(["--head", head, "--encoder", method, *SETTINGS, "--run-dir", run])

@@ -20,7 +20,9 @@ def test_the_example_has_about_twenty_lines_and_one_import_of_the_package():
 
 @pytest.mark.slow
 def test_the_example_runs(run_python, tmp_path):
-    briefly = EXAMPLE.replace('"data/lenses", 300)', '"data/lenses", 60)').replace("epochs=3", "epochs=1")
+    briefly = EXAMPLE.replace('"data/lenses", 300)', '"data/lenses", 60)').replace(
+        "epochs=3", "epochs=1"
+    )
     assert briefly.count("60") == briefly.count("epochs=1") == 1
     (tmp_path / "example.py").write_text(briefly)
     ended = run_python("example.py")

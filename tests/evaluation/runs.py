@@ -20,7 +20,7 @@ def finetuned(folder, config, weights_seed=1):
     """
     data = open_data(config)
     keras.utils.set_random_seed(weights_seed)
-    encoder = tiny_vit(image_shape=data.image_shape)
+    encoder = tiny_vit(image_shape=data.image_shape, depth=1)
     encoder.preprocessing = data.preprocessing
     spread = training_range(data, np.ones(data.count("train"), bool))
     if config.finetune.head == "classification":

@@ -33,6 +33,10 @@ from tests.models.tiny import tiny_vit
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
+TINY = (
+    *("encoder.patch_size=8", "encoder.options.depth=0", "train.batch_size=16"),
+    *("train.jit_compile=false", "finetune.encoder=none", "augment.views=[flip]"),
+)
 HEADER = """# %ECSV 1.0
 # ---
 # delimiter: ','
@@ -214,8 +218,7 @@ def test_a_value_that_has_no_place_on_the_scale_is_named(survey, value, override
 
 @pytest.mark.parametrize("log10", ["true", "false"])
 def test_a_run_learns_a_column_and_its_report_has_name_and_unit(survey, log10, tmp_path, capsys):
-    tiny = ["encoder.patch_size=8", "train.epochs=2", "train.batch_size=16", "augment.views=[flip]"]
-    tiny += ["train.jit_compile=false", "finetune.encoder=none", f"finetune.log10={log10}"]
+    tiny = [*TINY, "train.epochs=2", f"finetune.log10={log10}"]
     finetune.main([*words(*tiny), "--data", "survey", "--run-dir", "run"])
     error = "mae_dex" if log10 == "true" else "mae"
     assert {error, f"val_{error}"} <= set(pd.read_csv("run/history.csv"))
@@ -249,9 +252,7 @@ def test_a_run_learns_a_column_and_its_report_has_name_and_unit(survey, log10, t
 
 
 def test_a_run_is_not_resumed_with_other_values(survey):
-    tiny = ["encoder.patch_size=8", "train.epochs=1", "train.batch_size=16", "augment.views=[flip]"]
-    tiny += ["train.jit_compile=false", "finetune.encoder=none"]
-    finetune.main([*words(*tiny), "--data", "survey", "--run-dir", "run"])
+    finetune.main([*words(*TINY, "train.epochs=1"), "--data", "survey", "--run-dir", "run"])
     again = ["--resume", "--run-dir", "run", "--set", "train.epochs=2"]
     changed = survey.assign(theta_e=[value and str(2 * float(value)) for value in survey.theta_e])
     Path("catalog.ecsv").write_text(HEADER + changed.reset_index().to_csv(index=False))

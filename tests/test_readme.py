@@ -20,15 +20,15 @@ def test_the_example_has_about_twenty_lines_and_one_import_of_the_package():
 
 @pytest.mark.slow
 def test_the_example_runs(run_python, tmp_path):
-    briefly = EXAMPLE.replace('"data/lenses", 300)', '"data/lenses", 60)').replace(
+    briefly = EXAMPLE.replace('"data/lenses", 300)', '"data/lenses", 80)').replace(
         "epochs=3", "epochs=1"
     )
-    assert briefly.count("60") == briefly.count("epochs=1") == 1
+    assert briefly.count("80") == briefly.count("epochs=1") == 1
     (tmp_path / "example.py").write_text(briefly)
     ended = run_python("example.py")
     assert ended.returncode == 0, ended.stderr
-    assert re.search(r"pretrained: macro AUC 0\.\d+ on 18 images\n", ended.stdout)
-    assert re.search(r"untrained: macro AUC 0\.\d+ on 18 images\n", ended.stdout)
+    assert re.search(r"pretrained: macro AUC 0\.\d+ on 24 images\n", ended.stdout)
+    assert re.search(r"untrained: macro AUC 0\.\d+ on 24 images\n", ended.stdout)
     assert ended.stdout.rstrip().endswith("(64, 96)")
     assert (tmp_path / "encoder.keras").is_file()
 

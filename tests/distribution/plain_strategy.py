@@ -138,7 +138,7 @@ def downstream():
 
 
 def masked():
-    vit = VisionTransformer(SHAPE, patch_size=2, width=12, depth=1, heads=2, mlp_width=16)
+    vit = VisionTransformer(SHAPE, patch_size=2, width=12, depth=0, heads=2, mlp_width=16)
     return ContrastiveModel(vit, projection_head(16), probe=linear_probe(CLASSES), keep_tokens=0.5)
 
 

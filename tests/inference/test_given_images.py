@@ -177,11 +177,11 @@ def test_bands_in_files_of_their_own(run, place, tmp_path):
     paths = ["1_g.npy", "0_g.npy", "d.npy"]
     predictions = predict(run.folder, paths, settings=settings)
     reasons = table(predictions)["reason"]
-    assert reasons.index[reasons.isna()].tolist() == ["0.npy", "1.npy"]
+    assert reasons.index[reasons.isna()].tolist() == ["1.npy", "0.npy"]
     assert "its name is not as data.band_files" in reasons["d.npy"]
     sets = ["--set", "data.band_names=[g]", "--set", 'data.band_files="{id}_{band}.npy"']
     embed_stage.main(["--run", str(run.folder), *paths, "--out", "e.npz", *sets])
-    assert np.load("e.npz")["file"].tolist() == ["0.npy", "1.npy"]
+    assert np.load("e.npz")["file"].tolist() == ["1.npy", "0.npy"]
 
 
 def test_a_catalogue_alone_names_the_images_of_its_own_folder(run, place, capsys):

@@ -34,7 +34,7 @@ class Remember(keras.callbacks.Callback):
 
 def trained(epochs, *callbacks, freeze=False, **compiling):
     keras.utils.set_random_seed(0)
-    encoder = tiny_original(dropout=0.3)
+    encoder = tiny_original(dropout=0.3, depth=1)
     model = DownstreamModel(encoder, classification_head(3), NAMES, freeze)
     compiling = {"run_eagerly": True, "jit_compile": False, **compiling}
     model.compile(SelectiveAdamW(0.01, 0.1), "sparse_categorical_crossentropy", **compiling)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from deeplens_tf.augment import INTERPOLATIONS
 from deeplens_tf.preprocessing.scaling import crop_margin, resize_and_scale, scale_with_margin
 from deeplens_tf.simulation.priors import CLASSES, Lens, PointMass, draw_lens
-from deeplens_tf.simulation.render import SOURCE_ELLIPTICITY, render_model
+from deeplens_tf.simulation.render import render_model
 from deeplens_tf.startup import import_tensorflow
 
 SIDE = 32
@@ -89,7 +89,7 @@ def render_turned(lens: Lens, angle_rad: float) -> NDArray[np.float64]:
     Returns:
         Shape (64, 64), in counts per second.
     """
-    return render_model(_turned(lens, angle_rad), _turn(*SOURCE_ELLIPTICITY, 2 * angle_rad))
+    return render_model(_turned(lens, angle_rad))
 
 
 def _errors(
@@ -125,6 +125,7 @@ def _centre(image: NDArray) -> NDArray:
 def _turned(lens: Lens, angle_rad: float) -> Lens:
     x, y = _turn(lens.source_x_arcsec, lens.source_y_arcsec, angle_rad)
     e1, e2 = _turn(lens.halo_e1, lens.halo_e2, 2 * angle_rad)
+    source_e1, source_e2 = _turn(lens.source_e1, lens.source_e2, 2 * angle_rad)
     gamma1, gamma2 = _turn(lens.shear_gamma1, lens.shear_gamma2, 2 * angle_rad)
     points = tuple(
         PointMass(point.mass_solar, *_turn(point.x_arcsec, point.y_arcsec, angle_rad))
@@ -139,6 +140,8 @@ def _turned(lens: Lens, angle_rad: float) -> Lens:
         halo_e2=e2,
         shear_gamma1=gamma1,
         shear_gamma2=gamma2,
+        source_e1=source_e1,
+        source_e2=source_e2,
     )
 
 

@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deeplens_tf.cli import StageParser, parse_shard, run_stage, stage_parser
 from deeplens_tf.cores import available_cores
-from deeplens_tf.simulation.priors import LENS_PRIORS, SHARED_FIELDS
+from deeplens_tf.simulation.priors import LENS_PRIORS, SHARED_FIELDS, SOURCE_PRIORS
 from deeplens_tf.simulation.request import (
     ALL_CLASSES,
     FILE_FORMATS,
@@ -15,6 +16,7 @@ from deeplens_tf.simulation.request import (
     SIMULATED_SPLITS,
     SimulationRequest,
 )
+from deeplens_tf.simulation.skies import SUMMARIES, Sky
 from deeplens_tf.terminal import counted, print_lines
 
 if TYPE_CHECKING:
@@ -35,23 +37,8 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         RequestError: an option is invalid, or the folder contains another simulation.
     """
-    arguments = build_parser().parse_args(argv)
-    request = SimulationRequest(
-        preset=arguments.preset,
-        count=arguments.count,
-        out=arguments.out,
-        seed=arguments.seed,
-        noise=arguments.noise,
-        split=arguments.split,
-        classes=_names(arguments.classes),
-        shard=parse_shard(arguments.shard),
-        views_per_lens=arguments.views_per_lens,
-        shared=arguments.shared,
-        lens_prior=arguments.lens_prior,
-        format=arguments.format,
-        bands=_names(arguments.bands),
-        catalog=arguments.catalog,
-    )
+    options = vars(build_parser().parse_args(argv))
+    request = _request(options)
     if request.shared == "substructure" and request.lens_prior == "published":
         print_lines(
             f"halo and shear are the same in all lenses of {request.preset}: --shared substructure "
@@ -60,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     # Imported here, so that `--help` and an invalid option end without waiting for the renderer.
     from deeplens_tf.simulation.generation import run_request
 
-    _report(run_request(request, arguments.jobs))
+    _report(run_request(request, options["jobs"]))
 
 
 def build_parser() -> StageParser:
@@ -102,11 +89,26 @@ def build_parser() -> StageParser:
         default="published",
         help=f"of halo and shear: {' or '.join(LENS_PRIORS)} (one for all lenses, or one for each)",
     )
+    parser.add_argument(
+        "--source-prior",
+        default="published",
+        help=f"of the source's size, index and shape: {' or '.join(SOURCE_PRIORS)}",
+    )
+    for name, text in SUMMARIES.items():
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, default=getattr(Sky, name), metavar="X[:Y]", help=text)
     parser.add_argument("--shard", default="1/1", metavar="i/n", help="make the i-th of n parts")
     parser.add_argument("--format", default="npy", help=f"of files: {' or '.join(FILE_FORMATS)}")
     parser.add_argument("--bands", help="bands of the survey's images; without it g,r,i")
     parser.add_argument("--catalog", action="store_true", help="write the survey's catalog.csv")
     return parser
+
+
+def _request(options: dict[str, Any]) -> SimulationRequest:
+    sky = Sky(**{name: options[name] for name in SUMMARIES})
+    names = {name: _names(options[name]) for name in ("classes", "bands")}
+    given = options | names | {"shard": parse_shard(options["shard"]), "sky": sky}
+    return SimulationRequest(**{f.name: given[f.name] for f in fields(SimulationRequest)})
 
 
 def _names(text: str | None) -> tuple[str, ...]:

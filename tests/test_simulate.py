@@ -10,6 +10,9 @@ import pytest
 
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulate import main
+from deeplens_tf.simulation.render import render_image
+from deeplens_tf.simulation.request import SimulationRequest
+from deeplens_tf.simulation.skies import Sky
 
 
 def argv(folder, **options):
@@ -83,6 +86,18 @@ def test_options_reach_the_request(tmp_path):
     assert sorted(image_bytes(folder)) == ["cdm_sim_00000001.npy", "no_sub_sim_00000001.npy"]
 
 
+def test_the_sky_reaches_the_images_and_the_record(tmp_path):
+    options = {"psf_scale": 1.2, "noise_scale": "1:2", "source_index": 4, "lens_offset_pixels": 2}
+    options |= {"classes": "no_sub", "count": 1, "source_prior": "wide"}
+    main([*argv(tmp_path, **options), "--noise"])
+    record = json.loads((tmp_path / "simulation.json").read_text())
+    assert [record[name] for name in list(options)[:4]] == ["1.2", "1.0:2.0", "4.0", "2.0"]
+    sky = Sky(1.2, (1, 2), 4, 2)
+    request = SimulationRequest("model_ii", 1, tmp_path, 1, True, source_prior="wide", sky=sky)
+    image = np.load(tmp_path / "no_sub" / "no_sub_sim_00000000.npy")
+    assert np.array_equal(image, render_image(request.lens("no_sub", 0), noise=True))
+
+
 def test_several_images_of_each_lens_reach_the_folder(tmp_path, capsys):
     main(argv(tmp_path / "sim", classes="cdm", count=1, views_per_lens=2))
     assert capsys.readouterr().out == f"wrote 2 images of cdm: {tmp_path / 'sim'}\n"
@@ -130,6 +145,14 @@ def test_images_made_by_other_versions_are_reported(tmp_path, capsys):
         ({"bands": "g"}, "model_ii has one band: bands needs preset sersic_survey"),
         ({"preset": "sersic_survey", "bands": "g,"}, "unknown band ''; known: g, r, i, z, Y"),
         ({"preset": "sersic_survey", "views_per_lens": 2}, "makes one image of each lens"),
+        ({"source_prior": "narrow"}, "unknown source prior 'narrow'; known: published, wide"),
+        ({"psf_scale": "wide"}, "psf_scale takes a number or low:high, as in 0.8:1.25"),
+        ({"psf_scale": "1.2:0.8"}, "psf_scale must be from 0.5 to 5, the lower end first"),
+        ({"source_index": 0.1}, "source_index must be from 0.5 to 10"),
+        ({"lens_offset_pixels": 40}, "lens_offset_pixels must be from 0 to 16"),
+        ({"noise_scale": 2}, "noise_scale has no effect on images without noise"),
+        ({"preset": "sersic_survey", "psf_scale": 2}, "its own sky: psf_scale needs another"),
+        ({"preset": "sersic_survey", "source_prior": "wide"}, "source_prior needs another preset"),
         ({"wrong": 1}, "--wrong"),
     ],
 )

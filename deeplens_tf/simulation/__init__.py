@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Scene": "survey_scenes",
         "SimulationOutcome": "generation",
         "SimulationRequest": "request",
+        "Sky": "skies",
         "deflection_scale": "render",
         "draw_lens": "priors",
         "draw_scene": "survey_scenes",

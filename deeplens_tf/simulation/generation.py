@@ -30,6 +30,7 @@ from deeplens_tf.simulation.image_tables import write_catalog, write_masses, wri
 from deeplens_tf.simulation.properties_file import write_properties
 from deeplens_tf.simulation.request import ALL_CLASSES, SimulationRequest
 from deeplens_tf.simulation.request_file import claim_folder
+from deeplens_tf.simulation.skies import USUAL_SKY, Sky
 
 # Small enough to stop in less than a second, large enough to hide the cost of starting a task.
 IMAGES_PER_TASK = 32
@@ -75,6 +76,8 @@ def simulate(
     views_per_lens: int = 1,
     shared: str = "lens",
     lens_prior: str = "published",
+    source_prior: str = "published",
+    sky: Sky = USUAL_SKY,
     format: str = "npy",
     bands: Sequence[str] = (),
     catalog: bool = False,
@@ -101,6 +104,10 @@ def simulate(
             or "substructure", which makes a difference with the wide prior only.
         lens_prior: of halo and shear: "published", the same ones in all lenses, or "wide", each
             lens its own. Source and substructure of an image are the same with both.
+        source_prior: of the source's size, index and shape: "published", the same ones in all
+            images, or "wide", drawn for each. All else is the same with both.
+        sky: ranges from which each image draws its PSF, its noise and the lens's place, such as
+            `Sky(psf_scale=(0.8, 1.25))`. Lens and source are the same under any.
         format: of the files, "npy" or "fits".
         bands: of the survey's images, from g, r, i, z and Y; empty for g, r and i.
         catalog: write `catalog.csv`: positions, Einstein radii and magnitudes of the survey.
@@ -113,7 +120,7 @@ def simulate(
         raise RequestError("out must name a folder. Received: out=''")
     request = SimulationRequest(
         *(preset, count, Path(out), seed, noise, split, tuple(classes), shard),
-        *(views_per_lens, shared, lens_prior, format, tuple(bands), catalog),
+        *(views_per_lens, shared, lens_prior, source_prior, sky, format, tuple(bands), catalog),
     )
     return run_request(request, jobs)
 

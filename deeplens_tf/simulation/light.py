@@ -1,26 +1,27 @@
 """The light of a source, and what the instrument's PSF makes of it."""
 
+import math
+
 import numpy as np
 
-# b of lenstronomy's Sersic profile, 1.9992 n - 0.3271, for the index n = 1 of an exponential.
-SERSIC_B = 1.9992 - 0.3271
 # As in lenstronomy, the profile is flat within this radius.
 FLAT_CENTRE_ARCSEC = 1e-4
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
-def exponential_profile(
-    x: np.ndarray, y: np.ndarray, radius_arcsec: float, e1: float, e2: float
+def sersic_profile(
+    x: np.ndarray, y: np.ndarray, radius_arcsec: float, index: float, e1: float, e2: float
 ) -> np.ndarray:
-    """Return an elliptical exponential profile, in units of that at the half-light radius.
+    """Return an elliptical Sérsic profile, in units of that at the half-light radius.
 
-    exp(-b (R / radius - 1)), where R is the elliptical distance from the centre, of unit product of
-    its axes.
+    exp(-b ((R / radius)^(1 / n) - 1)), where R is the elliptical distance from the centre, of unit
+    product of its axes, and n the index.
 
     Args:
         x: distances from the centre in arcsec.
         y: distances from the centre in arcsec, of the same shape.
         radius_arcsec: half-light radius.
+        index: Sérsic index, from 0.5 to 10; 1 is an exponential.
         e1: ellipticity.
         e2: ellipticity.
     """
@@ -28,12 +29,25 @@ def exponential_profile(
     along = (1.0 - e1) / norm * x - e2 / norm * y
     across = (1.0 + e1) / norm * y - e2 / norm * x
     distance = np.maximum(np.sqrt(along**2 + across**2), FLAT_CENTRE_ARCSEC)
-    return np.exp(SERSIC_B - SERSIC_B / radius_arcsec * distance)
+    b, power = sersic_b(index), 1.0 / index
+    # The distance itself in an exponential: a power takes as long as all the rest.
+    powers = distance if index == 1.0 else distance**power
+    return np.exp(b - b / radius_arcsec**power * powers)
 
 
-def exponential_flux(radius_arcsec: float) -> float:
-    """Return the integral of `exponential_profile` over the sky, in arcsec^2."""
-    return float(2.0 * np.pi * radius_arcsec**2 * np.exp(SERSIC_B) / SERSIC_B**2)
+def sersic_flux(radius_arcsec: float, index: float) -> float:
+    """Return the integral of `sersic_profile` over the sky, in arcsec^2."""
+    b = sersic_b(index)
+    of_exponential = 2.0 * np.pi * radius_arcsec**2 * np.exp(b) / b ** (2.0 * index)
+    return float(of_exponential * (index * math.gamma(2.0 * index)))
+
+
+def sersic_b(index: float) -> float:
+    """Return the constant that makes the radius of a Sérsic profile contain half of its light.
+
+    1.9992 n - 0.3271, lenstronomy's approximation, for an index n from 0.5 to 10.
+    """
+    return 1.9992 * index - 0.3271
 
 
 def gaussian_kernel(fwhm_pixels: float, truncation: float) -> np.ndarray:

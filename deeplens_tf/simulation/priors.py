@@ -3,7 +3,8 @@
 The constants are those of DeepLenseSim (https://github.com/mwt5345/DeepLenseSim, MIT licence).
 The three presets share the lens, the source and the substructure. They differ in the instrument,
 which `deeplens_tf.simulation.render` defines, and only Model I draws an exposure time. DeepLenseSim
-has one halo for all lenses; the wide prior draws a halo and a shear for each.
+has one halo for all lenses and sources that differ in their position alone;
+`deeplens_tf.simulation.wide_priors` has others.
 """
 
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from deeplens_tf.simulation.distances import comoving_distance
 PRESETS = ("model_i", "model_ii", "model_iii")
 CLASSES = ("axion", "cdm", "no_sub")
 LENS_PRIORS = ("published", "wide")
+SOURCE_PRIORS = ("published", "wide")
 _SUBSTRUCTURE = ("substructure", "axion_mass_ev", "vortex_angle_rad")
 _HALO = ("halo_mass_solar", "halo_e1", "halo_e2")
 _SHEAR = ("shear_gamma1", "shear_gamma2")
@@ -49,11 +51,6 @@ SUBHALO_RADIUS_ARCSEC = (0.25, 2.0)
 
 EXPOSURE_LOG10_S = (3.0, 3.5)
 
-WIDE_HALO_MASS_LOG10_SOLAR = (11.85, 12.1)
-# Standard deviations of each component, around zero.
-WIDE_ELLIPTICITY = 0.1
-WIDE_SHEAR = 0.04
-
 
 class PointMass(NamedTuple):
     """A point mass of substructure in the lens plane."""
@@ -71,7 +68,7 @@ class Lens:
         preset: one of `PRESETS`; selects the instrument and the scale of the deflections.
         class_name: one of `CLASSES`.
         source_x_arcsec: centre of the source; the lens is at the origin.
-        source_y_arcsec: centre of the source.
+        source_y_arcsec: centre of the source; as all positions it is one relative to the lens.
         substructure: point masses in addition to the main halo.
         axion_mass_ev: mass of the axion; None except in the class `axion`.
         vortex_angle_rad: direction of the vortex; None except in the class `axion`.
@@ -82,6 +79,15 @@ class Lens:
         halo_e2: ellipticity of the main halo.
         shear_gamma1: external shear.
         shear_gamma2: external shear.
+        source_radius_arcsec: half-light radius of the source, an elliptical Sérsic profile: that of
+            the product of the axes.
+        source_index: Sérsic index of the source; 1 is an exponential disc.
+        source_e1: ellipticity of the source.
+        source_e2: ellipticity of the source.
+        psf_scale: width of the PSF, relative to the instrument's.
+        noise_scale: strength of the noise, relative to the instrument's.
+        offset_x_pixels: displacement of the lens, with its source, from the image's centre.
+        offset_y_pixels: displacement of the lens, with its source, from the image's centre.
     """
 
     preset: str
@@ -98,6 +104,14 @@ class Lens:
     halo_e2: float = 0.0
     shear_gamma1: float = 0.05
     shear_gamma2: float = 0.0
+    source_radius_arcsec: float = 0.25
+    source_index: float = 1.0
+    source_e1: float = -0.1
+    source_e2: float = 0.1
+    psf_scale: float = 1.0
+    noise_scale: float = 1.0
+    offset_x_pixels: float = 0.0
+    offset_y_pixels: float = 0.0
 
 
 def draw_lens(preset: str, class_name: str, rng: np.random.Generator) -> Lens:
@@ -122,28 +136,6 @@ def draw_lens(preset: str, class_name: str, rng: np.random.Generator) -> Lens:
         lens,
         exposure_time_s=exposure_time_s if preset == "model_i" else None,
         noise_seed=int(rng.integers(2**63)),
-    )
-
-
-def with_wide_halo(lens: Lens, rng: np.random.Generator) -> Lens:
-    """Return a lens with another halo and shear, drawn from the wide prior.
-
-    The mass is log-uniform between 10^11.85 and 10^12.1 solar masses. Both components of the
-    ellipticity are normal around 0 with a standard deviation of 0.1, those of the shear with 0.04.
-
-    Args:
-        lens: its source and substructure are kept.
-        rng: the only source of randomness.
-    """
-    e1, e2 = rng.normal(0.0, WIDE_ELLIPTICITY, 2).tolist()
-    gamma1, gamma2 = rng.normal(0.0, WIDE_SHEAR, 2).tolist()
-    return replace(
-        lens,
-        halo_mass_solar=float(10 ** rng.uniform(*WIDE_HALO_MASS_LOG10_SOLAR)),
-        halo_e1=e1,
-        halo_e2=e2,
-        shear_gamma1=gamma1,
-        shear_gamma2=gamma2,
     )
 
 

@@ -17,14 +17,16 @@ from deeplens_tf.simulation.priors import (
     LENS_PRIORS,
     PRESETS,
     SHARED_FIELDS,
+    SOURCE_PRIORS,
     Lens,
     draw_lens,
     require_known,
     with_shared,
-    with_wide_halo,
 )
+from deeplens_tf.simulation.skies import USUAL_SKY, Sky
 from deeplens_tf.simulation.survey_bands import DEFAULT_BANDS, SURVEY_BANDS
 from deeplens_tf.simulation.survey_scenes import SURVEY_CLASSES, SURVEY_PRESETS, Scene, draw_scene
+from deeplens_tf.simulation.wide_priors import with_wide_halo, with_wide_source
 
 KNOWN_PRESETS = (*PRESETS, *SURVEY_PRESETS)
 ALL_CLASSES = ("all",)
@@ -33,7 +35,8 @@ SIMULATED_SPLITS = ("train", "test")
 MAX_COUNT = 10**8
 MAX_VIEWS = 100  # two digits in a file's name
 MAX_SEED = 2**63 - 1
-HALO_STREAM = 1  # ends the key of the generator that draws a halo
+# Each ends the key of a generator, so that none of these draws depends on the others.
+HALO_STREAM, SOURCE_STREAM, SKY_STREAM = 1, 2, 3
 TEST_SUFFIX = "_test"
 
 
@@ -56,6 +59,10 @@ class SimulationRequest:
             or "substructure", which makes a difference with the wide prior only.
         lens_prior: of halo and shear, one of `LENS_PRIORS`: "published" has the same ones in all
             lenses. Source and substructure of an image are the same with both.
+        source_prior: of the source's size, index and shape, one of `SOURCE_PRIORS`: "published" has
+            the same ones in all images, "wide" draws them for each. All else is the same with both.
+        sky: ranges from which each image draws its PSF, its noise and the lens's place; lens and
+            position of the source relative to it are the same under any.
         format: of the files, one of `FILE_FORMATS`.
         bands: of the survey's images, in their order, from
             `deeplens_tf.simulation.survey_bands.SURVEY_BANDS`; empty for g, r and i.
@@ -76,6 +83,8 @@ class SimulationRequest:
     views_per_lens: int = 1
     shared: str = "lens"
     lens_prior: str = "published"
+    source_prior: str = "published"
+    sky: Sky = USUAL_SKY
     format: str = "npy"
     bands: tuple[str, ...] = ()
     catalog: bool = False
@@ -84,6 +93,7 @@ class SimulationRequest:
         require_known("preset", self.preset, KNOWN_PRESETS)
         require_known("split", self.split, SIMULATED_SPLITS)
         require_known("lens prior", self.lens_prior, LENS_PRIORS)
+        require_known("source prior", self.source_prior, SOURCE_PRIORS)
         require_known("format", self.format, FILE_FORMATS)
         _check_range("count", self.count, 1, MAX_COUNT)
         _check_range("seed", self.seed, 0, MAX_SEED)
@@ -97,6 +107,7 @@ class SimulationRequest:
         else:
             _refuse_survey_options(self)
         object.__setattr__(self, "noise", self.noise or self.preset == "model_i" or self.is_survey)
+        _check_noise_scale(self)
 
     @property
     def is_survey(self) -> bool:
@@ -161,9 +172,13 @@ class SimulationRequest:
     def _drawn(self, class_name: str, index: int, view: int) -> Lens:
         key = (index, view) if view else (index,)
         lens = draw_lens(self.preset, class_name, self._generator(class_name, *key))
-        if self.lens_prior == "published":
-            return lens
-        return with_wide_halo(lens, self._generator(class_name, index, view, HALO_STREAM))
+        if self.lens_prior == "wide":
+            lens = with_wide_halo(lens, self._generator(class_name, index, view, HALO_STREAM))
+        if self.source_prior == "wide":
+            lens = with_wide_source(lens, self._generator(class_name, index, view, SOURCE_STREAM))
+        if self.sky.changes:
+            lens = self.sky.over(lens, self._generator(class_name, index, view, SKY_STREAM))
+        return lens
 
     def scene(self, class_name: str, index: int) -> Scene:
         """Draw what an image of the survey shows, from (preset, split, seed, class, index)."""
@@ -206,6 +221,13 @@ def _check_survey(request: SimulationRequest) -> None:
         )
     if request.lens_prior != "published":
         raise RequestError(f"{request.preset} has its own lenses: lens_prior needs another preset")
+    if request.source_prior != "published":
+        raise RequestError(
+            f"{request.preset} has its own sources: source_prior needs another preset"
+        )
+    if request.sky.changes:
+        names = ", ".join(request.sky.changes)
+        raise RequestError(f"{request.preset} has its own sky: {names} needs another preset")
 
 
 def _refuse_survey_options(request: SimulationRequest) -> None:
@@ -217,6 +239,11 @@ def _refuse_survey_options(request: SimulationRequest) -> None:
             f"lenses of {request.preset} have no positions or magnitudes: "
             f"catalog needs preset {survey}"
         )
+
+
+def _check_noise_scale(request: SimulationRequest) -> None:
+    if "noise_scale" in request.sky.changes and not request.noise:
+        raise RequestError("noise_scale has no effect on images without noise: noise must be set")
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -9,6 +9,7 @@ from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import create_whole, write_whole
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.simulation.request import SimulationRequest
+from deeplens_tf.simulation.skies import USUAL_SKY
 
 RECORD_NAME = "simulation.json"
 # Requests that differ in one of these need folders of their own.
@@ -21,6 +22,8 @@ FIXED_KEYS = (
         "views_per_lens",
         "shared",
         "lens_prior",
+        "source_prior",
+        *USUAL_SKY.describe(),
         "format",
         "bands",
     ),
@@ -28,6 +31,7 @@ FIXED_KEYS = (
 # What a record of an earlier version, which lacks these keys, stands for.
 EARLIER_REQUESTS = {
     **{"views_per_lens": 1, "shared": "lens", "lens_prior": "published"},
+    **{"source_prior": "published", **USUAL_SKY.describe()},
     **{"format": "npy", "bands": [], "catalog": False},
 }
 # A later request may extend these: existing images stay valid.
@@ -73,6 +77,8 @@ def describe(request: SimulationRequest) -> dict[str, Any]:
         "views_per_lens": request.views_per_lens,
         "shared": request.shared,
         "lens_prior": request.lens_prior,
+        "source_prior": request.source_prior,
+        **request.sky.describe(),
         "format": request.format,
         "bands": list(request.bands),
         "catalog": request.catalog,

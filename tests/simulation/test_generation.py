@@ -12,6 +12,7 @@ from deeplens_tf.simulation.generation import run_request, simulate
 from deeplens_tf.simulation.priors import CLASSES, PRESETS
 from deeplens_tf.simulation.render import image_shape, render_image
 from deeplens_tf.simulation.request import SimulationRequest
+from deeplens_tf.simulation.skies import BOUNDS, Sky
 
 
 @pytest.fixture
@@ -214,6 +215,7 @@ def test_jobs_must_be_at_least_one(make):
 def test_the_library_function_runs_a_request_with_its_arguments(make, tmp_path):
     options = {"seed": 3, "split": "test", "noise": True, "shard": (2, 2)}
     options |= {"views_per_lens": 2, "shared": "substructure", "lens_prior": "wide"}
+    options |= {"source_prior": "wide", "sky": Sky(1.2, "1:2", (1, 4), 2)}
     outcome = simulate(str(tmp_path / "sim"), 2, preset="model_iii", classes=["cdm"], **options)
     request = make(preset="model_iii", count=2, classes=("cdm",), **options)
     assert outcome.request == request
@@ -235,9 +237,11 @@ def test_defaults_of_the_library_function_are_those_of_the_command_line(tmp_path
         "views_per_lens",
         "shared",
         "lens_prior",
+        "source_prior",
         "format",
     ):
         assert getattr(arguments, name) == getattr(request, name)
+    assert Sky(*(getattr(arguments, name) for name in BOUNDS)) == request.sky
     assert (arguments.bands, request.bands) == (None, ())
     assert (arguments.catalog, request.catalog) == (False, False)
     assert (arguments.classes, request.classes) == ("all", CLASSES)

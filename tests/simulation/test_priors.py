@@ -43,22 +43,6 @@ def test_the_same_generator_state_gives_the_same_lens(preset, class_name):
     assert one != draw_lens(preset, class_name, np.random.default_rng(4))
 
 
-def test_the_wide_prior_draws_halo_and_shear_alone():
-    rng = np.random.default_rng(7)
-    lens = draw_lens("model_ii", "cdm", np.random.default_rng(0))
-    wide = [priors.with_wide_halo(lens, rng) for _ in range(2000)]
-    drawn = {name: [getattr(each, name) for each in wide] for name in priors.SHARED_FIELDS["lens"]}
-    assert set(drawn.pop("substructure")) == {lens.substructure}
-    assert is_uniform(np.log10(drawn["halo_mass_solar"]), 11.85, 12.1)
-    widths = {"halo_e1": 0.1, "halo_e2": 0.1, "shear_gamma1": 0.04, "shear_gamma2": 0.04}
-    for name, width in widths.items():
-        assert stats.kstest(drawn[name], "norm", args=(0.0, width)).pvalue > 1e-3
-    components = np.array([drawn[name] for name in widths])
-    assert np.abs(np.corrcoef(components) - np.eye(4)).max() < 0.1
-    source = {"source_x_arcsec", "source_y_arcsec", "noise_seed", "axion_mass_ev"}
-    assert all(getattr(each, name) == getattr(lens, name) for each in wide for name in source)
-
-
 def test_source_is_uniform_in_a_square():
     lenses = draws("no_sub")
     assert is_uniform([lens.source_x_arcsec for lens in lenses], -0.35, 0.35)

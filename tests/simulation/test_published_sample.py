@@ -125,7 +125,7 @@ def change_the_pixel(monkeypatch):
 
 @pytest.fixture
 def fresh_instruments():
-    caches = (render.instrument_for, render.smooth_on_grid, grid_images)
+    caches = (render.pixel_positions, render.smooth_on_grid, grid_images)
     for each in caches:
         each.cache_clear()
     yield

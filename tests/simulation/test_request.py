@@ -176,6 +176,7 @@ def test_classes_are_sorted_and_unique():
         ({"shard": (4, 3)}, "Received: 4/3"),
         ({"views_per_lens": 0}, "views_per_lens must be from 1 to 100. Received: 0"),
         ({"views_per_lens": 101}, "Received: 101"),
+        ({"source_prior": "narrow"}, "unknown source prior 'narrow'; known: published, wide"),
         (
             {"views_per_lens": 2, "shared": "halo"},
             "unknown shared part 'halo'; known: lens, substructure",

@@ -9,6 +9,7 @@ from deeplens_tf import __version__
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.request import SimulationRequest
 from deeplens_tf.simulation.request_file import claim_folder
+from deeplens_tf.simulation.skies import USUAL_SKY, Sky
 
 
 @pytest.fixture
@@ -40,6 +41,11 @@ def test_record_contains_the_options_and_the_versions(request_, tmp_path):
         "views_per_lens": 1,
         "shared": "lens",
         "lens_prior": "published",
+        "source_prior": "published",
+        "psf_scale": "1.0",
+        "noise_scale": "1.0",
+        "source_index": "prior",
+        "lens_offset_pixels": "0.0",
         "format": "npy",
         "bands": [],
         "catalog": False,
@@ -58,6 +64,10 @@ def test_record_contains_the_options_and_the_versions(request_, tmp_path):
         ({"noise": True}, "noise"),
         ({"views_per_lens": 2}, "views_per_lens"),
         ({"format": "fits"}, "format"),
+        ({"source_prior": "wide"}, "source_prior"),
+        ({"sky": Sky(psf_scale=1.2)}, "psf_scale"),
+        ({"sky": Sky(source_index="1:4")}, "source_index"),
+        ({"sky": Sky(lens_offset_pixels=2)}, "lens_offset_pixels"),
         ({"count": 9}, "count"),
         ({"classes": ("axion",)}, "classes"),
         ({"classes": ("cdm", "no_sub")}, "classes"),
@@ -82,7 +92,8 @@ def test_what_the_images_of_a_lens_share_is_part_of_the_record(request_):
 def test_a_record_of_an_earlier_version_stands_for_one_image_of_each_lens(request_, tmp_path):
     claim_folder(request_)
     earlier = record(tmp_path)
-    for key in ("views_per_lens", "shared", "lens_prior", "format", "bands", "catalog"):
+    later = ("views_per_lens", "shared", "lens_prior", "source_prior", *USUAL_SKY.describe())
+    for key in (*later, "format", "bands", "catalog"):
         del earlier[key]
     (tmp_path / "simulation.json").write_text(json.dumps(earlier))
     assert claim_folder(request_) == {}

@@ -63,8 +63,8 @@ BANDS: dict[str, dict[str, Any]] = {
 }
 
 # Within this distance of the source's centre, light of an index above 1 is the mean of a pixel's
-# points, on a grid of so many on a side. An image of index 4 is then wrong by 3 % of its
-# maximum (median), as one of index 1 by 4 %; with one point it would be by 27 %, and by 150 % in some.
+# points, on a grid of so many on a side. An image of index 4 is then wrong by 3 % of its maximum
+# (median), as one of index 1 is by 4 %; with one point it would be by 27 %, and by 150 % in some.
 CUSP_RADIUS_ARCSEC = 0.1
 CUSP_POINTS = 7
 

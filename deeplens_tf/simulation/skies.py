@@ -46,6 +46,7 @@ class Sky:
             stands for; from 0.5 to 10.
         lens_offset_pixels: distance of the lens from the image's centre, in a direction that each
             image draws; from 0 to 16. Source and substructure are displaced with the lens.
+        ranges: name -> (low, high) of each of them; a source index of None has no range.
 
     Raises:
         RequestError: a range is invalid; the message states what is valid.

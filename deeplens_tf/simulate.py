@@ -16,7 +16,7 @@ from deeplens_tf.simulation.request import (
     SIMULATED_SPLITS,
     SimulationRequest,
 )
-from deeplens_tf.simulation.skies import SUMMARIES, Sky
+from deeplens_tf.simulation.skies import SKY_SUMMARIES, Sky
 from deeplens_tf.terminal import counted, print_lines
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def build_parser() -> StageParser:
         default="published",
         help=f"of the source's size, index and shape: {' or '.join(SOURCE_PRIORS)}",
     )
-    for name, text in SUMMARIES.items():
+    for name, text in SKY_SUMMARIES.items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, default=getattr(Sky, name), metavar="X[:Y]", help=text)
     parser.add_argument("--shard", default="1/1", metavar="i/n", help="make the i-th of n parts")
@@ -105,7 +105,7 @@ def build_parser() -> StageParser:
 
 
 def _request(options: dict[str, Any]) -> SimulationRequest:
-    sky = Sky(**{name: options[name] for name in SUMMARIES})
+    sky = Sky(**{name: options[name] for name in SKY_SUMMARIES})
     names = {name: _names(options[name]) for name in ("classes", "bands")}
     given = options | names | {"shard": parse_shard(options["shard"]), "sky": sky}
     return SimulationRequest(**{f.name: given[f.name] for f in fields(SimulationRequest)})

@@ -17,13 +17,13 @@ Range = float | str | Sequence[float]
 
 # What a range may contain. At half its width, the PSF of Model II is narrower than a pixel. The
 # approximation of `sersic_b` holds for these indices.
-BOUNDS = {
+SKY_BOUNDS = {
     "psf_scale": (0.5, 5.0),
     "noise_scale": (0.1, 10.0),
     "source_index": (0.5, 10.0),
     "lens_offset_pixels": (0.0, 16.0),
 }
-SUMMARIES = {
+SKY_SUMMARIES = {
     "psf_scale": "width of the PSF, relative to the instrument's; 0.8:1.25 draws one per image",
     "noise_scale": "strength of the noise, relative to the light and the instrument's; 2 or 1:2",
     "source_index": "Sersic index of the source, instead of that of the source prior; 4 or 1:4",
@@ -60,7 +60,9 @@ class Sky:
     ranges: dict[str, tuple[float, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = [name for name in BOUNDS if name != "source_index" or self.source_index is not None]
+        names = [
+            name for name in SKY_BOUNDS if name != "source_index" or self.source_index is not None
+        ]
         ranges = {name: _ends(name, getattr(self, name)) for name in names}
         object.__setattr__(self, "ranges", ranges)
 
@@ -86,7 +88,7 @@ class Sky:
         """
         ranges = {"source_index": (lens.source_index, lens.source_index)} | self.ranges
         psf_scale, noise_scale, source_index, offset_pixels = (
-            float(rng.uniform(*ranges[name])) for name in BOUNDS
+            float(rng.uniform(*ranges[name])) for name in SKY_BOUNDS
         )
         angle_rad = rng.uniform(0.0, 2.0 * np.pi)
         return replace(
@@ -108,7 +110,7 @@ def _ends(name: str, value: Range) -> tuple[float, float]:
         raise RequestError(
             f"{name} takes a number or low:high, as in 0.8:1.25. Received: {value!r}"
         ) from None
-    smallest, largest = BOUNDS[name]
+    smallest, largest = SKY_BOUNDS[name]
     if not smallest <= low <= high <= largest:
         raise RequestError(
             f"{name} must be from {smallest:g} to {largest:g}, the lower end first. "

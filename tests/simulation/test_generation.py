@@ -12,7 +12,7 @@ from deeplens_tf.simulation.generation import run_request, simulate
 from deeplens_tf.simulation.priors import CLASSES, PRESETS
 from deeplens_tf.simulation.render import image_shape, render_image
 from deeplens_tf.simulation.request import SimulationRequest
-from deeplens_tf.simulation.skies import BOUNDS, Sky
+from deeplens_tf.simulation.skies import SKY_BOUNDS, Sky
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_defaults_of_the_library_function_are_those_of_the_command_line(tmp_path
         "format",
     ):
         assert getattr(arguments, name) == getattr(request, name)
-    assert Sky(*(getattr(arguments, name) for name in BOUNDS)) == request.sky
+    assert Sky(*(getattr(arguments, name) for name in SKY_BOUNDS)) == request.sky
     assert (arguments.bands, request.bands) == (None, ())
     assert (arguments.catalog, request.catalog) == (False, False)
     assert (arguments.classes, request.classes) == ("all", CLASSES)

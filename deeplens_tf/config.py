@@ -257,6 +257,7 @@ class PretrainConfig:
     method: Annotated[str, methods]
     encoder: str | None
     positives: Literal["object", "image"]
+    stream: bool
     negatives: Literal["random", "neighbours"]
     temperature: Positive
     projection_width: Count

@@ -196,6 +196,7 @@ USES: dict[str, Use] = {
     "pretrain.method": PRETRAINING,
     "pretrain.encoder": PRETRAINING,
     "pretrain.positives": Use((PREVIEW, PRETRAIN)),  # object is refused for one view
+    "pretrain.stream": PRETRAINING,  # refused where no new pairs can be drawn
     "pretrain.negatives": _of_method("contrastive"),
     "pretrain.neighbours.first_epochs": _of_neighbours(),
     "pretrain.neighbours.every_epochs": _of_neighbours(),

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -43,6 +43,7 @@ class Workers:
         self.processes = processes
         self._pool: ProcessPoolExecutor | None = None
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._starting, self._has_ended = threading.Lock(), False
 
     def __enter__(self) -> "Workers":
         """Return these workers; nothing starts yet."""
@@ -50,6 +51,8 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         """End the processes when they have finished the tasks that they are at."""
+        with self._starting:
+            self._has_ended = True
         if self._pool is not None:
             self._calls.put(None)
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -95,12 +98,19 @@ class Workers:
     def _submit(
         self, function: Callable[[Task], object], task: Task, number: int, done: Done
     ) -> None:
-        """Have a task computed; `done` gets its number and its future, which is finished then."""
-        if self._pool is None:
-            self._pool = _new_pool(self.processes)
-            arguments = (self._pool, self._calls)
-            threading.Thread(target=_submit_calls, args=arguments, daemon=True).start()
-        self._calls.put((function, task, lambda future: done.put((number, future))))
+        """Have a task computed; `done` gets its number and its future, which is finished then.
+
+        Raises:
+            CancelledError: the `with` block has ended, in another thread.
+        """
+        with self._starting:
+            if self._has_ended:
+                raise CancelledError
+            if self._pool is None:
+                self._pool = _new_pool(self.processes)
+                arguments = (self._pool, self._calls)
+                threading.Thread(target=_submit_calls, args=arguments, daemon=True).start()
+            self._calls.put((function, task, lambda future: done.put((number, future))))
 
 
 IN_THIS_PROCESS = Workers(1)

@@ -72,6 +72,7 @@ ALLOWED_IMPORTS = {
         *("config", "configuration_keys", "dataclass_parsing", "files", "figures", "freed_memory"),
         *("data", "losses", "metrics", "models", "preprocessing", "registry"),
         *("distribution", "probes", "runs", "saving", "tracking"),
+        *("cores", "process_pool", "simulation"),
     },
     "evaluation": {
         *("config", "files", "figures", "data", "metrics", "models", "preprocessing"),

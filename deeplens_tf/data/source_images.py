@@ -73,11 +73,11 @@ def _read_source_image(
     except UnusableFile as error:
         return error
     digests, scale = (content_digest(image), typed_digest(image)), framing.pixel_scale_arcsec
-    constant, scaled, filled, is_lost = _scaled(image, framing)
+    constant, scaled, filled, is_lost = scaled_image(image, framing)
     return SourceImage(image.shape, mass_ev, *digests, constant, scaled, filled, is_lost, scale)
 
 
-def _scaled(
+def scaled_image(
     image: np.ndarray, framing: Framing
 ) -> tuple[Mapping[int, float], np.ndarray | UnusableFile, int, bool]:
     """Return the constant bands of an image, its other bands scaled, its filled pixels, `is_lost`.

@@ -274,6 +274,11 @@ def _require_same_origins(run: Run, facts: Mapping[str, Any]) -> None:
             f"{run.folder} started with views from images with a margin of {started} pixels, now "
             f"{now}: prepare them as before, or {NEW_FOLDER}"
         )
+    if stored.get("stream") != facts.get("stream"):
+        raise DataError(
+            f"{run.folder} started with other new lenses, its data folder has another simulation "
+            f"now: restore it, or {NEW_FOLDER}"
+        )
     _require_same_weights(run, stored, facts)
     if _differ(stored, facts, "encoder", "sha256"):
         path = facts.get("encoder", {}).get("path")

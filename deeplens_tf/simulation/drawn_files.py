@@ -15,7 +15,7 @@ from deeplens_tf.simulation.survey_images import render_scene
 
 def file_content(request: SimulationRequest, class_name: str, index: int, view: int = 0) -> bytes:
     """Render an image and return its file: float32 for the survey, else float64."""
-    image = _rendered(request, class_name, index, view).astype(_type_of(request), copy=False)
+    image = rendered_image(request, class_name, index, view).astype(_type_of(request), copy=False)
     return _encoded(image, request, class_name, index)
 
 
@@ -27,7 +27,10 @@ def complete_size(request: SimulationRequest) -> int:
     return len(_encoded(empty, request, request.classes[0], 0))
 
 
-def _rendered(request: SimulationRequest, class_name: str, index: int, view: int) -> np.ndarray:
+def rendered_image(
+    request: SimulationRequest, class_name: str, index: int, view: int = 0
+) -> np.ndarray:
+    """Return an image of a request, float64: (height, width), of the survey with bands first."""
     if request.is_survey:
         return render_scene(request.scene(class_name, index), request.bands)
     return render_image(request.lens(class_name, index, view), request.noise)

@@ -2,14 +2,15 @@
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from deeplens_tf import __version__
 from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import create_whole, write_whole
 from deeplens_tf.files.json_objects import read_json
-from deeplens_tf.simulation.request import SimulationRequest
-from deeplens_tf.simulation.skies import USUAL_SKY
+from deeplens_tf.simulation.request import TEST_SUFFIX, SimulationRequest
+from deeplens_tf.simulation.skies import USUAL_SKY, Sky
 
 RECORD_NAME = "simulation.json"
 # Requests that differ in one of these need folders of their own.
@@ -92,21 +93,42 @@ def describe(request: SimulationRequest) -> dict[str, Any]:
     }
 
 
+def recorded_request(folder: Path) -> SimulationRequest | None:
+    """Return the request that filled a folder, without a shard; None for a folder without a record.
+
+    Raises:
+        RequestError: the record is not one that this package wrote.
+    """
+    example = describe(SimulationRequest("model_ii", 1, Path("any")))
+    found = _read_record(folder / RECORD_NAME, example, "simulate the images again")
+    if found is None:
+        return None
+    values = {key: found[key] for key in (*FIXED_KEYS, *GROWING_KEYS)}
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    out = folder.resolve()
+    return SimulationRequest(
+        out=out.with_name(out.name.removesuffix(TEST_SUFFIX)), **values | lists
+    )
+
+
 def _read(request: SimulationRequest) -> dict[str, Any] | None:
-    path = request.folder / RECORD_NAME
+    return _read_record(request.folder / RECORD_NAME, describe(request), USE_ANOTHER)
+
+
+def _read_record(path: Path, wanted: dict[str, Any], advice: str) -> dict[str, Any] | None:
+    """Return a record that has the keys of `wanted`, with values of the same types."""
     try:
         found = EARLIER_REQUESTS | read_json(path)
     except FileNotFoundError:
         return None
     except UnusableFile as error:
-        raise RequestError(f"{path} is not readable ({error}); {USE_ANOTHER}") from error
-    wanted = describe(request)
+        raise RequestError(f"{path} is not readable ({error}); {advice}") from error
     if missing := wanted.keys() - found:
-        raise RequestError(f"{path} lacks {', '.join(sorted(missing))}; {USE_ANOTHER}")
+        raise RequestError(f"{path} lacks {', '.join(sorted(missing))}; {advice}")
     for key, value in wanted.items():
         # A value of another type can't be compared.
         if type(found[key]) is not type(value) or not _contains_only_text(found[key]):
-            raise RequestError(f"{path} has no readable {key}; {USE_ANOTHER}")
+            raise RequestError(f"{path} has no readable {key}; {advice}")
     return found
 
 

@@ -1,6 +1,8 @@
 """Pretraining: from images without labels to `encoder.keras`."""
 
+import contextlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -10,6 +12,7 @@ import tensorflow as tf
 
 from deeplens_tf.config import Config, PretrainConfig
 from deeplens_tf.data.batches import pair_count, pretraining_batches
+from deeplens_tf.data.drawn_batches import drawn_batches
 from deeplens_tf.data.folder_settings import with_folder_settings
 from deeplens_tf.data.objects import objects_text
 from deeplens_tf.data.prepared_data import PreparedData, dataset_facts, open_data
@@ -36,6 +39,7 @@ from deeplens_tf.training.batch_size import (
 )
 from deeplens_tf.training.callbacks import CollapseWarning, PlateauWarning
 from deeplens_tf.training.compilation import with_compilation
+from deeplens_tf.training.drawn_stream import DrawnStream, open_stream, streamed_request
 from deeplens_tf.training.fitting import TrainingPlan, fit, require_usable, started
 from deeplens_tf.training.methods import build_method, method_settings
 from deeplens_tf.training.neighbour_negatives import NeighbourNegatives, require_neighbours
@@ -95,6 +99,7 @@ def _pretrain(
     require_possible(config, distribution, smallest)
     require_usable(config)
     method_settings(config.pretrain)
+    request = streamed_request(config, distribution)
     initial = initial_file(config, run_dir)
     start = starting_preprocessing(str(initial), config) if initial else None
     opened = distribution.chief_first(lambda: open_data(config, start))
@@ -107,12 +112,16 @@ def _pretrain(
     config = with_batch_size(config, PRETRAINING, count, what, distribution, smallest)
     steps = count // config.batch_size
     require_neighbours(config, data, steps, distribution)
+    stream = None if request is None else open_stream(request, data, config, count)
     with distribution.scope():
         model = _model(config, data, steps, distribution, initial)
         config = with_compilation(config, model.encoder, steps * config.batch_size, distribution)
         _compile(model, config, steps, distribution)
     facts = {**dataset_facts(data), "possible_heads": possible_heads(data)}
     images = images_of(data.index("train"), PRETRAINED)
+    if stream is not None:
+        print_lines(stream.text())
+        images, facts["stream"] = images[:0], stream.facts()  # no stored image is trained on
     if initial is not None:
         facts["encoder"] = encoder_origin(str(initial))
         images = pd.concat([images, images_of_encoder(run_of(initial), str(initial))])
@@ -122,8 +131,9 @@ def _pretrain(
             keep_initial_encoder(initial, run)
         if not finished:
             order = _order(config, steps)
-            plan = _plan(model, config, data, steps, distribution, order)
-            _train(replace(plan, profile=profile), config, run, order)
+            plan = _plan(model, config, data, steps, distribution, order, stream)
+            with stream or contextlib.nullcontext():
+                _train(replace(plan, profile=profile), config, run, order)
     return run
 
 
@@ -204,6 +214,7 @@ def _plan(
     steps: int,
     distribution: Distribution,
     order: EpochOrder | None,
+    stream: DrawnStream | None,
 ) -> TrainingPlan:
     augment = build_augment(config.augment)
     positives = config.pretrain.positives
@@ -217,6 +228,8 @@ def _plan(
 
     def batches(start: Position) -> tf.data.Dataset:
         size, epochs = config.batch_size, config.train.epochs
+        if stream is not None:
+            return drawn_batches(partial(stream.batches, start), data, augment, size, *options[:2])
         return pretraining_batches(data, "train", augment, size, epochs, *options, start, order)
 
     # Negatives come from the batch, so all batches are of one size; a small split is one batch.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any, TypeAlias, TypeVar
 
 from deeplens_tf.errors import STOP_SIGNALS, ResourceError
@@ -19,6 +20,7 @@ Call: TypeAlias = tuple[Callable[[Any], object], Any, Callable[[Future[Any]], No
 Done: TypeAlias = SimpleQueue[tuple[int, Future[Any]]]  # futures that are finished, with numbers
 
 TASKS_AHEAD = 3  # for each process, so that none waits while earlier results are used
+SECONDS_TO_SAVE = 5  # in which a process that is asked to end still gives results
 THREAD_LIMITS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -170,8 +172,16 @@ def _result(future: Future[Any]) -> Any:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave_later)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_later(signum: int, frame: FrameType | None) -> None:
+    """End after a while: a batch system may signal all processes, and the parent saves first."""
+    timer = threading.Timer(SECONDS_TO_SAVE, os._exit, [128 + signum])
+    timer.daemon = True
+    timer.start()
 
 
 def _leave_with_parent() -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
@@ -27,6 +27,12 @@ def die(_):
 
 def ignores_interrupts(_):
     return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def is_told_to_end(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    return os.getpid()
 
 
 def fail(number):
@@ -59,6 +65,20 @@ def test_workers_use_one_thread_each_and_ignore_ctrl_c(monkeypatch):
     assert list(map_unordered(thread_limits, [0], 2)) == [{"1"}]
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert list(map_unordered(ignores_interrupts, [0], 2)) == [True]
+
+
+def test_a_worker_that_is_told_to_end_finishes_its_task():
+    # A batch system may signal all processes of a job, of which the parent saves first.
+    (pid,) = map_unordered(is_told_to_end, [0], 2)
+    assert not is_running(pid)
+
+
+def test_an_ended_pool_starts_no_process(monkeypatch):
+    monkeypatch.setattr(process_pool, "_new_pool", None)
+    with Workers(2) as workers:
+        pass
+    with pytest.raises(CancelledError):
+        list(workers.map(square, [1]))
 
 
 def test_a_killed_worker_is_a_resource_error():

@@ -193,17 +193,24 @@ def _training(run: Run | None, facts: Mapping[str, Any]) -> str:
         return "- Unknown: the file was not in the folder of its run."
     origin = features_origin(run)
     views = ", ".join(origin.get("pretexts", []))
-    counts = facts.get("split_counts")
     lines = {
         "Stage": facts.get("stage"),
         "Pretraining": f"{origin['method'] or 'none'}{f' (views {views})' if views else ''}",
         "Seed": origin.get("seed"),
-        "Images": counts.get("train") if isinstance(counts, dict) else None,
+        "Images": _images(facts),
         "Labels used": facts.get("labels_used"),
         "Digest of the data": facts.get("dataset_fingerprint"),
         "Finished": "yes" if facts.get("finished") else "no: its latest state",
     }
     return "\n".join(f"- {key}: {value}" for key, value in lines.items() if value is not None)
+
+
+def _images(facts: Mapping[str, Any]) -> Any:
+    """Return what a run was trained on: how many images, or new lenses; None if unknown."""
+    stream, counts = facts.get("stream"), facts.get("split_counts")
+    if isinstance(stream, dict):
+        return f"of {stream.get('pairs_per_epoch')} new lenses in each epoch, none of them stored"
+    return counts.get("train") if isinstance(counts, dict) else None
 
 
 def _reports(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -32,7 +32,7 @@ KNOWN_PRESETS = (*PRESETS, *SURVEY_PRESETS)
 ALL_CLASSES = ("all",)
 FILE_FORMATS = ("npy", "fits")
 SIMULATED_SPLITS = ("train", "test")
-MAX_COUNT = 10**8
+MAX_COUNT = 10**8  # lenses from this index on are drawn while training, and in no folder
 MAX_VIEWS = 100  # two digits in a file's name
 MAX_SEED = 2**63 - 1
 # Each ends the key of a generator, so that none of these draws depends on the others.

@@ -64,7 +64,7 @@ def configured(root):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, "vit_nano", small)
-        patch.setattr(drawn_stream, "MIN_PROCESSES", 1)
+        patch.setattr(drawn_stream, "MIN_PROCESSES", 1)  # the calling one
         patch.setattr(drawn_stream, "available_cores", lambda: 1)
         yield configure
 
@@ -149,9 +149,7 @@ def test_every_epoch_has_its_own_lenses_and_any_step_can_be_made_again(root):
         np.testing.assert_array_equal(batch.labels, numbers % 3)
         pairs = [drawing.pair(number) for number in numbers]
         np.testing.assert_array_equal(batch.images, np.stack(pairs, axis=1))
-    for ours, theirs in zip(
-        stream_of(drawing).batches(Position(1, 2)), made[5:], strict=True
-    ):
+    for ours, theirs in zip(stream_of(drawing).batches(Position(1, 2)), made[5:], strict=True):
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -174,9 +172,9 @@ def test_processes_draw_the_same_and_are_gone_at_the_end(root):
 
 def test_a_killed_process_is_named(root, monkeypatch):
     monkeypatch.setattr(drawn_stream, "drawn_images", die_with)
-    with stream_of(drawing_of(root / "d", **CROP), processes=2) as stream:
-        with pytest.raises(ResourceError, match="a worker process was killed"):
-            next(stream.batches(BEGINNING))
+    stream = stream_of(drawing_of(root / "d", **CROP), processes=2)
+    with pytest.raises(ResourceError, match="a worker process was killed"), stream:
+        next(stream.batches(BEGINNING))
 
 
 def die_with(numbers, drawing):
@@ -264,7 +262,7 @@ def test_an_error_of_a_process_ends_the_run_as_what_it_is(configured, tmp_path, 
         raise DataError("no such lens")
 
     monkeypatch.setattr(drawn_stream, "drawn_images", fail)
-    with pytest.raises(DataError, match="^no such lens$"):
+    with pytest.raises(DataError, match=r"^no such lens$"):
         pretrain(configured(), "it", str(tmp_path / "run"))
 
 
@@ -300,9 +298,7 @@ def test_folders_from_which_no_pair_is_drawn_are_refused(
         streamed_request(configured(), two)
 
 
-def test_images_of_another_simulation_than_the_record_says_are_refused(
-    configured, root, tmp_path
-):
+def test_images_of_another_simulation_than_the_record_says_are_refused(configured, root, tmp_path):
     folder = shutil.copytree(root / "d", tmp_path / "d")
     record = json.loads((folder / "simulation.json").read_text())
     for change in ({"seed": 6}, {"lens_prior": "published"}, {"noise": True}):
@@ -312,5 +308,5 @@ def test_images_of_another_simulation_than_the_record_says_are_refused(
         with pytest.raises(DataError, match="is not what this version simulates"):
             open_stream(request, data, config, 9)
     (folder / "simulation.json").write_text(json.dumps(record | {"classes": ["cdm"]}))
-    with pytest.raises(DataError, match="its classes are not those of its simulation.json"):
+    with pytest.raises(DataError, match="its classes are not those of"):
         open_stream(recorded_request(folder), data, config, 9)

@@ -99,16 +99,18 @@ def recorded_request(folder: Path) -> SimulationRequest | None:
     Raises:
         RequestError: the record is not one that this package wrote.
     """
-    example = describe(SimulationRequest("model_ii", 1, Path("any")))
-    found = _read_record(folder / RECORD_NAME, example, "simulate the images again")
+    path, example = folder / RECORD_NAME, describe(SimulationRequest("model_ii", 1, Path("any")))
+    found = _read_record(path, example, "simulate the images again")
     if found is None:
         return None
     values = {key: found[key] for key in (*FIXED_KEYS, *GROWING_KEYS)}
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     out = folder.resolve()
-    return SimulationRequest(
-        out=out.with_name(out.name.removesuffix(TEST_SUFFIX)), **values | lists
-    )
+    out = out.with_name(out.name.removesuffix(TEST_SUFFIX))
+    try:
+        return SimulationRequest(out=out, **values | lists)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from error
 
 
 def _read(request: SimulationRequest) -> dict[str, Any] | None:
@@ -119,7 +121,7 @@ def _read_record(path: Path, wanted: dict[str, Any], advice: str) -> dict[str, A
     """Return a record that has the keys of `wanted`, with values of the same types."""
     try:
         found = EARLIER_REQUESTS | read_json(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except UnusableFile as error:
         raise RequestError(f"{path} is not readable ({error}); {advice}") from error

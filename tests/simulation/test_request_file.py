@@ -8,7 +8,7 @@ import pytest
 from deeplens_tf import __version__
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.request import SimulationRequest
-from deeplens_tf.simulation.request_file import claim_folder
+from deeplens_tf.simulation.request_file import claim_folder, recorded_request
 from deeplens_tf.simulation.skies import USUAL_SKY, Sky
 
 
@@ -159,3 +159,38 @@ def test_one_of_many_simultaneous_requests_claims_the_folder(tmp_path):
         winners = {seed for seed in pool.starmap(claim_with_seed, tasks, chunksize=1)} - {None}
     assert winners == {record(tmp_path)["seed"]}
     assert [path.name for path in tmp_path.iterdir()] == ["simulation.json"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classes": ("axion", "cdm"), "seed": 4, "views_per_lens": 2, "lens_prior": "wide"},
+        {"preset": "model_i", "split": "test", "format": "fits"},
+        {"preset": "sersic_survey", "bands": ("g", "Y"), "catalog": True},
+    ],
+)
+def test_the_request_of_a_folder_is_read_back(options, tmp_path):
+    request = SimulationRequest(**{"preset": "model_ii", "count": 7, "out": tmp_path / "d"} | options)
+    request.folder.mkdir()
+    assert recorded_request(request.folder) is None
+    claim_folder(request)
+    assert recorded_request(request.folder) == request
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"count": "7"}, "has no readable count; simulate the images again"),
+        ({"classes": [7]}, "has no readable classes; simulate"),
+        ({"preset": "model_v"}, "simulation.json: unknown preset 'model_v'"),
+        ({"seed": -1}, "simulation.json: seed must be from 0"),
+    ],
+)
+def test_a_record_that_is_no_request_is_refused(changes, line, request_, tmp_path):
+    claim_folder(request_)
+    (tmp_path / "simulation.json").write_text(json.dumps(record(tmp_path) | changes))
+    with pytest.raises(RequestError, match=line):
+        recorded_request(tmp_path)
+    (tmp_path / "simulation.json").write_text("{")
+    with pytest.raises(RequestError, match=r"simulation\.json is not readable"):
+        recorded_request(tmp_path)

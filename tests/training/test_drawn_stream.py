@@ -55,8 +55,9 @@ def configured(root):
     def configure(*words, name="contrastive", data=root / "d"):
         words = [
             *(f"data.{key}={value}" for key, value in CROP.items()),
-            *(f"data.cache={root / 'cache'}", f"train.epochs={EPOCHS}"),
-            *("pretrain.projection_width=8", f"train.batch_size={BATCH}"),
+            *(f"data.cache={root / 'cache'}", "train.epochs=2"),
+            *("pretrain.projection_width=8", "train.batch_size=4"),
+            "train.validate_every_epochs=2",
             *("train.jit_compile=false", "data.validation_fraction=0.25"),
             *("pretrain.positives=object", "pretrain.stream=true", *words),
         ]
@@ -191,10 +192,10 @@ def test_views_are_made_of_the_pair_as_of_two_images(masked_views, configured):
     config = configured("data.bands=3", "augment.views=[rotation, gaussian_noise]")
     data, augment = open_data(config), build_augment(config.augment)
     stream = open_stream(recorded_request_of(config), data, config, 9)
-    options = (data, augment, BATCH, 4 * masked_views, masked_views)
+    options = (data, augment, 4, 4 * masked_views, masked_views)
     batches = list(drawn_batches(lambda: stream.batches(Position(1, 1)), *options))
     drawn = list(stream.batches(Position(1, 1)))
-    assert len(batches) == len(drawn) == 5
+    assert len(batches) == len(drawn) == 1
     for batch, pairs in zip(batches, drawn, strict=True):
         margin = data.margin
         assert margin > 0
@@ -225,9 +226,9 @@ def assert_same_run(run, other):
 def test_a_run_that_is_stopped_within_an_epoch_resumes_exactly(
     configured, whole, tmp_path, monkeypatch
 ):
-    config = configured("checkpoint.every_steps=4")
+    config = configured("checkpoint.every_steps=3")  # of four
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        break_off_in_step(patch, CollapseWarning, 5)
+        break_off_in_step(patch, CollapseWarning, 4)
         pretrain(config, "it", str(tmp_path / "run"))
     assert_same_run(pretrain(config, "it", str(tmp_path / "run")), whole)
 
@@ -253,7 +254,7 @@ def test_a_run_is_not_resumed_with_other_lenses(configured, whole, root, tmp_pat
     run = shutil.copytree(whole.folder, tmp_path / "run")
     Run(run).add_facts({"stream": {**whole.facts()["stream"], "seed": 6}, "finished": None})
     with pytest.raises(DataError, match="started with other new lenses"):
-        pretrain(configured("train.epochs=4"), "it", str(run))
+        pretrain(configured("train.epochs=3"), "it", str(run))
 
 
 @pytest.mark.usefixtures("no_pictures", "eager_steps")

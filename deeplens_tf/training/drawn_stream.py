@@ -30,7 +30,7 @@ MIN_PROCESSES = 2  # one would be the training process itself
 PAIRS_PER_TASK = 16  # at most, that a worker process draws at once
 SAME_PIXELS = 1e-3  # mean difference of two images that differ only by rounding, of [0, 1]
 IMAGE_NAME = re.compile(r"(?P<name>\w+)/(?P=name)_sim_(?P<index>\d+)_(?P<view>\d+)\.\w+")
-_STREAM = 0x73747265616D  # "stream", of the order of the pairs
+_ORDER_OF_LENSES = 0x73747265616D  # "stream", of the order of the pairs
 
 
 def streamed_request(config: Config, distribution: Distribution) -> SimulationRequest | None:
@@ -153,7 +153,8 @@ class DrawnStream:
     def _numbers(self, start: Position) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Return the epoch of each batch, and the numbers of its pairs in the epoch."""
         for epoch in range(start.epoch, self.epochs):
-            order = np.random.default_rng([self.seed, _STREAM, epoch]).permutation(self.pairs)
+            generator = np.random.default_rng([self.seed, _ORDER_OF_LENSES, epoch])
+            order = generator.permutation(self.pairs)
             for step in range(start.step * (epoch == start.epoch), self.pairs // self.batch_size):
                 yield epoch, order[step * self.batch_size : (step + 1) * self.batch_size]
 

@@ -170,7 +170,9 @@ def test_one_of_many_simultaneous_requests_claims_the_folder(tmp_path):
     ],
 )
 def test_the_request_of_a_folder_is_read_back(options, tmp_path):
-    request = SimulationRequest(**{"preset": "model_ii", "count": 7, "out": tmp_path / "d"} | options)
+    request = SimulationRequest(
+        **{"preset": "model_ii", "count": 7, "out": tmp_path / "d"} | options
+    )
     request.folder.mkdir()
     assert recorded_request(request.folder) is None
     claim_folder(request)

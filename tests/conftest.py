@@ -54,6 +54,7 @@ DEAREST = (
     "data/test_pairs.py",
     "test_chain.py",
     "training/test_positives.py",
+    "training/test_drawn_stream.py",
     "test_readme.py",
     "hostile/test_inputs.py",
     "training/test_column_targets.py",

@@ -302,7 +302,7 @@ def test_folders_from_which_no_pair_is_drawn_are_refused(
 def test_images_of_another_simulation_than_the_record_says_are_refused(configured, root, tmp_path):
     folder = shutil.copytree(root / "d", tmp_path / "d")
     record = json.loads((folder / "simulation.json").read_text())
-    for change in ({"seed": 6}, {"lens_prior": "published"}, {"noise": True}):
+    for change in ({"seed": 6}, {"lens_prior": "published"}, {"shared": "lens"}):
         (folder / "simulation.json").write_text(json.dumps(record | change))
         config = configured(data=folder)
         data, request = open_data(config), recorded_request(folder)

@@ -172,14 +172,10 @@ def test_processes_draw_the_same_and_are_gone_at_the_end(root):
 
 
 def test_a_killed_process_is_named(root, monkeypatch):
-    monkeypatch.setattr(drawn_stream, "drawn_images", die_with)
+    monkeypatch.setattr(drawn_stream, "drawn_images", die)
     stream = stream_of(drawing_of(root / "d", **CROP), processes=2)
     with pytest.raises(ResourceError, match="a worker process was killed"), stream:
         next(stream.batches(BEGINNING))
-
-
-def die_with(numbers, drawing):
-    die(numbers)
 
 
 def test_processes_that_draw_do_not_load_tensorflow():

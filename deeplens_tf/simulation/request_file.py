@@ -10,7 +10,7 @@ from deeplens_tf.errors import RequestError, UnusableFile
 from deeplens_tf.files.atomic_writing import create_whole, write_whole
 from deeplens_tf.files.json_objects import read_json
 from deeplens_tf.simulation.request import TEST_SUFFIX, SimulationRequest
-from deeplens_tf.simulation.skies import USUAL_SKY, Sky
+from deeplens_tf.simulation.skies import USUAL_SKY, described_sky
 
 RECORD_NAME = "simulation.json"
 # Requests that differ in one of these need folders of their own.
@@ -104,11 +104,12 @@ def recorded_request(folder: Path) -> SimulationRequest | None:
     if found is None:
         return None
     values = {key: found[key] for key in (*FIXED_KEYS, *GROWING_KEYS)}
+    ranges = {key: values.pop(key) for key in USUAL_SKY.describe()}
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     out = folder.resolve()
     out = out.with_name(out.name.removesuffix(TEST_SUFFIX))
     try:
-        return SimulationRequest(out=out, **values | lists)
+        return SimulationRequest(out=out, sky=described_sky(ranges), **values | lists)
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from error
 

@@ -4,8 +4,9 @@ Each image draws its own sky from ranges: for test sets that differ from the tra
 known way, and for training images that differ from each other in all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ SKY_BOUNDS = {
     "source_index": (0.5, 10.0),
     "lens_offset_pixels": (0.0, 16.0),
 }
+PRIOR = "prior"  # describes a source index that is left to its prior
 SKY_SUMMARIES = {
     "psf_scale": "width of the PSF, relative to the instrument's; 0.8:1.25 draws one per image",
     "noise_scale": "strength of the noise, relative to the light and the instrument's; 2 or 1:2",
@@ -77,7 +79,7 @@ class Sky:
             name: repr(low) if low == high else f"{low!r}:{high!r}"
             for name, (low, high) in self.ranges.items()
         }
-        return {"source_index": "prior"} | texts
+        return {"source_index": PRIOR} | texts
 
     def over(self, lens: Lens, rng: np.random.Generator) -> Lens:
         """Return a lens under a sky that is drawn from the ranges.
@@ -99,6 +101,16 @@ class Sky:
             offset_x_pixels=float(offset_pixels * np.cos(angle_rad)),
             offset_y_pixels=float(offset_pixels * np.sin(angle_rad)),
         )
+
+
+def described_sky(texts: Mapping[str, str]) -> Sky:
+    """Return the sky that `Sky.describe` describes.
+
+    Raises:
+        RequestError: a range is invalid.
+    """
+    ranges: dict[str, Any] = {name: text for name, text in texts.items() if text != PRIOR}
+    return Sky(**ranges)
 
 
 def _ends(name: str, value: Range) -> tuple[float, float]:

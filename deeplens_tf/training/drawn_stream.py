@@ -24,6 +24,7 @@ from deeplens_tf.errors import DataError, RequestError
 from deeplens_tf.process_pool import Workers
 from deeplens_tf.simulation.request import SimulationRequest
 from deeplens_tf.simulation.request_file import RECORD_NAME, describe, recorded_request
+from deeplens_tf.simulation.skies import USUAL_SKY
 from deeplens_tf.training.lens_drawing import LensDrawing, drawn_images
 
 MIN_PROCESSES = 2  # one would be the training process itself
@@ -165,9 +166,9 @@ class DrawnStream:
     def facts(self) -> dict[str, Any]:
         """Return what environment.json says of the drawn lenses."""
         record = describe(self.drawing.request)
-        names = ("preset", "seed", "noise", "classes", "shared", "lens_prior")
+        names = ("preset", "seed", "noise", "classes", "shared", "lens_prior", "source_prior")
         return {
-            **{key: record[key] for key in names},
+            **{key: record[key] for key in (*names, *USUAL_SKY.describe())},
             **{"first_lens": self.drawing.first, "pairs_per_epoch": self.pairs},
         }
 

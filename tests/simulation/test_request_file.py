@@ -8,7 +8,7 @@ import pytest
 from deeplens_tf import __version__
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation.request import SimulationRequest
-from deeplens_tf.simulation.request_file import claim_folder, recorded_request
+from deeplens_tf.simulation.request_file import claim_folder, describe, recorded_request
 from deeplens_tf.simulation.skies import USUAL_SKY, Sky
 
 
@@ -167,6 +167,7 @@ def test_one_of_many_simultaneous_requests_claims_the_folder(tmp_path):
         {"classes": ("axion", "cdm"), "seed": 4, "views_per_lens": 2, "lens_prior": "wide"},
         {"preset": "model_i", "split": "test", "format": "fits"},
         {"preset": "sersic_survey", "bands": ("g", "Y"), "catalog": True},
+        {"noise": True, "source_prior": "wide", "sky": Sky(noise_scale="1:2", source_index=4)},
     ],
 )
 def test_the_request_of_a_folder_is_read_back(options, tmp_path):
@@ -176,7 +177,9 @@ def test_the_request_of_a_folder_is_read_back(options, tmp_path):
     request.folder.mkdir()
     assert recorded_request(request.folder) is None
     claim_folder(request)
-    assert recorded_request(request.folder) == request
+    found = recorded_request(request.folder)
+    assert describe(found) == describe(request)
+    assert found.folder == request.folder
 
 
 @pytest.mark.parametrize(
@@ -186,6 +189,7 @@ def test_the_request_of_a_folder_is_read_back(options, tmp_path):
         ({"classes": [7]}, "has no readable classes; simulate"),
         ({"preset": "model_v"}, "simulation.json: unknown preset 'model_v'"),
         ({"seed": -1}, "simulation.json: seed must be from 0"),
+        ({"psf_scale": "9"}, "simulation.json: psf_scale must be from 0.5 to 5"),
     ],
 )
 def test_a_record_that_is_no_request_is_refused(changes, line, request_, tmp_path):

@@ -25,6 +25,7 @@ from deeplens_tf.runs.seen_images import images_of_encoder, read_images
 from deeplens_tf.simulation import simulate
 from deeplens_tf.simulation.request import MAX_COUNT
 from deeplens_tf.simulation.request_file import recorded_request
+from deeplens_tf.simulation.skies import USUAL_SKY, Sky
 from deeplens_tf.training import drawn_stream
 from deeplens_tf.training.callbacks import CollapseWarning
 from deeplens_tf.training.drawn_stream import DrawnStream, open_stream, streamed_request
@@ -89,7 +90,7 @@ def stream_of(drawing, processes=1):
 @pytest.mark.parametrize(
     ("simulated", "settings"),
     [
-        ({}, CROP),
+        ({"source_prior": "wide", "sky": Sky(psf_scale="0.8:1.2", lens_offset_pixels=2)}, CROP),
         pytest.param({"preset": "model_i"}, dict(image_size=16), marks=pytest.mark.slow),
         pytest.param(
             {"format": "fits", "classes": ["no_sub", "cdm"]},
@@ -233,7 +234,8 @@ def test_a_run_that_is_stopped_within_an_epoch_resumes_exactly(
 def test_a_run_records_what_it_drew_and_no_stored_image(whole, configured, root):
     assert whole.facts()["stream"] == {
         **{"preset": "model_ii", "seed": 5, "noise": False, "classes": list(CLASSES)},
-        **{"shared": "substructure", "lens_prior": "wide"},
+        **{"shared": "substructure", "lens_prior": "wide", "source_prior": "published"},
+        **USUAL_SKY.describe(),
         **{"first_lens": MAX_COUNT, "pairs_per_epoch": 9},
     }
     assert read_images(whole).empty

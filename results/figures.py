@@ -40,15 +40,20 @@ ROWS = {
 PROBES = {"probe-classification-0.01": 0.01, "probe-classification-0.1": 0.1}
 PROBES |= {"probe-classification-1": 1.0}
 FINETUNED = {"classes-1-test": 0.01, "classes-100-test": 1.0}
-SKY_TITLES = {"clean": "Noise-free images", "noisy": "With the instrument's noise"}
+SKY_TITLES = {
+    "clean": "Noise-free images",
+    "noisy": "With the instrument's noise",
+    "wide": "A halo for each lens",
+}
 
 
 @in_house_style
 def label_efficiency() -> Figure:
     """Draw the macro AUC against the number of labelled lenses; all seeds as points."""
     figure = Figure(figsize=(10.5, 4.6))
-    panels = figure.subplots(1, len(SKIES), sharey=True)
-    for axes, sky in zip(panels, SKIES, strict=True):
+    skies = [sky for sky in SKIES if store.seeds_of(sky, store.UNTRAINED)]
+    panels = figure.subplots(1, len(skies), sharey=True)
+    for axes, sky in zip(panels, skies, strict=True):
         for name, (title, colour) in ROWS.items():
             _draw_labels(axes, _areas(sky, name, PROBES), title, colour, "o-")
             whole = title if name == "scratch" else f"{title}, fine-tuned"

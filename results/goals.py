@@ -44,6 +44,8 @@ GOALS = (
         )
         for sky in ("clean", "noisy")
     ),
+    Goal("wide prior: frozen probe, 1 %, AUC ≥ 0.87", "object_long", PROBES[:1], 0.87, "wide"),
+    Goal("wide prior: frozen probe, all, AUC ≥ 0.93", "object_long", PROBES[1:], 0.93, "wide"),
     Goal("fine-tuned, all labels, AUC ≥ 0.995", "object", ("fine-tuned, all",), 0.995),
     Goal("log10 mass, 2,000 labels, R² ≥ 0.95", "object", ("fine-tuned R², 2,000",), 0.95),
     Goal(

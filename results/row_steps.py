@@ -32,7 +32,7 @@ def data_steps(row: Row, sky: Sky) -> Iterator[Step]:
         folder = sky.folder(classes)
         words = ("--out", str(folder), "--classes", ",".join(classes), *sky.options)
         count = ("--count", str(LENSES // len(classes)), "--seed", str(TRAIN_SEED))
-        pairs = ("--views-per-lens", "2")
+        pairs = ("--views-per-lens", "2", *sky.pairs)
         yield Step(WORK / sky.name / f"{folder.name}.json", "simulate", (*words, *count, *pairs))
     words = ("--out", str(sky.folder(ALL)), *sky.options, "--split", "test")
     count = ("--count", str(TEST_IMAGES), "--seed", str(TEST_SEED))

@@ -33,12 +33,20 @@ class Row:
 
 
 PLAIN = {"pretrain.contrastive.projector": "plain"}
+STREAM = {"pretrain.stream": "true"}
 ROWS = (
     Row("scratch", "supervised from random weights", None, article="AUC .959, .974; R² .68"),
     Row("image", "contrastive, two views of an image", "image"),
     Row("object", "contrastive, two images of a lens", "object"),
     Row("object_cdm", "the same, of `cdm` alone", "object", classes=("cdm",)),
     Row("object_axion_cdm", "the same, of `axion` and `cdm`", "object", classes=("axion", "cdm")),
+    Row("object_stream", "two images of a lens, new lenses in each epoch", "object", STREAM),
+    Row(
+        "object_long",
+        "two images of a lens, new lenses in each of 100 epochs",
+        "object",
+        {**STREAM, "train.epochs": "100"},
+    ),
     Row(
         "supervised_contrastive",
         "supervised contrastive, all labels",
@@ -74,19 +82,26 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Sky:
-    """Simulated images that are noise-free, or have the instrument's noise.
+    """Simulated images: with or without noise, of one halo or of a halo for each lens.
 
     Attributes:
         name: as the command line takes it.
         options: of the simulation.
+        pairs: those of the simulation of pairs alone.
     """
 
     name: str
     options: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
 
     def folder(self, classes: tuple[str, ...]) -> Path:
         """Return the folder of the images of some classes."""
         return Path("data/results") / "_".join((self.name, *(classes if classes != ALL else ())))
 
 
-SKIES = (Sky("clean"), Sky("noisy", ("--noise",)))
+SKIES = (
+    Sky("clean"),
+    Sky("noisy", ("--noise",)),
+    # Pairs of one halo would tell the lenses apart by it.
+    Sky("wide", ("--lens-prior", "wide"), ("--shared", "substructure")),
+)

@@ -49,7 +49,7 @@ def row_steps(row: Row, sky: Sky, seed: int, readouts: Collection[str]) -> Itera
         readouts: of `READOUTS`.
     """
     if row.config is not None:
-        yield _pretraining(row, sky, seed)
+        yield pretraining(row, sky, seed)
         if FROZEN in readouts:
             yield from _probes(row, sky, seed, str(row_folder(row, sky, seed) / "pretrain"))
     for finetuning in (each for each in FINETUNINGS if each.name in readouts):
@@ -67,7 +67,8 @@ def _finetuning(row: Row, sky: Sky, seed: int, finetuning: Finetuning) -> Iterat
         yield from _probes(row, sky, seed, run)
 
 
-def _pretraining(row: Row, sky: Sky, seed: int) -> Step:
+def pretraining(row: Row, sky: Sky, seed: int) -> Step:
+    """Return the pretraining of a row."""
     run = row_folder(row, sky, seed) / "pretrain"
     words = ("--config", f"results/configs/{row.config}.yaml", *_plugin(row))
     where = ("--data", str(sky.folder(row.classes)), "--run-dir", str(run))

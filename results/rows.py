@@ -40,6 +40,7 @@ ROWS = (
     Row("object", "contrastive, two images of a lens", "object"),
     Row("object_cdm", "the same, of `cdm` alone", "object", classes=("cdm",)),
     Row("object_axion_cdm", "the same, of `axion` and `cdm`", "object", classes=("axion", "cdm")),
+    Row("object_known", "the same, without `axion`", "object", classes=("cdm", "no_sub")),
     Row("object_stream", "two images of a lens, new lenses in each epoch", "object", STREAM),
     Row(
         "object_long",

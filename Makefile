@@ -38,9 +38,7 @@ VENV := $(VENV_DIR)
 INSTALLED := $(VENV_DIR)/.installed
 endif
 
-# Of most files of the packages no module is ever imported: to compile all takes longer than to
-# unpack them.
-QUIETLY := --quiet --disable-pip-version-check --no-compile
+QUIETLY := --quiet --disable-pip-version-check
 RUN_PYTHON := $(VENV)/bin/python
 RUN_DIR := $(if $(RUN),--run-dir '$(RUN)')
 # All tests of a module run in one process, so its fixtures are set up once. The modules keep the

@@ -43,24 +43,28 @@ def write_blobs(folder, count, seed):
 
 # The modules that take longest, which start first.
 DEAREST = (
-    "distribution/test_plain_strategy.py",
-    "distribution/test_strategy.py",
     "models/test_keras_matrix.py",
-    "training/test_neighbour_negatives.py",
     "hostile/test_memory.py",
-    "training/test_exact_resume.py",
+    "inference/test_exporting.py",
+    "distribution/test_plain_strategy.py",
     "training/test_pretraining.py",
+    "hostile/test_inputs.py",
+    "distribution/test_strategy.py",
+    "training/test_neighbour_negatives.py",
+    "training/test_exact_resume.py",
+    "training/test_positives.py",
     "training/test_head_first.py",
     "data/test_pairs.py",
     "test_chain.py",
-    "training/test_positives.py",
-    "training/test_drawn_stream.py",
-    "test_readme.py",
-    "hostile/test_inputs.py",
-    "training/test_column_targets.py",
     "test_stages.py",
+    "evaluation/test_scored_images.py",
     "training/test_methods.py",
-    "training/test_validate_every.py",
+    "inference/test_embedding.py",
+    "data/test_view_batches.py",
+    "hostile/test_format_fuzz.py",
+    "models/test_byol.py",
+    "data/test_held_split.py",
+    "test_readme.py",
 )
 
 

@@ -13,14 +13,14 @@ from deeplens_tf.training.training_range import training_range
 from tests.models.tiny import tiny_vit
 
 
-def finetuned(folder, config, weights_seed=1):
+def finetuned(folder, config, weights_seed=1, depth=1):
     """A fine-tuning run on the images of the configuration, with random weights.
 
     Its `images.csv` says that it was trained on the training split.
     """
     data = open_data(config)
     keras.utils.set_random_seed(weights_seed)
-    encoder = tiny_vit(image_shape=data.image_shape, depth=1)
+    encoder = tiny_vit(image_shape=data.image_shape, depth=depth)
     encoder.preprocessing = data.preprocessing
     spread = training_range(data, np.ones(data.count("train"), bool))
     if config.finetune.head == "classification":

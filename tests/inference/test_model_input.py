@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch):
     write_blobs(tmp_path / "lenses", 4, seed=0)
     describe(tmp_path / "lenses", TRAINED_ARCSEC)
     words = ["data.image_size=16", "data.fit=crop", "data.pixel_scale_arcsec=0.1"]
-    return finetuned(tmp_path / "run", load_config("finetune", words, "lenses"))
+    return finetuned(tmp_path / "run", load_config("finetune", words, "lenses"), depth=2)
 
 
 def describe(folder, pixel_arcsec, band="g"):

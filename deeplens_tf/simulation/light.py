@@ -1,6 +1,7 @@
 """The light of a source, and what the instrument's PSF makes of it."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,6 +51,8 @@ def sersic_b(index: float) -> float:
     return 1.9992 * index - 0.3271
 
 
+# Cached: under the usual sky, all images of an instrument have one.
+@lru_cache(maxsize=8)
 def gaussian_kernel(fwhm_pixels: float, truncation: float) -> np.ndarray:
     """Return a Gaussian that is sampled at whole pixels, of odd length and sum 1.
 

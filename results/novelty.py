@@ -23,7 +23,7 @@ from results.budgets import chosen_settings
 from results.finetunings import FINETUNINGS, NETWORK, row_folder
 from results.row_steps import data_steps, pretraining
 from results.rows import ALL, ROWS, SKIES, Sky
-from results.scores import NORMAL_95
+from results.scores import area_score
 from results.steps import Step, as_words, run_step
 from results.store import FOLDER
 
@@ -99,9 +99,8 @@ def write_page() -> None:
 
 
 def _cell(is_new: NDArray[np.bool_], values: NDArray[np.float64]) -> str:
-    area = area_under_curve(is_new, values)
-    half = NORMAL_95 * float(np.sqrt(np.square(area_influence(is_new, values)).sum()))
-    return f"{area:.3f} [{max(area - half, 0):.3f}, {min(area + half, 1):.3f}]"
+    area, influence = area_under_curve(is_new, values), area_influence(is_new, values)
+    return str(area_score("area", area, influence))
 
 
 def _run(network: str, sky: Sky, seed: int) -> Path:

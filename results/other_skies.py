@@ -99,7 +99,7 @@ def _cell(found: pd.DataFrame | None, usual: pd.DataFrame | None) -> str:
         return "-"
     value = score_of(scores(found), "macro_auc")
     if found is usual:
-        return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+        return str(value)
     minus = score_of(differences(found, usual), "macro_auc")
     return f"{value.value:.3f}; {minus.value:+.3f} [{minus.low:+.3f}, {minus.high:+.3f}]"
 

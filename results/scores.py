@@ -27,6 +27,10 @@ class Score:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """Return the value with its interval, as the tables have them."""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
 
 def score_of(found: Iterable[Score], quantity: str) -> Score:
     """Return the score of a quantity, of those that `scores` or `differences` yields."""
@@ -37,13 +41,17 @@ def scores(predictions: pd.DataFrame) -> Iterator[Score]:
     """Yield the scores of a classifier or of a regressor, from its predictions."""
     if "label" in predictions:
         for name, classes in (("macro_auc", ALL), ("auc_axion_cdm", HARD)):
-            value, influence = _area(predictions, classes)
-            half = NORMAL_95 * float(np.sqrt(np.square(influence).sum()))
-            yield Score(name, value, max(value - half, 0), min(value + half, 1))
+            yield area_score(name, *_area(predictions, classes))
     else:
         true = predictions["log10_mass_ev"].to_numpy()
         predicted = predictions["predicted"].to_numpy()
         yield from _with_intervals(_mass_scores, true, predicted)
+
+
+def area_score(quantity: str, value: float, influence: FloatArray) -> Score:
+    """Return an area with its interval, from what each image adds to its error (DeLong)."""
+    half = NORMAL_95 * float(np.sqrt(np.square(influence).sum()))
+    return Score(quantity, value, max(value - half, 0), min(value + half, 1))
 
 
 def differences(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[Score]:

@@ -1,15 +1,24 @@
 """Make rows of the table from nothing: `python -m results ROW... --sky clean --seeds 0`."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 
+from deeplens_tf.files.shipped import SHIPPED
+from results.finetunings import row_folder
 from results.row_steps import READOUTS, data_steps, row_steps
 from results.rows import ROWS, SKIES
 from results.steps import run_step
 from results.store import collect
 from results.tables import write_tables
+
+
+def provide(shipped: str, run: Path) -> None:
+    """Copy an encoder of the package to where a row's pretraining would be."""
+    shutil.copytree(SHIPPED / shipped, run, dirs_exist_ok=True)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -24,6 +33,8 @@ def main(argv: Sequence[str]) -> None:
     sky = skies[arguments.sky]
     for seed in arguments.seeds:
         for row in (rows[name] for name in arguments.rows):
+            if row.shipped:
+                provide(row.shipped, row_folder(row, sky, seed) / "pretrain")
             steps = list(row_steps(row, sky, seed, arguments.readouts))
             for step in chain(data_steps(row, sky), steps):
                 run_step(step)

@@ -76,12 +76,14 @@ def chosen_settings(row: Row, sky: Sky, finetuning: str) -> Settings:
         SystemExit: nothing has been chosen yet.
     """
     name = row.name if row.name in CHOOSING else CHOOSING[-1]
-    try:
-        chosen: Settings = _table()[sky.name][finetuning][name]["chosen"]
-    except KeyError:
-        options = f"{finetuning} --rows {name} --sky {sky.name}"
-        raise SystemExit(f"no budget yet: run python -m results.budgets {options}") from None
-    return chosen
+    table = _table()
+    for own in sky.budgets or (sky.name,):
+        choice = table.get(own, {}).get(finetuning, {}).get(name)
+        if choice is not None:
+            chosen: Settings = choice["chosen"]
+            return chosen
+    options = f"{finetuning} --rows {name} --sky {sky.name}"
+    raise SystemExit(f"no budget yet: run python -m results.budgets {options}")
 
 
 def choose(sky: Sky, names: Collection[str], rows: Collection[str]) -> None:
@@ -106,7 +108,7 @@ def _table() -> dict[str, Any]:
 
 def _choice(row: Row, sky: Sky, finetuning: Finetuning) -> dict[str, Any]:
     tried: list[dict[str, Any]] = []
-    for settings in CANDIDATES[finetuning.name][row.config is not None]:
+    for settings in CANDIDATES[finetuning.name][not row.from_scratch]:
         step = finetune_step(row, sky, SEED, finetuning, settings)
         run_step(step)
         score = round(finetuning.validation_score(step.record.with_suffix("")), 4)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.rows import ALL, Row, Sky
+from results.rows import Row, Sky
 from results.steps import WORK, Step, as_words
 
 NETWORK = {"data.image_size": 32, "data.fit": "crop", "encoder.patch_size": 4}
@@ -68,10 +68,10 @@ def finetune_step(
     folder = row_folder(row, sky, seed)
     chosen = (f"{key.rpartition('.')[2]}-{value}" for key, value in settings.items())
     run = folder / "-".join((finetuning.name, *chosen))
-    encoder = str(folder / "pretrain") if row.config else "none"
+    encoder = str(folder / "pretrain") if not row.from_scratch else "none"
     words = ("--head", finetuning.head, "--encoder", encoder, "--fraction")
     every = {"train.validate_every_epochs": finetuning.validate_every_epochs}
-    others = as_words({**NETWORK, **settings, **every, "seed": seed})
-    where = ("--data", str(sky.folder(ALL)), "--run-dir", str(run))
+    others = as_words({**NETWORK, **sky.settings, **settings, **every, "seed": seed})
+    where = ("--data", str(sky.folder()), "--run-dir", str(run))
     arguments = (*words, f"{finetuning.fraction:.6g}", *others, *where)
     return Step(folder / f"{run.name}.json", "finetune", arguments)

@@ -28,6 +28,10 @@ class Goal:
 
 
 PROBES = ("probe, 1 %", "probe, all")
+TRANSFERS = {
+    **{"model_iii": "Model III", "model_i": "Model I", "noisy": "noisy Model II"},
+    "survey": "survey",
+}
 GOALS = (
     Goal("frozen probe, 1 % of the labels, AUC ≥ 0.97", "object", PROBES[:1], 0.97),
     Goal("frozen probe, all labels, AUC ≥ 0.99", "object", PROBES[1:], 0.99),
@@ -47,6 +51,25 @@ GOALS = (
     Goal("wide prior: frozen probe, 1 %, AUC ≥ 0.87", "object_long", PROBES[:1], 0.87, "wide"),
     Goal("wide prior: frozen probe, all, AUC ≥ 0.93", "object_long", PROBES[1:], 0.93, "wide"),
     Goal("fine-tuned, all labels, AUC ≥ 0.995", "object", ("fine-tuned, all",), 0.995),
+    *(
+        Goal(
+            f"shipped encoder, 1 % of the labels, {title}: AUC ≥ 0.05 above training from scratch",
+            "shipped",
+            ("probe, 1 %", "fine-tuned, 1 %"),
+            0.05,
+            sky,
+            "minus_scratch",
+        )
+        for sky, title in TRANSFERS.items()
+    ),
+    Goal(
+        *("shipped encoder, fine-tuned, all labels, Model III: AUC ≥ 0.995", "shipped"),
+        *(("fine-tuned, all",), 0.995, "model_iii"),
+    ),
+    Goal(
+        *("shipped encoder, fine-tuned, all labels, Model I: AUC ≥ 0.98", "shipped"),
+        *(("fine-tuned, all",), 0.98, "model_i"),
+    ),
     Goal("log10 mass, 2,000 labels, R² ≥ 0.95", "object", ("fine-tuned R², 2,000",), 0.95),
     Goal(
         "log10 mass, 2,000 labels, MAE ≤ 0.08 dex",

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import deeplens_tf as dl
 from results import store
 from results.row_steps import TEST_IMAGES, TEST_SEED
-from results.rows import ALL, SKIES
+from results.rows import SKIES
 
 SKY, SEED = SKIES[0], 0
 ENCODER = "vit_nano_same_lens"
@@ -46,7 +46,7 @@ def read_maps() -> dict[str, Floats]:
 
 
 def _test_images() -> list[Floats]:
-    folder = SKY.folder(ALL)
+    folder = SKY.folder()
     dl.simulation.simulate(str(folder), TEST_IMAGES, split="test", seed=TEST_SEED)
     files = pd.read_csv(store.FOLDER / SKY.name / "classes.csv")["file"]
     return [dl.data.read_image(Path(f"{folder}_test") / file)[0] for file in files]

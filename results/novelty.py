@@ -22,7 +22,7 @@ from deeplens_tf.metrics.ranking import area_influence, area_under_curve
 from results.budgets import chosen_settings
 from results.finetunings import FINETUNINGS, NETWORK, row_folder
 from results.row_steps import data_steps, pretraining
-from results.rows import ALL, ROWS, SKIES, Sky
+from results.rows import ROWS, SKIES, Sky
 from results.scores import area_score
 from results.steps import Step, as_words, run_step
 from results.store import FOLDER
@@ -58,7 +58,7 @@ def embedding_steps(network: str, sky: Sky, seed: int) -> Iterator[Step]:
     control = ("--control",) if network == "untrained" else ()
     for name in ("known", "test"):
         out = _embeddings(network, sky, seed, name)
-        folder = f"{sky.folder(ALL)}_test" if name == "test" else str(sky.folder(KNOWN.classes))
+        folder = f"{sky.folder()}_test" if name == "test" else str(sky.folder(KNOWN.classes))
         words = ("--run", str(run), *control, "--data", folder, "--out", str(out))
         yield Step(out.with_suffix(".json"), "embed", words)
 

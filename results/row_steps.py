@@ -10,7 +10,7 @@ from results.finetunings import (
     finetune_step,
     row_folder,
 )
-from results.rows import ALL, Row, Sky
+from results.rows import Row, Sky
 from results.steps import WORK, Step, as_words
 
 # Used nowhere else; the first one is that of the training images.
@@ -28,13 +28,13 @@ PROBED = (
 
 def data_steps(row: Row, sky: Sky) -> Iterator[Step]:
     """Return the simulations that a row needs."""
-    for classes in dict.fromkeys((ALL, row.classes)):
-        folder = sky.folder(classes)
-        words = ("--out", str(folder), "--classes", ",".join(classes), *sky.options)
-        count = ("--count", str(LENSES // len(classes)), "--seed", str(TRAIN_SEED))
-        pairs = ("--views-per-lens", "2", *sky.pairs)
-        yield Step(WORK / sky.name / f"{folder.name}.json", "simulate", (*words, *count, *pairs))
-    words = ("--out", str(sky.folder(ALL)), *sky.options, "--split", "test")
+    for classes in dict.fromkeys(((), row.classes)):
+        folder, names = sky.folder(classes), classes or sky.classes
+        words = ("--out", str(folder), "--classes", ",".join(names), *sky.options)
+        count = ("--count", str(LENSES // len(names)), "--seed", str(TRAIN_SEED))
+        arguments = (*words, *count, *sky.pairs)
+        yield Step(WORK / sky.name / f"{folder.name}.json", "simulate", arguments)
+    words = ("--out", str(sky.folder()), *sky.options, "--split", "test")
     count = ("--count", str(TEST_IMAGES), "--seed", str(TEST_SEED))
     yield Step(WORK / sky.name / "test.json", "simulate", (*words, *count))
 
@@ -50,8 +50,8 @@ def row_steps(row: Row, sky: Sky, seed: int, readouts: Collection[str]) -> Itera
     """
     if row.config is not None:
         yield pretraining(row, sky, seed)
-        if FROZEN in readouts:
-            yield from _probes(row, sky, seed, str(row_folder(row, sky, seed) / "pretrain"))
+    if FROZEN in readouts and not row.from_scratch:
+        yield from _probes(row, sky, seed, str(row_folder(row, sky, seed) / "pretrain"))
     for finetuning in (each for each in FINETUNINGS if each.name in readouts):
         yield from _finetuning(row, sky, seed, finetuning)
 
@@ -63,7 +63,7 @@ def _finetuning(row: Row, sky: Sky, seed: int, finetuning: Finetuning) -> Iterat
     run = str(step.record.with_suffix(""))
     record = row_folder(row, sky, seed) / f"{finetuning.name}-test.json"
     yield Step(record, "evaluate", ("--run", run))
-    if row.config is None and finetuning.name == SUPERVISED:  # what its features contain
+    if row.from_scratch and finetuning.name == SUPERVISED:  # what its features contain
         yield from _probes(row, sky, seed, run)
 
 
@@ -72,14 +72,15 @@ def pretraining(row: Row, sky: Sky, seed: int) -> Step:
     run = row_folder(row, sky, seed) / "pretrain"
     words = ("--config", f"results/configs/{row.config}.yaml", *_plugin(row))
     where = ("--data", str(sky.folder(row.classes)), "--run-dir", str(run))
-    settings = as_words({**row.settings, "seed": seed})
+    settings = as_words({**row.settings, **sky.settings, "seed": seed})
     return Step(run.with_suffix(".json"), "pretrain", (*words, *settings, *where))
 
 
 def _probes(row: Row, sky: Sky, seed: int, run: str) -> Iterator[Step]:
-    for head, fraction in PROBED:
+    for head, fraction in (each for each in PROBED if each[0] in sky.heads):
         words = ("--run", run, "--probe", "linear", "--head", head, *_plugin(row))
-        options = ("--data", str(sky.folder(ALL)), *as_words({"finetune.fraction": fraction}))
+        settings = as_words({"finetune.fraction": fraction, **sky.settings})
+        options = ("--data", str(sky.folder()), *settings)
         record = row_folder(row, sky, seed) / f"probe-{head}-{fraction:.3g}.json"
         yield Step(record, "evaluate", (*words, *options))
 

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from deeplens_tf.simulation.render import pixel_scale_arcsec
+from deeplens_tf.simulation.survey_scenes import SURVEY_CLASSES
 
 ALL = ("axion", "cdm", "no_sub")
 
@@ -16,7 +20,8 @@ class Row:
         title: as the table shows it.
         config: file in results/configs of the pretraining; None for random weights.
         settings: of the pretraining that differ from the file.
-        classes: of the images that it pretrains on.
+        classes: of the images that it pretrains on; empty for all of the sky.
+        shipped: name of the encoder of the package that it takes instead of a pretraining.
         plugin: module with the method; None for the package's own.
         article: what the original published for it, fine-tuned on Model II with about 30,000
             labelled images a class: macro AUC of ResNet50 and of a Vision Transformer, R² of the
@@ -27,14 +32,21 @@ class Row:
     title: str
     config: str | None
     settings: Mapping[str, str] = field(default_factory=dict)
-    classes: tuple[str, ...] = ALL
+    classes: tuple[str, ...] = ()
+    shipped: str | None = None
     plugin: str | None = None
     article: str = "-"
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether its network starts from random weights."""
+        return self.config is None and self.shipped is None
 
 
 PLAIN = {"pretrain.contrastive.projector": "plain"}
 # New lenses in each epoch, from the encoder that has learned substructure behind one halo.
-WARM = {"pretrain.stream": "true", "pretrain.encoder": "vit_nano_same_lens"}
+ONE_HALO = "vit_nano_same_lens"
+WARM = {"pretrain.stream": "true", "pretrain.encoder": ONE_HALO}
 ROWS = (
     Row("scratch", "supervised from random weights", None, article="AUC .959, .974; R² .68"),
     Row("image", "contrastive, two views of an image", "image"),
@@ -79,31 +91,60 @@ ROWS = (
         {"pretrain.negatives": "neighbours"},
     ),
     Row("inpainting", "inpainting", "image", {"pretrain.method": "inpainting"}),
+    Row("shipped", "the shipped encoder `vit_nano_same_lens`", None, shipped=ONE_HALO),
 )
+
+
+TWO_IMAGES = ("--views-per-lens", "2")
 
 
 @dataclass(frozen=True)
 class Sky:
-    """Simulated images: with or without noise, of one halo or of a halo for each lens.
+    """Simulated images, for example with noise, of a halo for each lens, or of another instrument.
 
     Attributes:
         name: as the command line takes it.
         options: of the simulation.
-        pairs: those of the simulation of pairs alone.
+        pairs: those of the simulation of training images alone, of which there are two of a lens.
+        settings: of the preparation of the images, beside those of all skies.
+        budgets: names of the skies whose budgets it takes, the first one that has them.
+        classes: of the images, in sorted order.
     """
 
     name: str
     options: tuple[str, ...] = ()
-    pairs: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = TWO_IMAGES
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    budgets: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ALL
 
-    def folder(self, classes: tuple[str, ...]) -> Path:
-        """Return the folder of the images of some classes."""
-        return Path("data/results") / "_".join((self.name, *(classes if classes != ALL else ())))
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """What is read out: the classes, and the mass of the axion."""
+        return ("classification", "regression")[: 1 + ("axion" in self.classes)]
+
+    def folder(self, classes: tuple[str, ...] = ()) -> Path:
+        """Return the folder of the images of some classes; empty for all of them."""
+        return Path("data/results") / "_".join((self.name, *classes))
 
 
+AS_MODEL_II = {"data.resample_to_arcsec": pixel_scale_arcsec("model_ii")}
+# With 1 % of the labels the rate of `clean` is too low for some encoders.
+BUDGETS = ("noisy", "clean")
 SKIES = (
     Sky("clean"),
     Sky("noisy", ("--noise",)),
     # Pairs of one halo would tell the lenses apart by it.
-    Sky("wide", ("--lens-prior", "wide"), ("--shared", "substructure")),
+    Sky("wide", ("--lens-prior", "wide"), (*TWO_IMAGES, "--shared", "substructure")),
+    # To transfer to: at the pixel scale of Model II, with the budgets that were chosen there.
+    Sky("model_iii", ("--preset", "model_iii"), TWO_IMAGES, AS_MODEL_II, BUDGETS),
+    Sky("model_i", ("--preset", "model_i"), TWO_IMAGES, AS_MODEL_II, BUDGETS),
+    Sky(
+        "survey",
+        ("--preset", "sersic_survey", "--bands", "r"),
+        (),
+        AS_MODEL_II,
+        BUDGETS,
+        SURVEY_CLASSES,
+    ),
 )

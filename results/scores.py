@@ -12,7 +12,6 @@ import pandas as pd
 from deeplens_tf.metrics.bootstrap import MetricFunction, bootstrap_intervals
 from deeplens_tf.metrics.ranking import area_influence, area_under_curve
 from deeplens_tf.metrics.weighted import FloatArray
-from results.rows import ALL
 
 NORMAL_95 = 1.959964
 HARD = ("axion", "cdm")  # the two classes with substructure
@@ -40,7 +39,7 @@ def score_of(found: Iterable[Score], quantity: str) -> Score:
 def scores(predictions: pd.DataFrame) -> Iterator[Score]:
     """Yield the scores of a classifier or of a regressor, from its predictions."""
     if "label" in predictions:
-        for name, classes in (("macro_auc", ALL), ("auc_axion_cdm", HARD)):
+        for name, classes in _areas(predictions):
             yield area_score(name, *_area(predictions, classes))
     else:
         true = predictions["log10_mass_ev"].to_numpy()
@@ -63,7 +62,7 @@ def differences(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[Score]:
     if ours["file"].tolist() != theirs["file"].tolist():
         raise ValueError("both models must be scored on the same images")
     if "label" in ours:
-        for name, classes in (("macro_auc", ALL), ("auc_axion_cdm", HARD)):
+        for name, classes in _areas(ours):
             a, error_a = _area(ours, classes)
             b, error_b = _area(theirs, classes)
             half = NORMAL_95 * float(np.sqrt(np.square(error_a - error_b).sum()))
@@ -79,6 +78,13 @@ def _with_intervals(function: MetricFunction, *arrays: FloatArray) -> Iterator[S
     for name, interval in bootstrap_intervals(function, arrays, seed=0).items():
         low, high = interval or (np.nan, np.nan)
         yield Score(name, float(values[name][0]), low, high)
+
+
+def _areas(predictions: pd.DataFrame) -> Iterator[tuple[str, tuple[str, ...]]]:
+    classes = tuple(name[2:] for name in predictions if name.startswith("p_"))
+    yield "macro_auc", classes
+    if set(HARD) < set(classes):
+        yield "auc_axion_cdm", HARD
 
 
 def _area(predictions: pd.DataFrame, classes: tuple[str, ...]) -> tuple[float, FloatArray]:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.finetunings import FINETUNINGS
-from results.rows import ALL, ROWS, Sky
+from results.rows import ROWS, Sky
 from results.steps import Step
 
 FOLDER = Path(__file__).with_name("predictions")
@@ -44,9 +44,9 @@ def collect(sky: Sky, row_name: str, seed: int, steps: Iterable[Step]) -> None:
         seconds[name] = record["processor_seconds"]
         if step.stage == "evaluate":
             table = _report(Path(record["report"]), sky)
-            found[name] = _outputs(table, "")
+            found[name] = _outputs(table, "", sky)
             if f"{CONTROL}predicted" in table:
-                control[name] = _outputs(table, CONTROL)
+                control[name] = _outputs(table, CONTROL, sky)
     _add(sky, row_name, seed, found)
     _add_control(sky, seed, control)
     _add_seconds(sky, row_name, seed, seconds)
@@ -94,10 +94,10 @@ def _report(folder: Path, sky: Sky) -> pd.DataFrame:
     return table
 
 
-def _outputs(table: pd.DataFrame, prefix: str) -> Array:
+def _outputs(table: pd.DataFrame, prefix: str, sky: Sky) -> Array:
     if MASS in table:
         return table[f"{prefix}predicted"].to_numpy("float32")
-    probabilities = table[[f"{prefix}p_{name}" for name in ALL]].to_numpy()
+    probabilities = table[[f"{prefix}p_{name}" for name in sky.classes]].to_numpy()
     return np.log(np.maximum(probabilities, 1e-300)).astype("float16")
 
 
@@ -108,7 +108,7 @@ def _table(sky: Sky, outputs: Array) -> pd.DataFrame:
         )
     shares = np.exp(outputs.astype("float64"))
     shares /= shares.sum(axis=1, keepdims=True)  # rounded logarithms do not sum to one
-    columns = {f"p_{name}": share for name, share in zip(ALL, shares.T, strict=True)}
+    columns = {f"p_{name}": share for name, share in zip(sky.classes, shares.T, strict=True)}
     return pd.read_csv(FOLDER / sky.name / "classes.csv").assign(**columns)
 
 

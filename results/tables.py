@@ -1,6 +1,6 @@
 """The tables of the study, from the stored predictions: results/<sky>.csv, .md and others."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.goals import goals_markdown
 from results.rows import ROWS, SKIES, Sky
-from results.scores import differences, score_of, scores
+from results.scores import HARD, differences, score_of, scores
 from results.store import (
     SCRATCH,
     SUPERVISED_FEATURES,
@@ -73,7 +73,7 @@ def _lines(sky: Sky) -> Iterator[dict[str, Any]]:
             steps = predictions(sky, name, seed)
             control, scratch = (predictions(sky, other, seed) for other in (UNTRAINED, SCRATCH))
             seconds = processor_seconds(sky, name, seed)
-            for readout in (readout for readout in READOUTS if readout.step in steps):
+            for readout in _readouts(sky, steps):
                 found = steps[readout.step]
                 others = {
                     "control": control.get(readout.step) if name != UNTRAINED else None,
@@ -85,6 +85,13 @@ def _lines(sky: Sky) -> Iterator[dict[str, Any]]:
                     **_minus(found, others, readout),
                     "seconds": seconds,
                 }
+
+
+def _readouts(sky: Sky, steps: Collection[str]) -> Iterator[Readout]:
+    """Yield the columns for which a row has predictions."""
+    for readout in (each for each in READOUTS if each.step in steps):
+        if set(HARD) <= set(sky.classes) or readout.quantity != "auc_axion_cdm":
+            yield readout
 
 
 def _minus(
@@ -104,16 +111,17 @@ def _minus(
 
 def _markdown(table: pd.DataFrame) -> str:
     """Return the means over the seeds, and the smallest and largest where there are several."""
-    titles = [readout.title for readout in READOUTS]
+    found, rows = set(table["readout"]), set(table["row"])
+    titles = [readout.title for readout in READOUTS if readout.title in found]
     head = ["row", "pretraining", "seeds", *titles, "processor minutes", "the article's own"]
     lines = [_line(head), _line(["---"] * len(head))]
-    for name, title in TITLES.items():
+    for name, title in ((name, title) for name, title in TITLES.items() if name in rows):
         of_row = table[table["row"] == name]
         seeds = of_row["seed"].nunique()
         cells = [_cell(of_row[of_row["readout"] == each], seeds) for each in titles]
         minutes = f"{of_row['seconds'].mean() / 60:.0f}" if of_row["seconds"].any() else "-"
         ends = [minutes, ARTICLE.get(name, "-")]
-        lines.append(_line([f"`{name}`", title, str(seeds or "not run"), *cells, *ends]))
+        lines.append(_line([f"`{name}`", title, str(seeds), *cells, *ends]))
     return "\n".join(lines) + "\n"
 
 

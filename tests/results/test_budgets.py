@@ -78,7 +78,7 @@ def test_the_repository_has_the_choice_of_all_candidates_and_the_rows_by_it():
         for finetuning in (each for each in FINETUNINGS if each.name in table[sky.name]):
             for name, choice in table[sky.name][finetuning.name].items():
                 row = BY_NAME[name]
-                candidates = budgets.CANDIDATES[finetuning.name][row.config is not None]
+                candidates = budgets.CANDIDATES[finetuning.name][not row.from_scratch]
                 assert [each["settings"] for each in choice["tried"]] == list(candidates)
                 best = max(choice["tried"], key=lambda each: each["score"])
                 assert choice["chosen"] == best["settings"]
@@ -94,6 +94,6 @@ def test_candidates_have_runs_of_their_own():
             row = BY_NAME[name]
             steps = [
                 budgets.finetune_step(row, SKIES[0], 0, finetuning, settings)
-                for settings in budgets.CANDIDATES[finetuning.name][row.config is not None]
+                for settings in budgets.CANDIDATES[finetuning.name][not row.from_scratch]
             ]
             assert len({step.record for step in steps}) == len(steps)

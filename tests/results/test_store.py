@@ -131,7 +131,8 @@ def test_tables_have_what_scikit_learn_finds(made, tmp_path):
     minus = expected[key] - expected["scratch", key[1]]
     assert table.loc[key, "minus_scratch"] == pytest.approx(minus, abs=5e-4)
     text = (tmp_path / "clean.md").read_text()
-    assert "| `image` | contrastive, two views of an image | not run |" in text
+    assert "| `object` | contrastive, two images of a lens | 1 |" in text
+    assert "`image`" not in text  # was not run
     short = summary.PAGE.read_text()
     assert short.startswith("before\n<!-- study -->\n\n| pretraining | probe, 1 %, noise-free |")
     assert short.endswith("|\n\n<!-- end of study -->\nafter\n")

@@ -1,6 +1,6 @@
 """The figures of the study, from the stored predictions: results/figures/*.png.
 
-python -m results.figures [labels roc masses maps ...]
+python -m results.figures [labels roc masses maps learned ...]
 """
 
 import sys
@@ -18,9 +18,12 @@ from deeplens_tf.figures import save_figure
 from deeplens_tf.figures.style import GREY, PALETTE, in_house_style, name_axes
 from results import store
 from results.finetunings import LENSES_OF_A_CLASS
+from results.learned import CLASSES, FEATURES, PARAMETERS
+from results.learned import STORE as LEARNED
 from results.maps import STAGES, read_maps
 from results.rows import ALL, SKIES, Sky
 from results.scores import score_of, scores
+from results.tables import TITLES
 
 FOLDER = Path(__file__).with_name("figures")
 CLEAN = SKIES[0]
@@ -51,7 +54,8 @@ SKY_TITLES = {
 def label_efficiency() -> Figure:
     """Draw the macro AUC against the number of labelled lenses; all seeds as points."""
     figure = Figure(figsize=(10.5, 4.6))
-    skies = [sky for sky in SKIES if store.seeds_of(sky, store.UNTRAINED)]
+    skies = [sky for sky in SKIES if sky.name in SKY_TITLES]
+    skies = [sky for sky in skies if store.seeds_of(sky, store.UNTRAINED)]
     panels = figure.subplots(1, len(skies), sharey=True)
     for axes, sky in zip(panels, skies, strict=True):
         for name, (title, colour) in ROWS.items():
@@ -140,11 +144,45 @@ def maps() -> Figure:
     return figure
 
 
+@in_house_style
+def learned() -> Figure:
+    """Draw what a linear model reads from the features of each row, and the AUC at each depth."""
+    table = pd.read_csv(LEARNED / "wide.csv")
+    figure = Figure(figsize=(12, 1.6 + 0.5 * table["row"].nunique()))
+    left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    _draw_parameters(left, table[table["layer"] == FEATURES])
+    for colour, (row, lines) in zip(
+        (GREY, *PALETTE), table.groupby("row", sort=False), strict=False
+    ):
+        areas = lines[lines["parameter"] == CLASSES]
+        right.plot(areas["depth"], areas["score"], "o-", color=colour, label=TITLES[row])
+    name_axes(right, "The classes, at each depth", "block; the last: features", "macro AUC")
+    right.legend()
+    return figure
+
+
+def _draw_parameters(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the R² of each parameter, a line for each row of the study; below 0 as 0."""
+    names = [name for name in PARAMETERS if name in set(table["parameter"])]
+    scores = table.pivot(index="row", columns="parameter", values="score")
+    values = scores.loc[table["row"].unique(), names].clip(lower=0)
+    axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    for (i, j), value in np.ndenumerate(values.to_numpy()):
+        colour = "black" if value > 0.6 else "white"
+        axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour)
+    titles = [PARAMETERS[name].title.replace(": ", ":\n") for name in names]
+    axes.set_xticks(range(len(names)), titles, rotation=40, ha="right")
+    axes.set_yticks(range(len(values)), [TITLES[row] for row in values.index])
+    axes.grid(False)
+    axes.set_title("R² of a ridge regression, from the features")
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "labels": label_efficiency,
     "roc": roc_of_few_labels,
     "masses": masses,
     "maps": maps,
+    "learned": learned,
 }
 
 

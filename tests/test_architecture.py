@@ -48,6 +48,7 @@ ALLOWED_IMPORTS = {
     "configuration_keys": set(),
     "preprocessing": set(),
     "config": {"files", "dataclass_parsing", "registry"},
+    "config_schema": {"config", "dataclass_parsing", "files", "registry"},
     "option_use": {"config", "registry"},
     "losses": set(),
     "augment": {"registry"},

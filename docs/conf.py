@@ -1,0 +1,49 @@
+"""Sphinx's settings of the site: `make docs`.
+
+The source folder is the repository, so that pages link to each other and to files as they do in a
+clone.
+"""
+
+import deeplens_tf
+
+project = "deeplens_tf"
+author = "The deeplens_tf developers"
+version = release = deeplens_tf.__version__
+root_doc = "docs/index"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+include_patterns = [
+    "docs/**.md",
+    "notebooks/*.ipynb",
+    "README.md",
+    "data/README.md",
+    "results/*.md",
+    "benchmarks/results/*.md",
+    "deeplens_tf/weights/*/README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+]
+exclude_patterns = [".*", "build", "runs", "data/[!R]*", "results/card.md", "tests"]
+
+# Notebooks are shown as they were executed by `make notebooks`.
+nb_execution_mode = "off"
+myst_heading_anchors = 4
+myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline"]
+
+# Docstrings mark code as Markdown does.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_inherit_docstrings = False
+
+html_theme = "furo"
+html_title = f"deeplens_tf {release}"
+html_show_copyright = False
+copybutton_exclude = ".linenos, .gp, .go"

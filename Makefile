@@ -70,7 +70,7 @@ endif
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
         finetune-regression evaluate predict embed search map explain test test-fast test-faults parity parity-python notebooks \
-        notebooks-check bench results-cpu lint clean
+        notebooks-check docs bench results-cpu lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 26
@@ -83,7 +83,7 @@ $(VENV_DIR)/.installed: requirements.txt constraints.txt setup.cfg pyproject.tom
 	  "Python 3.11 to 3.13 is needed, not " + sys.version.split()[0] + ": name one with PYTHON=")'
 	$(PYTHON) -m venv '$(VENV_DIR)'
 	'$(VENV_DIR)/bin/python' -m pip install $(QUIETLY) \
-	  --constraint constraints.txt --editable '.[dev,notebooks,all]'
+	  --constraint constraints.txt --editable '.[dev,docs,notebooks,all]'
 	@touch $@
 
 data: $(INSTALLED)  ## simulate training and test images in data/model_ii
@@ -168,6 +168,9 @@ notebooks: $(INSTALLED)  ## execute the tutorials and rewrite their outputs (10 
 notebooks-check: $(INSTALLED)  ## execute the tutorials without writing; fails if one is stale
 	printf '%s\n' $(TUTORIALS) | \
 	  $(ONE_THREAD) xargs -n 1 -P $(WORKERS) $(RUN_PYTHON) notebooks/run.py --check
+
+docs: $(INSTALLED)  ## build the site of the documentation in build/site; a warning is an error
+	TF_CPP_MIN_LOG_LEVEL=3 $(RUN_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -c docs . build/site
 
 bench: $(INSTALLED) $(BENCH)/.installed  ## measure speed, beside PyTorch (SHORT=1: 5 minutes)
 	$(RUN_PYTHON) -m benchmarks.training_steps --peer $(BENCH)/bin/python $(if $(SHORT),--short) $(ARGS)

@@ -4,7 +4,12 @@ The source folder is the repository, so that pages link to each other and to fil
 clone.
 """
 
+import sys
+from pathlib import Path
+
 import deeplens_tf
+
+sys.path.insert(0, str(Path(__file__).parent))  # for generated.py
 
 project = "deeplens_tf"
 author = "The deeplens_tf developers"
@@ -17,6 +22,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "generated",
 ]
 include_patterns = [
     "docs/**.md",
@@ -30,7 +36,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "SECURITY.md",
 ]
-exclude_patterns = [".*", "build", "runs", "data/[!R]*", "results/card.md", "tests"]
+exclude_patterns = [".*", "build", "runs", "data/[!R]*", "results/card.md", "results/attention.md", "tests"]
 
 # Notebooks are shown as they were executed by `make notebooks`.
 nb_execution_mode = "off"

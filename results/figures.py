@@ -43,18 +43,14 @@ ROWS = {
 PROBES = {"probe-classification-0.01": 0.01, "probe-classification-0.1": 0.1}
 PROBES |= {"probe-classification-1": 1.0}
 FINETUNED = {"classes-1-test": 0.01, "classes-100-test": 1.0}
-SKY_TITLES = {
-    "clean": "Noise-free images",
-    "noisy": "With the instrument's noise",
-    "wide": "A halo for each lens",
-}
+DRAWN = ("clean", "noisy", "wide")  # skies
 
 
 @in_house_style
 def label_efficiency() -> Figure:
     """Draw the macro AUC against the number of labelled lenses; all seeds as points."""
     figure = Figure(figsize=(10.5, 4.6))
-    skies = [sky for sky in SKIES if sky.name in SKY_TITLES]
+    skies = [sky for sky in SKIES if sky.name in DRAWN]
     skies = [sky for sky in skies if store.seeds_of(sky, store.UNTRAINED)]
     panels = figure.subplots(1, len(skies), sharey=True)
     for axes, sky in zip(panels, skies, strict=True):
@@ -68,7 +64,7 @@ def label_efficiency() -> Figure:
         axes.set_yticks(AREAS, [f"{area:g}" for area in AREAS])
         axes.set_ylim(0.74, 0.9975)
         axes.minorticks_off()
-        name_axes(axes, SKY_TITLES[sky.name], "labelled lenses", "macro AUC")
+        name_axes(axes, sky.title.capitalize(), "labelled lenses", "macro AUC")
     keys: dict[str, Artist] = {}
     for axes in panels:
         lines, names = axes.get_legend_handles_labels()

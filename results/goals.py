@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from results.pages import table_page
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -92,15 +94,15 @@ def goals_markdown(tables: Mapping[str, pd.DataFrame]) -> str:
     Args:
         tables: name of a sky -> its scores, a row of the table for each row, seed and readout.
     """
-    lines = ["| goal | reached | seeds | met |", "|---|---|---|---|"]
+    lines = []
     for goal in GOALS:
         values = _values(tables[goal.sky], goal)
         if values.empty:
-            lines.append(f"| {goal.text} | not run | 0 | - |")
+            lines.append([goal.text, "not run", "0", "-"])
         else:
             mean, met = values.mean(), "yes" if _is_met(values.mean(), goal.bound) else "no"
-            lines.append(f"| {goal.text} | {mean:.4f} | {len(values)} | {met} |")
-    return "\n".join(lines) + "\n"
+            lines.append([goal.text, f"{mean:.4f}", str(len(values)), met])
+    return table_page("Goals of the study", ["goal", "reached", "seeds", "met"], lines)
 
 
 def _values(table: pd.DataFrame, goal: Goal) -> pd.Series:

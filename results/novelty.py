@@ -21,6 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from deeplens_tf.metrics.ranking import area_influence, area_under_curve
 from results.budgets import chosen_settings
 from results.finetunings import FINETUNINGS, NETWORK, row_folder
+from results.pages import table_page
 from results.row_steps import data_steps, pretraining
 from results.rows import ROWS, SKIES, Sky
 from results.scores import area_score
@@ -89,13 +90,14 @@ def measure(sky: Sky, seed: int) -> None:
 def write_page() -> None:
     """Write the areas of all stored distances."""
     head = ["images", "seed", *NETWORKS.values()]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for path in sorted(STORE.glob("*.csv")):
         table = pd.read_csv(path)
         is_new = (table["label"] == NEW).to_numpy()
         cells = [_cell(is_new, table[network].to_numpy()) for network in NETWORKS]
         lines.append([*path.stem.rsplit("-", 1), *cells])
-    PAGE.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    title = f"Is `{NEW}` new? Area under the curve of the distance"
+    PAGE.write_text(table_page(title, head, lines))
 
 
 def _cell(is_new: NDArray[np.bool_], values: NDArray[np.float64]) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from results.budgets import chosen_settings
 from results.finetunings import FINETUNINGS, Finetuning, finetune_step, row_folder
+from results.pages import table_page
 from results.row_steps import TEST_IMAGES, TEST_SEED, data_steps, pretraining
 from results.rows import ROWS, SKIES, Row, Sky
 from results.scores import differences, score_of, scores
@@ -45,7 +46,10 @@ VARIED = (
     *("--psf-scale", "0.75:1.25", "--noise-scale", "0.5:2.5"),
     *("--source-index", "0.5:5", "--lens-offset-pixels", "0:3"),
 )
-TRAININGS = {USUAL: Sky("noisy", ("--noise",)), "varied": Sky("varied", ("--noise", *VARIED))}
+TRAININGS = {
+    USUAL: Sky("noisy", options=("--noise",)),
+    "varied": Sky("varied", options=("--noise", *VARIED)),
+}
 # Where the predictions are kept: the same lenses, whatever the sky.
 STORE = Sky("other_skies")
 OBJECT = next(row for row in ROWS if row.name == "object")
@@ -83,14 +87,14 @@ def training_steps(training: str, seed: int) -> Iterator[Step]:
 def write_page(seed: int) -> None:
     """Write the table of what is stored: macro AUC, and what another sky takes of it."""
     titles = ["trained on", "network", *TITLES.values()]
-    lines = [titles, ["---"] * len(titles)]
+    lines = []
     for training in TRAININGS:
         found = predictions(STORE, training, seed)
         for network in (FROZEN.name, WHOLE.name):
             tables = {name: found.get(f"{network}-{name}") for name in TEST_SKIES}
             cells = [_cell(table, tables[USUAL]) for table in tables.values()]
             lines.append([training, network, *cells])
-    PAGE.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    PAGE.write_text(table_page("Other skies: macro AUC, and what a sky takes of it", titles, lines))
 
 
 def _cell(found: pd.DataFrame | None, usual: pd.DataFrame | None) -> str:

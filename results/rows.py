@@ -68,9 +68,9 @@ ROWS = (
     Row("object_warm", "two images of a lens, from the encoder of one halo", "object", WARM),
     Row(
         "object_long",
-        "the same, three times as long",
+        "the same, twice as long at a lower rate",
         "object",
-        {**WARM, "train.epochs": "60"},
+        {**WARM, "train.epochs": "40", "optimizer.learning_rate": "0.0003"},
     ),
     Row(
         "supervised_contrastive",
@@ -123,6 +123,7 @@ class Sky:
 
     Attributes:
         name: as the command line takes it.
+        title: as tables and figures show it.
         options: of the simulation.
         pairs: those of the simulation of training images alone, of which there are two of a lens.
         settings: of the preparation of the images, beside those of all skies.
@@ -131,6 +132,7 @@ class Sky:
     """
 
     name: str
+    title: str = ""
     options: tuple[str, ...] = ()
     pairs: tuple[str, ...] = TWO_IMAGES
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -151,15 +153,21 @@ AS_MODEL_II = {"data.resample_to_arcsec": pixel_scale_arcsec("model_ii")}
 # With 1 % of the labels the rate of `clean` is too low for some encoders.
 BUDGETS = ("noisy", "clean")
 SKIES = (
-    Sky("clean"),
-    Sky("noisy", ("--noise",)),
+    Sky("clean", "noise-free images"),
+    Sky("noisy", "with the instrument's noise", ("--noise",)),
     # Pairs of one halo would tell the lenses apart by it.
-    Sky("wide", ("--lens-prior", "wide"), (*TWO_IMAGES, "--shared", "substructure")),
+    Sky(
+        "wide",
+        "a halo for each lens",
+        ("--lens-prior", "wide"),
+        (*TWO_IMAGES, "--shared", "substructure"),
+    ),
     # To transfer to: at the pixel scale of Model II, with the budgets that were chosen there.
-    Sky("model_iii", ("--preset", "model_iii"), TWO_IMAGES, AS_MODEL_II, BUDGETS),
-    Sky("model_i", ("--preset", "model_i"), TWO_IMAGES, AS_MODEL_II, BUDGETS),
+    Sky("model_iii", "Model III", ("--preset", "model_iii"), TWO_IMAGES, AS_MODEL_II, BUDGETS),
+    Sky("model_i", "Model I", ("--preset", "model_i"), TWO_IMAGES, AS_MODEL_II, BUDGETS),
     Sky(
         "survey",
+        "lenses of a survey among other galaxies",
         ("--preset", "sersic_survey", "--bands", "r"),
         (),
         AS_MODEL_II,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from results.pages import table_text
+
 PAGE = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- study -->\n", "<!-- end of study -->\n"
 BLOCK = re.compile(f"({BEGIN}.*?{END})", re.DOTALL)
@@ -26,11 +28,11 @@ def summary(tables: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> st
     """
     columns = [(sky, readout) for sky in SKIES for readout in READOUTS]
     head = ["pretraining", *(f"{readout}, {SKIES[sky]}" for sky, readout in columns)]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for name in ROWS:
         cells = [_mean(tables[sky], name, readout) for sky, readout in columns]
         lines.append([titles[name], *cells])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table_text(head, lines)
 
 
 def write_summary(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.goals import goals_markdown
+from results.pages import table_page
 from results.rows import ROWS, SKIES, Sky
 from results.scores import HARD, differences, score_of, scores
 from results.store import (
@@ -22,6 +23,7 @@ from results.summary import summary, write_summary
 
 HERE = Path(__file__).parent
 ARTICLE = {row.name: row.article for row in ROWS}
+SKY_TITLES = {sky.name: sky.title for sky in SKIES}
 TITLES = {
     UNTRAINED: "none: the untrained network",
     SCRATCH: ROWS[0].title,
@@ -61,7 +63,7 @@ def write_tables() -> None:
     for name, table in tables.items():
         if len(table):
             table.to_csv(HERE / f"{name}.csv", index=False, float_format="%.4f")
-            (HERE / f"{name}.md").write_text(_markdown(table))
+            (HERE / f"{name}.md").write_text(_page(f"Scores: {SKY_TITLES[name]}", table))
     (HERE / "goals.md").write_text(goals_markdown(tables))
     write_summary(summary(tables, TITLES))
 
@@ -109,24 +111,20 @@ def _minus(
     return result
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def _page(title: str, table: pd.DataFrame) -> str:
     """Return the means over the seeds, and the smallest and largest where there are several."""
     found, rows = set(table["readout"]), set(table["row"])
     titles = [readout.title for readout in READOUTS if readout.title in found]
     head = ["row", "pretraining", "seeds", *titles, "processor minutes", "the article's own"]
-    lines = [_line(head), _line(["---"] * len(head))]
-    for name, title in ((name, title) for name, title in TITLES.items() if name in rows):
+    lines = []
+    for name, words in ((name, words) for name, words in TITLES.items() if name in rows):
         of_row = table[table["row"] == name]
         seeds = of_row["seed"].nunique()
         cells = [_cell(of_row[of_row["readout"] == each], seeds) for each in titles]
         minutes = f"{of_row['seconds'].mean() / 60:.0f}" if of_row["seconds"].any() else "-"
         ends = [minutes, ARTICLE.get(name, "-")]
-        lines.append(_line([f"`{name}`", title, str(seeds), *cells, *ends]))
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        lines.append([f"`{name}`", words, str(seeds), *cells, *ends])
+    return table_page(title, head, lines)
 
 
 def _cell(of_readout: pd.DataFrame, seeds: int) -> str:

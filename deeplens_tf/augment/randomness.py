@@ -62,7 +62,7 @@ def uniform(
         high: upper bound, which is no value, unless it is `low`.
 
     Returns:
-        Shape (batch, *shape), float32.
+        `(batch, *shape)`, float32.
 
     Raises:
         ValueError: `high` is below `low`.
@@ -87,7 +87,7 @@ def normal(keys: tf.Tensor, shape: Sequence[int] = ()) -> tf.Tensor:
         shape: of the numbers of one example.
 
     Returns:
-        Shape (batch, *shape), float32.
+        `(batch, *shape)`, float32.
     """
     count = math.prod(shape)
     # In whole vectors: the functions round the rest of an array in another way, which would make
@@ -109,7 +109,7 @@ def whole_numbers(keys: tf.Tensor, shape: Sequence[int], bound: int) -> tf.Tenso
         bound: upper bound, which is no value.
 
     Returns:
-        Shape (batch, *shape), int32. The probabilities of two numbers differ by at most
+        `(batch, *shape)`, int32. The probabilities of two numbers differ by at most
         bound / 2**32 of themselves.
 
     Raises:

@@ -26,7 +26,7 @@ class RawImageModel(keras.Model):
         about: plain data that describe the export.
 
     Input shape:
-        (batch, *RawPixels.input_shape), float32.
+        `(batch, *RawPixels.input_shape)`, float32.
 
     Output shape:
         That of the network.

@@ -171,4 +171,4 @@ def test_a_goal_is_met_at_its_bound(monkeypatch, bound, value, met):
     monkeypatch.setattr(goals, "GOALS", (goals.Goal("g", "object", ("a", "b"), bound),))
     lines = [{"row": "object", "readout": "b", "value": value}]
     text = goals.goals_markdown({"clean": pd.DataFrame(lines)})
-    assert text.splitlines()[2] == f"| g | {value:.4f} | 1 | {met} |"
+    assert text.splitlines()[4] == f"| g | {value:.4f} | 1 | {met} |"

@@ -170,6 +170,7 @@ notebooks-check: $(INSTALLED)  ## execute the tutorials without writing; fails i
 	  $(ONE_THREAD) xargs -n 1 -P $(WORKERS) $(RUN_PYTHON) notebooks/run.py --check
 
 docs: $(INSTALLED)  ## build the site of the documentation in build/site; a warning is an error
+	rm -rf build/site
 	TF_CPP_MIN_LOG_LEVEL=3 $(RUN_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -c docs . build/site
 
 bench: $(INSTALLED) $(BENCH)/.installed  ## measure speed, beside PyTorch (SHORT=1: 5 minutes)

@@ -28,7 +28,7 @@ KEYWORDS = {
     "above": "exclusiveMinimum",
     "below": "exclusiveMaximum",
 }
-SCALARS = {str: "string", bool: "boolean", int: "integer"}
+JSON_TYPES = {str: "string", bool: "boolean", int: "integer"}
 # YAML reads 1e-3 as text, which a configuration takes as the number.
 NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+0-9.eE]+$"}]}
 _KEY = re.compile(r"^( *)(\w+):([^#]*)(?:# (.*))?$")
@@ -102,7 +102,7 @@ def _value(hint: Any) -> dict[str, Any]:
         return {"type": "array", "prefixItems": [_value(each) for each in inner], **length}
     if hint is float:
         return NUMBER
-    return {"type": SCALARS[hint]} if hint in SCALARS else {}
+    return {"type": JSON_TYPES[hint]} if hint in JSON_TYPES else {}
 
 
 def _limited(schema: dict[str, Any], limit: Any) -> dict[str, Any]:

@@ -36,7 +36,15 @@ include_patterns = [
     "CONTRIBUTING.md",
     "SECURITY.md",
 ]
-exclude_patterns = [".*", "build", "runs", "data/[!R]*", "results/card.md", "results/attention.md", "tests"]
+exclude_patterns = [
+    ".*",
+    "build",
+    "runs",
+    "data/[!R]*",
+    "results/card.md",
+    "results/attention.md",
+    "tests",
+]
 
 # Notebooks are shown as they were executed by `make notebooks`.
 nb_execution_mode = "off"
@@ -49,7 +57,12 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_inherit_docstrings = False
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"deeplens_tf {release}"
 html_show_copyright = False
+html_favicon = "ring.svg"
+html_static_path = ["style"]
+html_css_files = ["formulas.css"]
+html_extra_path = ["root"]  # the site's first page leads to that of docs/
 copybutton_exclude = ".linenos, .gp, .go"

@@ -1,6 +1,6 @@
 """Parts of the site that are made of the code: the keys of a configuration, the stages' options.
 
-A Sphinx extension with two directives, `configuration-keys` and `stages`.
+A Sphinx extension with two directives, `configuration-keys` and `stages`, and formulas in MathML.
 """
 
 import importlib
@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
 
 from deeplens_tf.__main__ import STAGES
 from deeplens_tf.config_schema import config_schema
@@ -42,9 +44,8 @@ def _definitions(keys: dict[str, Any], where: str) -> Iterator[str]:
 
 def accepted(schema: dict[str, Any]) -> str:
     """Return in words which values a part of the schema accepts."""
-    bounds = "".join(
-        f" {sign} {schema[key]:g}" for key, sign in COMPARISONS.items() if key in schema
-    )
+    limits = [f"{sign} {schema[key]:g}" for key, sign in COMPARISONS.items() if key in schema]
+    bounds = f" {' and '.join(limits)}" if limits else ""
     if "anyOf" in schema:
         parts = [accepted(each) for each in schema["anyOf"] if "pattern" not in each]
         return " or ".join(parts) + bounds
@@ -84,8 +85,16 @@ def is_of_keras(app: Sphinx, what: str, name: str, thing: Any, skip: bool, optio
     return skip or str(defined).startswith("keras.")
 
 
+def write_formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula as MathML, which browsers show without a script from elsewhere."""
+    display = "block" if isinstance(node, nodes.math_block) else "inline"
+    writer.body.append(convert(node.astext(), display=display))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directives."""
+    """Register the directives, the formulas and the filter."""
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
     app.connect("autodoc-skip-member", is_of_keras)
     for name in ("configuration-keys", "stages"):
         app.add_directive(name, Generated)

@@ -147,10 +147,8 @@ def learned() -> Figure:
     figure = Figure(figsize=(12, 1.6 + 0.5 * table["row"].nunique()))
     left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
     _draw_parameters(left, table[table["layer"] == FEATURES])
-    for colour, (row, lines) in zip(
-        (GREY, *PALETTE), table.groupby("row", sort=False), strict=False
-    ):
-        areas = lines[lines["parameter"] == CLASSES]
+    for colour, row in zip((GREY, *PALETTE), table["row"].unique(), strict=False):
+        areas = table[(table["row"] == row) & (table["parameter"] == CLASSES)]
         right.plot(areas["depth"], areas["score"], "o-", color=colour, label=TITLES[row])
     name_axes(right, "The classes, at each depth", "block; the last: features", "macro AUC")
     right.legend()

@@ -165,8 +165,10 @@ def _images(sky: Sky, key: str, files: Sequence[str]) -> pd.DataFrame:
 
 def simulation_steps(sky: Sky) -> Iterator[Step]:
     """Return the simulations of the images to fit to, and of the test images."""
-    options = {"fit": ("--seed", str(FIT_SEED))}
-    options["test"] = ("--seed", str(TEST_SEED), "--split", "test")
+    options = {
+        "fit": ("--seed", str(FIT_SEED)),
+        "test": ("--seed", str(TEST_SEED), "--split", "test"),
+    }
     for key, words in options.items():
         out = _folder(sky, key) if key == "fit" else sky.folder()
         arguments = ("--out", str(out), *sky.options, "--count", str(TEST_IMAGES), *words)

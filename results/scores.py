@@ -81,7 +81,7 @@ def _with_intervals(function: MetricFunction, *arrays: FloatArray) -> Iterator[S
 
 
 def _areas(predictions: pd.DataFrame) -> Iterator[tuple[str, tuple[str, ...]]]:
-    classes = tuple(name[2:] for name in predictions if name.startswith("p_"))
+    classes = tuple(name[2:] for name in map(str, predictions) if name.startswith("p_"))
     yield "macro_auc", classes
     if set(HARD) < set(classes):
         yield "auc_axion_cdm", HARD

@@ -251,7 +251,7 @@ def test_the_complete_check_leaves_a_contributors_environment_alone():
     assert "unset VENV" in code.splitlines()
     steps = [line.split("step ")[1] for line in code.splitlines() if line.lstrip()[:5] == "step "]
     assert steps == [
-        *("make setup", "make lint", "make test", "chain"),
+        *("make setup", "make lint", "make docs", "make test", "chain"),
         *("make parity", "make test-faults", "make notebooks-check"),
     ]
     assert {target for step in steps for target in make_targets(step)} <= phony_targets()

@@ -44,9 +44,10 @@ class Tab:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path):
-        """Load a file and wait until its pictures are loaded too."""
-        self.call("Page.navigate", url=path.resolve().as_uri())
+    def open(self, page):
+        """Load a file, or an address, and wait until its pictures are loaded too."""
+        self.events.clear()
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
 

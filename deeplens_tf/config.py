@@ -75,6 +75,7 @@ class DataConfig:
     max_nan_fraction: Annotated[float, Bounds(low=0, high=0.5)] | None
     nan_fill: Literal["median", "minimum", "zero"] | None
     mixed_sizes: bool
+    other_bands: bool
     validation_fraction: Annotated[float, VALIDATION_FRACTION] | None
     catalog: str | None
     catalog_columns: Mapping[str, str | None]

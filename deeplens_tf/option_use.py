@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from deeplens_tf.config import MAX_UNNAMED_BANDS, Config, load_config, parse_override
+from deeplens_tf.config import FROM_SCRATCH, MAX_UNNAMED_BANDS, Config, load_config, parse_override
 from deeplens_tf.errors import RequestError
 from deeplens_tf.registry import methods
 
@@ -101,6 +101,17 @@ def _of_a_trained_encoder() -> Use:
     return _where(FINETUNING, "finetune.freeze is false", lambda config: not config.finetune.freeze)
 
 
+def _of_another_encoder() -> Use:
+    """Return the use of what concerns an encoder that was trained before."""
+
+    def holds(config: Config, stage: str) -> bool:
+        if stage == PRETRAIN:
+            return config.pretrain.encoder is not None
+        return stage == PROBE or config.finetune.encoder != FROM_SCRATCH
+
+    return Use((PRETRAIN, FINETUNE, PROBE), "there is a trained encoder to start from", holds)
+
+
 def _of_scale(key: str, value: str) -> Use:
     """Return the use of a parameter of one interval or stretch."""
     holds = attrgetter(f"data.{key}")
@@ -164,6 +175,7 @@ USES: dict[str, Use] = {
         DATA, "data.max_nan_fraction is above 0", lambda config: bool(config.data.max_nan_fraction)
     ),
     "data.mixed_sizes": DATA,
+    "data.other_bands": _of_another_encoder(),
     "data.validation_fraction": DATA,
     "data.catalog": DATA,  # refused for a prepared folder
     "data.catalog_columns": DATA,  # refused without a catalogue

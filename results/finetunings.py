@@ -71,7 +71,8 @@ def finetune_step(
     encoder = str(folder / "pretrain") if not row.from_scratch else "none"
     words = ("--head", finetuning.head, "--encoder", encoder, "--fraction")
     every = {"train.validate_every_epochs": finetuning.validate_every_epochs}
-    others = as_words({**NETWORK, **sky.settings, **settings, **every, "seed": seed})
+    uses = {**NETWORK, **sky.settings, **(row.settings if row.shipped else {})}
+    others = as_words({**uses, **settings, **every, "seed": seed})
     where = ("--data", str(sky.folder()), "--run-dir", str(run))
     arguments = (*words, f"{finetuning.fraction:.6g}", *others, *where)
     return Step(folder / f"{run.name}.json", "finetune", arguments)

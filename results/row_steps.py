@@ -79,7 +79,8 @@ def pretraining(row: Row, sky: Sky, seed: int) -> Step:
 def _probes(row: Row, sky: Sky, seed: int, run: str) -> Iterator[Step]:
     for head, fraction in (each for each in PROBED if each[0] in sky.heads):
         words = ("--run", run, "--probe", "linear", "--head", head, *_plugin(row))
-        settings = as_words({"finetune.fraction": fraction, **sky.settings})
+        own = row.settings if row.shipped else {}
+        settings = as_words({"finetune.fraction": fraction, **sky.settings, **own})
         options = ("--data", str(sky.folder()), *settings)
         record = row_folder(row, sky, seed) / f"probe-{head}-{fraction:.3g}.json"
         yield Step(record, "evaluate", (*words, *options))

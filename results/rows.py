@@ -19,7 +19,7 @@ class Row:
         name: as the command line takes it.
         title: as the table shows it.
         config: file in results/configs of the pretraining; None for random weights.
-        settings: of the pretraining that differ from the file.
+        settings: of the pretraining that differ from the file; with `shipped`, of each use.
         classes: of the images that it pretrains on; empty for all of the sky.
         shipped: name of the encoder of the package that it takes instead of a pretraining.
         plugin: module with the method; None for the package's own.
@@ -58,6 +58,7 @@ VIT_B32 = {
     "encoder.patch_size": "null",
     "data.image_size": "64",
 }
+OTHER_BANDS = {"data.other_bands": "true"}
 ROWS = (
     Row("scratch", "supervised from random weights", None, article="AUC .959, .974; R² .68"),
     Row("image", "contrastive, two views of an image", "image"),
@@ -110,7 +111,7 @@ ROWS = (
     Row("simsiam_object", "SimSiam, two images of a lens", "object", SIMSIAM),
     Row("resnet50", "two images of a lens, ResNet50", "object", RESNET),
     Row("vit_b32", "two images of a lens, the original's ViT-B/32", "object", VIT_B32),
-    Row("shipped", "the shipped encoder `vit_nano_same_lens`", None, shipped=ONE_HALO),
+    Row("shipped", "the shipped encoder `vit_nano_same_lens`", None, OTHER_BANDS, shipped=ONE_HALO),
 )
 
 

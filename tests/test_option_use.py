@@ -60,19 +60,19 @@ USED = {
 NOISES = ("gaussian_noise", "background_noise", "jitter")
 OF_SCALE = ("percentiles", "asinh_softening", "nan_fill")
 # Passed over although their section is used: with min-max scaling, contrastive, flip and rot90,
-# classification.
+# classification, and random weights in pretraining.
 CONDITIONAL = {
-    "prepare": ("data.bands", *OF_SCALE),
-    "prepare --preview": ("rotation", *NOISES, "crop", "brightness", *OF_SCALE),
+    "prepare": ("data.bands", "other_bands", *OF_SCALE),
+    "prepare --preview": ("rotation", *NOISES, "crop", "brightness", "other_bands", *OF_SCALE),
     "pretrain": (
         *("rotation", *NOISES, "crop", "brightness", *OF_SCALE),
-        *("neighbours", "byol", "twin", "simsiam", "inpainting"),
+        *("neighbours", "byol", "twin", "simsiam", "inpainting", "other_bands"),
     ),
     "finetune": (
         *("rotation", *NOISES, "crop", "brightness", "likelihood", "standardise"),
         *("target", "log10", "target_unit", *OF_SCALE),
     ),
-    "evaluate": OF_SCALE,
+    "evaluate": ("other_bands", *OF_SCALE),
     "evaluate --probe": ("log10", "target_unit", *OF_SCALE),
 }
 

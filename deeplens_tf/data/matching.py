@@ -1,5 +1,7 @@
 """Whether data are read and preprocessed as those that a network was trained on."""
 
+from dataclasses import replace
+
 from deeplens_tf.data.formats.image_formats import SELECTED_BY
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.data.preparing import OTHER_LIMITS
@@ -11,7 +13,11 @@ from deeplens_tf.preprocessing.value_scale import SCALE_KEYS
 
 
 def require_same_preprocessing(
-    trained: Preprocessing | None, data: PreparedData, network: str, folder: str | None = None
+    trained: Preprocessing | None,
+    data: PreparedData,
+    network: str,
+    folder: str | None = None,
+    accept_bands: bool | None = None,
 ) -> None:
     """Refuse data of another size, fit, bands or pixel scale than those of a network's training.
 
@@ -20,14 +26,21 @@ def require_same_preprocessing(
         data: the opened data.
         network: what the message names, such as the path of its file.
         folder: what the message calls the data; None for the prepared folder.
+        accept_bands: whether bands of other names are accepted (`data.other_bands`); None where
+            that cannot be asked for.
 
     Raises:
         RequestError: they differ; the message has the keys that would be right.
     """
     own = data.preprocessing
-    if trained is None or not (found := trained.differences(own)):
+    if trained is None:
+        return
+    compared = replace(trained, band_names=None) if accept_bands else trained
+    if not (found := compared.differences(own)):
         return
     keys = _right_keys(trained, own)
+    if accept_bands is False and not replace(trained, band_names=None).differences(own):
+        keys.append("data.other_bands=true to use it on other bands")
     remedy = f": set {', '.join(keys)}" if keys else ""
     if not keys and trained.scaling.limits and own.scaling.limits:
         remedy = f": {OTHER_LIMITS}"
@@ -52,6 +65,14 @@ def other_parts(trained: Preprocessing, data: PreparedData, network: str) -> lis
         for key, suffixes in SELECTED_BY.items()
         if getattr(before, key) != getattr(now, key) and any(n.endswith(suffixes) for n in names)
     ]
+
+
+def other_bands(trained: Preprocessing, data: PreparedData, network: str) -> list[str]:
+    """Return in words that the images of data are of other bands than a network's training."""
+    before, now = trained.band_names, data.preprocessing.band_names
+    if before is None or now is None or before == now:
+        return []
+    return [f"{network}: trained on {', '.join(before)}, and these images are {', '.join(now)}"]
 
 
 def _shown(selection: Selection, key: str) -> str:

@@ -66,7 +66,8 @@ def evaluate_probe(
     fraction = config.finetune.fraction
     encoder, file = load_encoder(run.folder), encoder_file(run.folder)
     data = open_data(config, encoder.preprocessing)
-    require_same_preprocessing(encoder.preprocessing, data, str(file), config.data.path)
+    where = (str(file), config.data.path, config.data.other_bands)
+    require_same_preprocessing(encoder.preprocessing, data, *where)
     require_image_shape(encoder, data)
     target = configured_target(config.finetune, data) if head == "regression" else MASS
     with as_request_errors(file, data):

@@ -7,7 +7,7 @@ import keras
 
 from deeplens_tf.config import Config
 from deeplens_tf.configuration_keys import configuration_keys
-from deeplens_tf.data.matching import other_parts, require_same_preprocessing
+from deeplens_tf.data.matching import other_bands, other_parts, require_same_preprocessing
 from deeplens_tf.data.prepared_data import PreparedData
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import write_whole
@@ -44,13 +44,15 @@ def trained_encoder(
 
     Raises:
         RequestError: there is none, its architecture is not the configured one, or it was trained
-            on images of another size, fit, bands or pixel scale.
+            on images of another size, fit, number of bands or pixel scale, or of other bands
+            without `data.other_bands`.
     """
     loaded, own = load_encoder(path), data.preprocessing
     trained = loaded.preprocessing or own
-    require_same_preprocessing(trained, data, path, config.data.path)
+    where = (path, config.data.path, config.data.other_bands)
+    require_same_preprocessing(trained, data, *where)
     _require_same_architecture(expected, loaded, path)
-    print_lines(*other_parts(trained, data, path))
+    print_lines(*other_bands(trained, data, path), *other_parts(trained, data, path))
     loaded.preprocessing = own.completed_by(trained)
     return loaded
 

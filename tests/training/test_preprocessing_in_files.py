@@ -103,6 +103,17 @@ def test_other_data_are_refused_by_every_stage(place, tmp_path, words, message):
             evaluate(Run(place / "finetuned"), other)
 
 
+def test_an_encoder_is_used_on_other_bands_where_that_is_asked_for(place, tmp_path, capsys):
+    words = ("data.band_names=[r]", "data.other_bands=true")
+    run = finetuned(place, "unknown", *words, run_dir=tmp_path / "run")
+    assert ": trained on g, and these images are r\n" in capsys.readouterr().out
+    assert load_model(run.model).preprocessing.band_names == ("r",)
+    other = configured("finetune", place, *words, folder="unknown")
+    assert evaluate_probe(Run(place / "pretrained"), other)[1]["n_test"] > 0
+    with pytest.raises(RequestError, match=r"set data\.other_bands=true to use it on other bands$"):
+        finetuned(place, "unknown", words[0], run_dir=tmp_path / "other")
+
+
 def test_a_probe_in_python_refuses_other_data(place):
     words = ("data.pixel_scale_arcsec=0.1", "data.validation_fraction=0.3")
     data = open_data(configured("finetune", place, *words, folder="unknown"))

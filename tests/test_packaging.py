@@ -26,7 +26,7 @@ PACKAGE = REPOSITORY / "deeplens_tf"
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((REPOSITORY / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 SOURCES = ("README.md", "LICENSE", "pyproject.toml", "requirements.txt", "setup.cfg")
-EXTRAS = ("export", "faiss", "hf", "hub", "map", "mlflow", "parquet", "wandb")
+EXTRAS = ("export", "faiss", "hf", "hub", "map", "mlflow", "parquet", "simulate", "wandb")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 

@@ -1,4 +1,4 @@
-"""Where numba stores the functions of lenstronomy that it has compiled."""
+"""Before lenstronomy is imported: whether it is there, and where numba stores what it compiles."""
 
 import atexit
 import contextlib
@@ -10,6 +10,21 @@ from functools import cache
 from pathlib import Path
 from types import FunctionType
 
+from deeplens_tf.errors import RequestError
+
+
+def require_lenstronomy() -> None:
+    """Check that lenstronomy, an extra, is installed.
+
+    Raises:
+        RequestError: it is not.
+    """
+    if importlib.util.find_spec("lenstronomy") is None:
+        raise RequestError(
+            "noise of Models II and III and surveys are lenstronomy's, which is not installed: "
+            "pip install 'deeplens_tf[simulate]'"
+        )
+
 
 @cache
 def ensure_compiled_cache() -> None:
@@ -17,7 +32,11 @@ def ensure_compiled_cache() -> None:
 
     Without any place numba refuses to compile, and importing lenstronomy fails. The folder is that
     of this process and of those that it starts, and is removed at its end.
+
+    Raises:
+        RequestError: lenstronomy is not installed.
     """
+    require_lenstronomy()
     with contextlib.suppress(ImportError):  # lenstronomy does without numba
         import numba
 
@@ -33,8 +52,8 @@ def ensure_compiled_cache() -> None:
 def _function_of_lenstronomy() -> FunctionType:
     """Return a function that numba takes for one of lenstronomy's, without importing that."""
     spec = importlib.util.find_spec("lenstronomy")
-    if spec is None or spec.origin is None:
-        raise ImportError("lenstronomy is not installed")
+    assert spec is not None
+    assert spec.origin is not None
     source = Path(spec.origin).parent / "Util" / "util.py"
     code = _nothing.__code__.replace(co_filename=str(source))
     return FunctionType(code, {}, "nothing")

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from deeplens_tf.errors import RequestError
 from deeplens_tf.files.atomic_writing import sweep_partials, write_whole
 from deeplens_tf.process_pool import map_unordered
+from deeplens_tf.simulation.compiled_cache import require_lenstronomy
 from deeplens_tf.simulation.drawn_files import complete_size, file_content
 from deeplens_tf.simulation.image_tables import write_catalog, write_masses, write_objects
 from deeplens_tf.simulation.properties_file import write_properties
@@ -133,11 +134,14 @@ def run_request(request: SimulationRequest, jobs: int = 1) -> SimulationOutcome:
         jobs: number of processes; the images are the same for any number.
 
     Raises:
-        RequestError: the folder is a file, or contains another simulation.
+        RequestError: the folder is a file, or contains another simulation, or lenstronomy is
+            needed and not installed.
         ResourceError: a worker process was killed.
     """
     if jobs < 1:
         raise RequestError(f"jobs must be at least 1. Received: {jobs}")
+    if request.needs_lenstronomy:
+        require_lenstronomy()
     _make_folder(request.folder)
     other_versions = claim_folder(request)
     write_properties(request)

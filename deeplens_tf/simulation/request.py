@@ -115,6 +115,11 @@ class SimulationRequest:
         return self.preset in SURVEY_PRESETS
 
     @property
+    def needs_lenstronomy(self) -> bool:
+        """Whether lenstronomy draws its images, or their noise."""
+        return self.is_survey or (self.noise and self.preset != "model_i")
+
+    @property
     def folder(self) -> Path:
         """The folder of the images: `out`, or `<out>_test` for the test split."""
         if self.split == "train":

@@ -1,7 +1,7 @@
 """`simulation.json`: the record of a folder's request, which keeps two simulations apart."""
 
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,17 @@ def describe(request: SimulationRequest) -> dict[str, Any]:
         "count": request.count,
         "versions": {
             "deeplens_tf": __version__,
-            "lenstronomy": version("lenstronomy"),
+            "lenstronomy": _version_of_an_extra("lenstronomy"),
             "numpy": version("numpy"),
         },
     }
+
+
+def _version_of_an_extra(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def recorded_request(folder: Path) -> SimulationRequest | None:

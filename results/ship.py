@@ -8,7 +8,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,18 @@ FROZEN = ("probe", "ridge")  # how the names of readouts of frozen features begi
 # The readout that a test repeats with images of its own.
 TESTED, TESTED_FRACTION = "probe, 10 %", 0.1
 NOISE = {False: "without noise", True: "with the instrument's noise"}
+# Of the two priors of the lens: what the images have, and what was not tested.
+HALOS = {
+    "published": (
+        "DeepLenseSim's. One halo of fixed mass, ellipticity and shear",
+        "halos of other mass, ellipticity or shear: all training images share one",
+    ),
+    "wide": (
+        "a halo of its own for each image, of 10^11.85 to 10^12.1 solar masses, with components of "
+        "ellipticity and shear that are normal around 0 with 0.1 and 0.04 (`--lens-prior wide`),",
+        "halos beyond this prior",
+    ),
+}
 ROWS_BY_NAME = {row.name: row for row in ROWS}
 SKIES_BY_NAME = {sky.name: sky for sky in SKIES}
 
@@ -70,6 +82,8 @@ def ship(row: Row, sky: Sky, folder: Path) -> None:
     save_config(replace(config, data=data), shipped.config)
     record = json.loads(run.folder.with_suffix(".json").read_text())
     facts = {key: value for key, value in run.facts().items() if key != "data_path"}
+    if "encoder" in facts:  # known by its name, and not by its place on this machine
+        facts["encoder"] = {**facts["encoder"], "path": config.pretrain.encoder}
     shipped.environment.unlink(missing_ok=True)
     shipped.add_facts({**facts, "processor_seconds": record["processor_seconds"]})
     (folder / CARD).write_text(card(folder, row, sky), encoding="utf-8")
@@ -117,6 +131,7 @@ def _head(folder: Path, row: Row, sky: Sky, scores: pd.DataFrame) -> dict[str, A
         "trained_by": f"deeplens_tf {facts['packages']['deeplens_tf']}",
         "study": {"row": row.name, "sky": sky.name, "seed": SEED},
         "noise": "--noise" in sky.options,
+        "lens_prior": lens_prior(sky),
         "probe": {
             "readout": TESTED,
             "labels": round(TESTED_FRACTION * facts["split_counts"]["train"]),
@@ -139,8 +154,10 @@ def _table(scores: pd.DataFrame, row: Row) -> str:
 
 
 def _of_study(row: Row, sky: Sky) -> dict[str, Any]:
-    noisy = "--noise" in sky.options
+    noisy, (halo, other_halos) = "--noise" in sky.options, HALOS[lens_prior(sky)]
     return {
+        **{"halo": halo, "other_halos": other_halos},
+        "simulation": " ".join((*sky.options, *sky.pairs)),
         **{"row": row.name, "title": row.title, "sky": sky.name, "seed": SEED},
         **{"noise": NOISE[noisy], "other_noise": NOISE[not noisy]},
         **{"train_seed": TRAIN_SEED, "test_seed": TEST_SEED, "test_images": TEST_IMAGES},
@@ -149,6 +166,11 @@ def _of_study(row: Row, sky: Sky) -> dict[str, Any]:
         **{"offset": priors.SOURCE_OFFSET_ARCSEC, "subhalos": priors.SUBHALO_COUNT},
         "axion": priors.AXION_MASS_LOG10_EV,
     }
+
+
+def lens_prior(sky: Sky) -> str:
+    """Return the prior of halo and shear: a key of `HALOS`."""
+    return "wide" if "wide" in sky.options else "published"
 
 
 def _of_network(folder: Path) -> dict[str, Any]:
@@ -165,7 +187,7 @@ def _of_training(run: Run) -> dict[str, Any]:
     config, facts = run.load_config(), run.facts()
     counts, packages = facts["split_counts"], facts["packages"]
     return {
-        **{"trained": counts["train"], "lenses": counts["train"] // 2},
+        **_images_of_training(facts, config.train.epochs),
         "validation": counts["validation"],
         **{"method": config.pretrain.method, "positives": config.pretrain.positives},
         **{"views": ", ".join(config.augment.views), "epochs": config.train.epochs},
@@ -175,6 +197,23 @@ def _of_training(run: Run) -> dict[str, Any]:
         "minutes": facts["processor_seconds"] / 60,
         **{"processor": facts["processor"], "cores": facts["cores"]},
         **{"tensorflow": packages["tensorflow"], "keras": packages["keras"]},
+    }
+
+
+def _images_of_training(facts: Mapping[str, Any], epochs: int) -> dict[str, str]:
+    if "stream" not in facts:
+        count = facts["split_counts"]["train"]
+        return {
+            "images": f"{count:,}, two of each of {count // 2:,} simulated lenses of Model II with "
+            "other sources",
+            "seen": "`images.csv` has the digest of each image that it was trained on, so that",
+        }
+    lenses = facts["stream"]["pairs_per_epoch"]
+    return {
+        "images": f"drawn while training, two of each of {lenses:,} new lenses of Model II in each "
+        f"of {epochs} epochs, which share the substructure alone",
+        "seen": "No drawn image can be one of a stored simulation; `images.csv` has the digests of "
+        "those of the encoder that it started from, so that",
     }
 
 

@@ -20,9 +20,10 @@ def test_the_card_is_that_of_the_folder_and_the_table(name):
     assert path.read_text(encoding="utf-8") == card_again(path), "run python -m results.ship"
 
 
-def images_of(folder, count, split, noise):
+def images_of(folder, count, split, noise, lens_prior):
     """Raw images and class indices of a simulation of its own."""
-    dl.simulation.simulate(folder, count, seed=SEED, split=split, noise=noise)
+    how = {"noise": noise, "lens_prior": lens_prior}
+    dl.simulation.simulate(folder, count, seed=SEED, split=split, **how)
     place = folder.with_name(folder.name + "_test") if split == "test" else folder
     paths = [sorted((place / name).glob("*.npy")) for name in CLASSES]
     images = np.stack([dl.data.read_image(path)[0] for each in paths for path in each])
@@ -59,8 +60,9 @@ def test_the_probe_has_the_published_score(name, tmp_path):
     head = card_head(shipped_encoders()[name])
     published = head["probe"]
     labels = published["labels"] // len(CLASSES)
-    train = images_of(tmp_path / "lenses", labels, "train", head["noise"])
-    test = images_of(tmp_path / "lenses", TEST_IMAGES, "test", head["noise"])
+    how = head["noise"], head["lens_prior"]
+    train = images_of(tmp_path / "lenses", labels, "train", *how)
+    test = images_of(tmp_path / "lenses", TEST_IMAGES, "test", *how)
 
     encoder = dl.load_encoder(name)
     area, error = probed(encoder, train, test)

@@ -190,6 +190,7 @@ lint: $(INSTALLED)  ## check style, formatting and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/hadolint docker/Dockerfile docker/Dockerfile.gpu
 
 clean:  ## remove build products and caches, but no data, runs or environments
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 import configparser
 import email
+import json
 import os
 import re
 import shlex
@@ -170,6 +171,38 @@ def test_every_upper_bound_has_a_comment():
     assert all(lines[i - 1].startswith("#") for i in bounded)
 
 
+# --- other ways to find and to run it ----------------------------------------------------------
+
+
+def test_the_metadata_of_the_software_is_that_of_the_package():
+    described = json.loads((REPOSITORY / "codemeta.json").read_text())
+    metadata = setup_cfg()["metadata"]
+    assert (described["name"], described["version"]) == (metadata["name"], deeplens_tf.__version__)
+    assert described["description"] == metadata["description"]
+    assert ", ".join(described["keywords"]) == metadata["keywords"]
+    assert described["license"].endswith(f"/{metadata['license']}")
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"]) == (described["version"], metadata["license"])
+    assert [each["name"] for each in cited["authors"]] == [
+        each["name"] for each in described["author"]
+    ]
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu"])
+def test_a_container_is_made_of_files_and_extras_that_exist(name):
+    text = (REPOSITORY / "docker" / name).read_text().replace("\\\n", " ")
+    sources = {
+        word for line in re.findall(r"^COPY (.*)$", text, re.M) for word in line.split()[:-1]
+    }
+    assert {*SOURCES, "constraints.txt", "deeplens_tf"} == sources
+    ignored = (REPOSITORY / ".dockerignore").read_text().split()
+    assert {line[1:] for line in ignored if line.startswith("!")} == sources
+    (extras,) = re.findall(r"/source\[([\w,]+)\]", text)
+    assert set(extras.split(",")) <= {*EXTRAS, "gpu"}
+    (python,) = re.findall(r"^FROM python:([\d.]+)-slim$", text, re.M)
+    assert python in PYTHONS
+
+
 # --- types -------------------------------------------------------------------------------------
 
 
@@ -239,7 +272,7 @@ def test_make_uses_a_given_environment_as_it_is(tmp_path):
     assert "pip" not in make("--dry-run", "setup", f"VENV={tmp_path}")
     commands = make("--dry-run", "lint", f"VENV={tmp_path}").splitlines()
     assert [shlex.split(command)[0] for command in commands] == [
-        f"{tmp_path}/bin/{tool}" for tool in ("ruff", "ruff", "mypy")
+        f"{tmp_path}/bin/{tool}" for tool in ("ruff", "ruff", "mypy", "hadolint")
     ]
 
 

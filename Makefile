@@ -70,7 +70,7 @@ endif
 .PHONY: help setup data pretrain-contrastive pretrain-byol pretrain-twin pretrain-simsiam \
         pretrain-inpainting finetune-classification \
         finetune-regression evaluate predict embed search map explain test test-fast test-faults parity parity-python notebooks \
-        notebooks-check docs bench results-cpu lint clean
+        notebooks-check docs dist bench results-cpu lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 26
@@ -172,6 +172,13 @@ notebooks-check: $(INSTALLED)  ## execute the tutorials without writing; fails i
 docs: $(INSTALLED)  ## build the site of the documentation in build/site; a warning is an error
 	rm -rf build/site
 	TF_CPP_MIN_LOG_LEVEL=3 $(RUN_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -c docs . build/site
+
+dist: $(INSTALLED)  ## build the wheel and the source distribution of the last commit in dist/
+	rm -rf build/package && mkdir -p build/package
+	git archive HEAD | tar --extract --directory build/package
+	$(RUN_PYTHON) docs/package_page.py build/package/README.md
+	$(RUN_PYTHON) -m build --outdir dist build/package
+	$(RUN_PYTHON) -m twine check --strict dist/*
 
 bench: $(INSTALLED) $(BENCH)/.installed  ## measure speed, beside PyTorch (SHORT=1: 5 minutes)
 	$(RUN_PYTHON) -m benchmarks.training_steps --peer $(BENCH)/bin/python $(if $(SHORT),--short) $(ARGS)

@@ -3,8 +3,8 @@
     python docs/package_page.py README.md
 
 rewrites a copy of README in place, for `make dist`. The address is `url` of the section `metadata`
-in setup.cfg. As long as there is none, links become their text, and pictures with their captions are
-left out.
+in setup.cfg. As long as there is none, links become their text, and pictures with their captions
+are left out.
 """
 
 import configparser

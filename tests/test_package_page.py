@@ -8,7 +8,7 @@ from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 ADDRESS = "https://example.org/lab/deeplens_tf"
-TEXT = """A [page](docs/start.md#here), [`code`](results/), [web](https://a.org/x.md), [below](#part).
+TEXT = """A [page](docs/start.md#here), [`code`](results/), [web](https://a.org/x.md), [x](#part).
 
 ![a ring](docs/ring.png)
 
@@ -27,7 +27,7 @@ def targets(text):
 
 
 def test_without_an_address_links_are_text_and_pictures_are_left_out():
-    expected = "A page, `code`, [web](https://a.org/x.md), [below](#part).\n\n## Part\n"
+    expected = "A page, `code`, [web](https://a.org/x.md), [x](#part).\n\n## Part\n"
     assert package_page(TEXT, "") == expected
 
 

@@ -43,7 +43,7 @@ ROWS = {
 PROBES = {"probe-classification-0.01": 0.01, "probe-classification-0.1": 0.1}
 PROBES |= {"probe-classification-1": 1.0}
 FINETUNED = {"classes-1-test": 0.01, "classes-100-test": 1.0}
-DRAWN = ("clean", "noisy", "wide")  # skies
+DRAWN = ("clean", "noisy")  # skies
 
 
 @in_house_style

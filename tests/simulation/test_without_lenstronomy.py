@@ -9,6 +9,7 @@ import pytest
 from deeplens_tf import simulate
 from deeplens_tf.errors import RequestError
 from deeplens_tf.simulation import render_image, request_file
+from deeplens_tf.simulation.compiled_cache import ensure_compiled_cache
 from deeplens_tf.simulation.request import SimulationRequest
 
 REFUSED = r"^noise of Models II and III and surveys .* pip install 'deeplens_tf\[simulate\]'$"
@@ -31,6 +32,7 @@ def without(monkeypatch):
         lambda name, *more: None if name == hidden else found(name, *more),
     )
     monkeypatch.setattr(request_file, "version", version)
+    ensure_compiled_cache.cache_clear()  # which has seen it in an earlier test
 
 
 def run(folder, *words):

@@ -69,7 +69,7 @@ ROWS = (
     Row("object_warm", "two images of a lens, from the encoder of one halo", "object", WARM),
     Row(
         "object_long",
-        "the same, twice as long at a lower rate",
+        "two images of a lens, from the encoder of one halo, twice as long",
         "object",
         {**WARM, "train.epochs": "40", "optimizer.learning_rate": "0.0003"},
     ),

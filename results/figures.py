@@ -23,7 +23,6 @@ from results.learned import STORE as LEARNED
 from results.maps import STAGES, read_maps
 from results.rows import ALL, SKIES, Sky
 from results.scores import score_of, scores
-from results.tables import TITLES
 
 FOLDER = Path(__file__).with_name("figures")
 CLEAN = SKIES[0]
@@ -144,13 +143,15 @@ def maps() -> Figure:
 def learned() -> Figure:
     """Draw what a linear model reads from the features of each row, and the AUC at each depth."""
     table = pd.read_csv(LEARNED / "wide.csv")
-    figure = Figure(figsize=(12, 1.6 + 0.5 * table["row"].nunique()))
+    figure = Figure(figsize=(12, 3.4 + 0.4 * table["row"].nunique()))
     left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
     _draw_parameters(left, table[table["layer"] == FEATURES])
     for colour, row in zip((GREY, *PALETTE), table["row"].unique(), strict=False):
         areas = table[(table["row"] == row) & (table["parameter"] == CLASSES)]
-        right.plot(areas["depth"], areas["score"], "o-", color=colour, label=TITLES[row])
-    name_axes(right, "The classes, at each depth", "block; the last: features", "macro AUC")
+        right.plot(areas["depth"], areas["score"], "o-", color=colour, label=row)
+    layers = list(table["layer"].unique())
+    right.set_xticks(range(1, len(layers) + 1), layers, rotation=30, ha="right")
+    name_axes(right, "The classes, at each depth", "", "macro AUC")
     right.legend()
     return figure
 
@@ -164,9 +165,9 @@ def _draw_parameters(axes: Axes, table: pd.DataFrame) -> None:
     for (i, j), value in np.ndenumerate(values.to_numpy()):
         colour = "black" if value > 0.6 else "white"
         axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour)
-    titles = [PARAMETERS[name].title.replace(": ", ":\n") for name in names]
-    axes.set_xticks(range(len(names)), titles, rotation=40, ha="right")
-    axes.set_yticks(range(len(values)), [TITLES[row] for row in values.index])
+    titles = [PARAMETERS[name].title for name in names]
+    axes.set_xticks(range(len(names)), titles, rotation=30, ha="right")
+    axes.set_yticks(range(len(values)), values.index)
     axes.grid(False)
     axes.set_title("R² of a ridge regression, from the features")
 

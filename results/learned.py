@@ -78,10 +78,10 @@ PARAMETERS = {
         "axion: log10 mass", lambda lens: (np.log10(lens.axion_mass_ev or np.nan),), ("axion",)
     ),
     "subhalo_mass": Parameter(
-        "subhalos: log10 of all their mass", lambda lens: (np.log10(_masses(lens).sum()),), ("cdm",)
+        "subhalos: log10 mass", lambda lens: (np.log10(_masses(lens).sum()),), ("cdm",)
     ),
     "subhalo_count": Parameter(
-        "subhalos: number above 10⁹ suns", lambda lens: ((_masses(lens) > 1e9).sum(),), ("cdm",)
+        "subhalos: number > 10⁹ suns", lambda lens: ((_masses(lens) > 1e9).sum(),), ("cdm",)
     ),
 }
 

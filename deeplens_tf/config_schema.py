@@ -30,7 +30,12 @@ KEYWORDS = {
 }
 JSON_TYPES = {str: "string", bool: "boolean", int: "integer"}
 # YAML reads 1e-3 as text, which a configuration takes as the number.
-NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+0-9.eE]+$"}]}
+NUMBER = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "pattern": r"^\+?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"},
+    ]
+}
 _KEY = re.compile(r"^( *)(\w+):([^#]*)(?:# (.*))?$")
 _CONTINUED = re.compile(r"^ {12,}# (.*)$")
 

@@ -1,4 +1,4 @@
-"""Parts of the site that are made of the code: the keys of a configuration, the stages' options.
+"""Parts of the site that are made from the code: the keys of a configuration, the stages' options.
 
 A Sphinx extension with two directives, `configuration-keys` and `stages`, and formulas in MathML.
 """
@@ -18,7 +18,8 @@ from sphinx.writers.html5 import HTML5Translator
 from deeplens_tf.__main__ import STAGES
 from deeplens_tf.config_schema import config_schema
 
-COMPARISONS = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+COMPARISONS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+LARGEST = 2**31 - 1  # a bound that nobody meets
 
 
 def configuration_page() -> Iterator[str]:
@@ -44,7 +45,11 @@ def _definitions(keys: dict[str, Any], where: str) -> Iterator[str]:
 
 def accepted(schema: dict[str, Any]) -> str:
     """Return in words which values a part of the schema accepts."""
-    limits = [f"{sign} {schema[key]:g}" for key, sign in COMPARISONS.items() if key in schema]
+    limits = [
+        f"{sign} {schema[key]:g}"
+        for key, sign in COMPARISONS.items()
+        if schema.get(key, LARGEST) != LARGEST
+    ]
     bounds = f" {' and '.join(limits)}" if limits else ""
     if "anyOf" in schema:
         parts = [accepted(each) for each in schema["anyOf"] if "pattern" not in each]

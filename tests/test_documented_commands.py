@@ -18,7 +18,7 @@ PAGES = (
     *sorted((REPOSITORY / "deeplens_tf" / "weights").glob("*/README.md")),
 )
 STAGE = re.compile(r"(?:python -m deeplens_tf\.|deeplens-tf )(\w+)((?: [^`\n#|>;]*)?)")
-MAKE = re.compile(r"^(?: {4}|.*`)make ([a-z-]+)", re.M)
+MAKE = re.compile(r"^(?: {4}|.*`)make ([a-z]+(?:-[a-z]+)*)\b(?!-)", re.M)
 
 
 def commands():

@@ -270,7 +270,7 @@ def documented_commands():
         REPOSITORY / ".ci" / "run",
     ]
     for path in (*places, *(REPOSITORY / "docs").rglob("*.*")):
-        if path.suffix != ".png":
+        if path.suffix in ("", ".md", ".sbatch", ".yaml"):
             text = path.read_text().replace("\\\n", " ")
             for stage, rest in re.findall(r"-m deeplens_tf\.(\w+)( [^`\n#]*--set[^`\n#]*)", text):
                 if "--plugin" not in rest:

@@ -35,11 +35,11 @@ def require_same_preprocessing(
     own = data.preprocessing
     if trained is None:
         return
-    compared = replace(trained, band_names=None) if accept_bands else trained
-    if not (found := compared.differences(own)):
+    of_any_band = replace(trained, band_names=None)
+    if not (found := (of_any_band if accept_bands else trained).differences(own)):
         return
     keys = _right_keys(trained, own)
-    if accept_bands is False and not replace(trained, band_names=None).differences(own):
+    if accept_bands is False and not of_any_band.differences(own):
         keys.append("data.other_bands=true to use it on other bands")
     remedy = f": set {', '.join(keys)}" if keys else ""
     if not keys and trained.scaling.limits and own.scaling.limits:
@@ -69,10 +69,11 @@ def other_parts(trained: Preprocessing, data: PreparedData, network: str) -> lis
 
 def other_bands(trained: Preprocessing, data: PreparedData, network: str) -> list[str]:
     """Return in words that the images of data are of other bands than a network's training."""
-    before, now = trained.band_names, data.preprocessing.band_names
-    if before is None or now is None or before == now:
+    own = data.preprocessing
+    if not trained.has_other_bands(own):
         return []
-    return [f"{network}: trained on {', '.join(before)}, and these images are {', '.join(now)}"]
+    before, now = (", ".join(each.band_names or ()) for each in (trained, own))
+    return [f"{network}: trained on {before}, and these images are {now}"]
 
 
 def _shown(selection: Selection, key: str) -> str:

@@ -234,8 +234,8 @@ class Preprocessing:
             found.append(
                 f"{counted(other.image_shape[2], 'band')} instead of {self.image_shape[2]}"
             )
-        if self.band_names and other.band_names and self.band_names != other.band_names:
-            bands = ", ".join(other.band_names), ", ".join(self.band_names)
+        if self.has_other_bands(other):
+            bands = (", ".join(each.band_names or ()) for each in (other, self))
             found.append("bands {} instead of {}".format(*bands))
         if ours and theirs and not same_scale(ours, theirs):
             found.append(f"pixels of {theirs:.4g} instead of {ours:.4g} arcsec")
@@ -245,6 +245,11 @@ class Preprocessing:
                 f"resized to {self.image_size}, without a known pixel scale"
             )
         return found
+
+    def has_other_bands(self, other: "Preprocessing") -> bool:
+        """Return whether both know the names of their bands, and these differ."""
+        names = self.band_names, other.band_names
+        return all(names) and names[0] != names[1]
 
     def has_other_side(self, other: "Preprocessing") -> bool:
         """Return whether squares of different sides become images of one size."""
